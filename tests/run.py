@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""run.py - runs all that `make check` built and counts every single test.
+
+A job is one program with a time limit in a process group of its own. What it printed is read for results: TAP (unit and
+conformance programs), pytest's closing line, or only the exit status (0 passed, 77 skipped). A failure prints the end of
+the job's output and the line that reruns it. A skip must give a reason. The last line is "N passed, N failed, N skipped".
+
+A conformance program says with `--list` which arguments it wants to be run with, one line for each run ("tcp", "shm");
+every line is a job. An example NAME is run without arguments, or by docs/examples/NAME.sh BUILD if there is one.
+"""
+import argparse
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "torture"]
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 600, "torture": 600}
+SLOWER = {"address": 3, "undefined": 2, "thread": 8}
+
+
+class Job:
+    def __init__(self, kind, name, argv, *, rerun=None, alone=False, extra_s=0, env=None, reader=None):
+        self.kind, self.name, self.argv = kind, name, [str(a) for a in argv]
+        self.rerun = rerun or shlex.join(self.argv)
+        self.alone = alone  # takes all places, because it measures or uses all CPUs itself
+        self.limit_s = LIMITS[kind] + extra_s
+        self.env = env or {}
+        self.reader = reader or read_tap
+        self.passed, self.failed, self.skipped = 0, [], []  # a count, names, (name, reason)
+        self.output, self.seconds = "", 0.0
+
+
+# ---- reading results ------------------------------------------------------------------------------------------------
+
+TAP_LINE = re.compile(r"^(not )?ok\b\s*(\d+)?\s*-?\s*(.*)$")
+
+
+def read_tap(job, status):
+    """TAP as cmocka and tests/conform write it; a "# skip: why" line before a skipped test is its reason."""
+    planned = done = 0
+    why = ""
+    for line in job.output.splitlines():
+        if re.match(r"^1\.\.\d+", line):
+            planned += int(line[3:].split()[0])
+            continue
+        if line.startswith("# skip: "):
+            why = line[8:].strip()
+            continue
+        m = TAP_LINE.match(line)
+        if not m:
+            continue
+        done += 1
+        skip = re.search(r"#\s*SKIP\b\s*(.*)$", m[3], re.I)
+        if skip:
+            name = m[3][: skip.start()].strip(" -") or skip[1]
+            reason = why or (skip[1] if name != skip[1] else "")
+            job.skipped.append((f"{job.name}: {name}", reason or "no reason given"))
+        elif m[1]:
+            job.failed.append(f"{job.name}: {m[3]}")
+        else:
+            job.passed += 1
+        why = ""
+    if planned > done:
+        job.failed.append(f"{job.name}: ended after {done} of {planned} tests ({say_status(status)})")
+    elif not planned and not done:
+        read_status(job, status)
+    elif status and not job.failed:
+        job.failed.append(f"{job.name}: {say_status(status)} though no test failed")
+
+
+def read_status(job, status):
+    if status == 77:
+        lines = [s for s in job.output.splitlines() if s.strip()]
+        job.skipped.append((job.name, lines[-1] if lines else "no reason given"))
+    elif status:
+        job.failed.append(f"{job.name}: {say_status(status)}")
+    else:
+        job.passed += 1
+
+
+def read_pytest(job, status):
+    """The closing line; one entry for each failure and skip from the short summary (-rfEs)."""
+    last = next((s for s in reversed(job.output.splitlines()) if re.search(r"\d+ \w+.* in [\d.]+s", s)), "")
+    count = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)", last)}
+    job.passed += count.get("passed", 0) + count.get("xfailed", 0)
+    for line in job.output.splitlines():
+        m = re.match(r"^(FAILED|ERROR) (\S+)(?: - (.*))?$", line)
+        if m:
+            job.failed.append(m[2])
+        m = re.match(r"^SKIPPED \[(\d+)\] (.*?): (.*)$", line)
+        if m:
+            job.skipped += [(m[2], m[3])] * int(m[1])
+    wrong = count.get("failed", 0) + count.get("error", 0) + count.get("errors", 0) + count.get("xpassed", 0)
+    job.failed += [f"{job.name}: not named"] * (wrong - len(job.failed))
+    job.skipped += [(job.name, "no reason given")] * (count.get("skipped", 0) - len(job.skipped))
+    if status == 5 and not count:  # pytest's word for "no test found"
+        job.skipped.append((job.name, "pytest found no test"))
+    elif status and not job.failed:
+        job.failed.append(f"{job.name}: pytest: {say_status(status)}")
+
+
+def say_status(status):
+    if status == "time":
+        return "time limit"
+    if status < 0:
+        try:
+            return signal.Signals(-status).name
+        except ValueError:
+            return f"signal {-status}"
+    return f"exit status {status}"
+
+
+# ---- finding jobs ---------------------------------------------------------------------------------------------------
+
+
+def programs(folder):
+    return sorted(p for p in folder.glob("*") if p.is_file() and os.access(p, os.X_OK)) if folder.is_dir() else []
+
+
+def find_unit(o):
+    for p in programs(o.build / "tests/unit"):
+        yield Job("unit", f"unit/{p.name}", o.run + [p])
+
+
+def find_conform(o):
+    for p in programs(o.build / "tests/conform"):
+        try:
+            out = subprocess.run(
+                [*o.run, str(p), "--list"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+            )
+            lines = [s.split() for s in out.stdout.splitlines() if s.strip()] if out.returncode == 0 else []
+        except subprocess.TimeoutExpired:
+            lines = []
+        for args in lines or [[]]:
+            yield Job("conform", " ".join([f"conform/{p.name}", *args]), o.run + [p] + args, alone=o.jobs < 2)
+
+
+def find_examples(o):
+    for p in programs(o.build / "examples"):
+        script = ROOT / "docs/examples" / f"{p.name}.sh"
+        argv = ["sh", script, o.build] if script.exists() else o.run + [p]
+        yield Job("examples", f"examples/{p.name}", argv, reader=read_status)
+    if o.san or o.emulator or not (o.build / "py").is_dir():
+        return
+    for p in sorted((ROOT / "docs/examples").glob("*.py")):
+        if p.name == "demo.py":
+            continue  # it is `make demo`
+        yield Job("examples", f"examples/{p.name}", [sys.executable, p], env=python_env(o), reader=read_status)
+
+
+def find_walls(o):
+    tool = ROOT / "tools/check_layers.py"
+    if tool.exists():
+        yield Job("walls", "walls", [sys.executable, tool, "--build", o.build], reader=read_tap)
+
+
+def find_fuzz(o):
+    for p in programs(o.build / "tests/fuzz"):
+        corpus = ROOT / "tests/fuzz/corpus" / p.name
+        found = o.build / "fuzz-found" / p.name
+        found.mkdir(parents=True, exist_ok=True)
+        argv = [p, f"-max_total_time={o.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=0"]
+        argv += [f"-artifact_prefix={found}/bad-", found] + ([corpus] if corpus.is_dir() else [])
+        yield Job("fuzz", f"fuzz/{p.name}", argv, extra_s=o.fuzz_seconds, reader=read_status)
+
+
+def find_py(o):
+    if not any((ROOT / "tests/py").glob("**/test_*.py")):
+        return
+    if o.san == "thread":
+        return  # the interpreter is not built for it
+    argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider", "tests/py"]
+    argv += ["-k", o.k] if o.k else []
+    env = python_env(o)
+    pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
+    yield Job("py", "py", argv, rerun=f"{pre} {shlex.join(argv)}", alone=True, env=env, reader=read_pytest)
+
+
+def find_torture(o):
+    for p in programs(o.build / "tests/torture"):
+        yield Job("torture", f"torture/{p.name}", [p])
+
+
+def python_env(o):
+    env = {"PYTHONPATH": str(o.build / "py"), "WEFT_TEST_BUILD": str(o.build)}
+    if o.san in ("address", "undefined"):  # the interpreter was not linked with the sanitizer's library
+        lib = "libasan.so" if o.san == "address" else "libubsan.so"
+        path = subprocess.run(["gcc", f"-print-file-name={lib}"], capture_output=True, text=True).stdout.strip()
+        env["LD_PRELOAD"] = os.path.realpath(path)
+        env["ASAN_OPTIONS"] = "detect_leaks=0"  # the interpreter's own
+        env["PYTHONMALLOC"] = "malloc"
+    return env
+
+
+def find_jobs(o):
+    finders = {
+        "walls": find_walls, "unit": find_unit, "conform": find_conform, "examples": find_examples,
+        "fuzz": find_fuzz, "py": find_py, "torture": find_torture,
+    }
+    kinds = o.only.split(",") if o.only else [k for k in KINDS if k != "torture"]
+    jobs = [job for kind in kinds for job in finders[kind](o)]
+    if o.k:
+        jobs = [j for j in jobs if j.kind == "py" or o.k in j.name]
+    for job in jobs:
+        job.limit_s *= SLOWER.get(o.san, 10 if o.emulator else 1)
+    return jobs
+
+
+# ---- running --------------------------------------------------------------------------------------------------------
+
+
+def end_group(proc):
+    """Ends what the job left behind, too."""
+    try:
+        os.killpg(proc.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def run_job(job, o):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WEFT_") or k.startswith("WEFT_TEST_")}
+    env |= {"CMOCKA_MESSAGE_OUTPUT": "TAP", "UBSAN_OPTIONS": "print_stacktrace=1", **job.env}
+    if o.emulator:
+        env["WEFT_TEST_EMULATED"] = "1"
+    if o.san == "thread":
+        env.setdefault("TSAN_OPTIONS", "halt_on_error=1 second_deadlock_stack=1")
+    start = time.monotonic()
+    proc = subprocess.Popen(
+        job.argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    killer = threading.Timer(job.limit_s, lambda: (setattr(job, "late", True), end_group(proc)))
+    job.late = False
+    killer.start()
+    raw = proc.stdout.read()  # ends when the whole group has closed it
+    status = proc.wait()
+    killer.cancel()
+    end_group(proc)
+    job.output = raw.decode("utf-8", "replace")
+    job.seconds = time.monotonic() - start
+    job.reader(job, "time" if job.late else status)
+
+
+def show(job):
+    word = "FAIL" if job.failed else "ok" if job.passed else "skip"
+    counts = f"{job.passed} passed"
+    counts += f", {len(job.failed)} failed" if job.failed else ""
+    counts += f", {len(job.skipped)} skipped" if job.skipped else ""
+    print(f"  {word:4s}  {job.name:44s} {counts:32s} {job.seconds:7.2f} s", flush=True)
+    if not job.failed:
+        return
+    lines = job.output.rstrip().splitlines()
+    keep = lines if len(lines) <= 120 else [f"... {len(lines) - 120} lines left out ..."] + lines[-120:]
+    print("\n".join("      | " + s for s in keep))
+    for name in job.failed:
+        print(f"      failed: {name}")
+    print(f"      rerun:  {job.rerun}", flush=True)
+
+
+def run_all(jobs, o):
+    """Jobs that want to be alone run after all others, one by one."""
+    lock = threading.Lock()
+    queue = [j for j in jobs if not j.alone]
+
+    def place():
+        while True:
+            with lock:
+                if not queue:
+                    return
+                job = queue.pop(0)
+            run_job(job, o)
+            with lock:
+                show(job)
+
+    threads = [threading.Thread(target=place) for _ in range(o.jobs)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for job in (j for j in jobs if j.alone):
+        run_job(job, o)
+        show(job)
+
+
+def summary(jobs, strict):
+    passed = sum(j.passed for j in jobs)
+    failed = [name for j in jobs for name in j.failed]
+    skipped = [pair for j in jobs for pair in j.skipped]
+    if skipped:
+        print("\nskipped:")
+        for name, reason in sorted(set(skipped)):
+            print(f"  {name}: {reason}")
+    if failed:
+        print("\nfailed:")
+        for job in jobs:
+            for name in job.failed:
+                print(f"  {name}\n      {job.rerun}")
+    if not jobs:
+        print("no test was found")
+    print(f"\n{passed} passed, {len(failed)} failed, {len(skipped)} skipped", flush=True)
+    return 1 if failed or (strict and skipped) or not jobs else 0
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--build", type=Path, default=ROOT / "build")
+    ap.add_argument("--only", help="comma-separated kinds: " + ", ".join(KINDS))
+    ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("--san", default="", help="sanitizer that the build was made with")
+    ap.add_argument("--emulator", default="", help="program that runs the test programs")
+    ap.add_argument("--fuzz-seconds", type=int, default=5)
+    ap.add_argument("-k", default="", help="only jobs (and pytest cases) whose name has this")
+    o = ap.parse_args()
+    o.build = o.build.resolve()
+    o.run = shlex.split(o.emulator)
+    if o.san == "thread":
+        o.run = ["setarch", "-R"] + o.run  # its shadow memory does not stand wide address randomisation
+    jobs = find_jobs(o)
+    run_all(jobs, o)
+    return summary(jobs, os.environ.get("STRICT") == "1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
