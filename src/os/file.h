@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * file.h - writing all of a buffer to a descriptor that the caller gave.
+ */
+#ifndef WF_OS_FILE_H
+#define WF_OS_FILE_H
+
+#include <stddef.h>
+
+/* May block as the descriptor does. 0 or -errno. */
+int wf_file_write(int fd, const void *p, size_t len);
+
+#endif
