@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * match.h - tag matching: posted receives against messages that nobody expected yet.
+ *
+ * A receive takes the earliest message with (sent ^ tag) & mask == 0 from its source; a message goes to the earliest
+ * receive that takes it. Both orders are kept by sequence numbers, so that what is put back (a cancelled receive's
+ * message, a withdrawn message's receive) returns to its old place. Full-mask and wildcard receives, from one source or
+ * any, are kept apart in hash tables, so that ten thousand endpoints with one receive each cost one look.
+ * Knows nothing of endpoints: a source is an opaque pointer. The nodes are embedded in their owners; nothing is
+ * allocated after wf_match_init() but for growing the tables (failure to grow is harmless).
+ */
+#ifndef WF_WIRE_MATCH_H
+#define WF_WIRE_MATCH_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+struct wf_match_recv {
+	struct wf_list link;         /* in the one queue of its class */
+	uint64_t tag, mask, seq;
+	const void *from;            /* NULL: any */
+};
+
+struct wf_match_msg {
+	struct wf_list by_tag_from;  /* bucket of (tag, from) */
+	struct wf_list by_tag;       /* bucket of tag */
+	struct wf_list by_from;      /* bucket of from */
+	struct wf_list all;          /* arrival order */
+	uint64_t tag, seq;
+	const void *from;
+};
+
+struct wf_match_table {              /* hash table of list heads, a power of two of them */
+	struct wf_list *bucket;
+	size_t mask, count;
+};
+
+struct wf_match {
+	struct wf_match_table exact_from, exact_any, wild_from;   /* posted receives by class */
+	struct wf_list wild_any;
+	size_t n_exact_from, n_exact_any, n_wild_from, n_wild_any;
+	struct wf_match_table tag_from, tag, from;                /* messages */
+	struct wf_list all;
+	size_t n_msgs;
+	uint64_t next_recv, next_msg;
+};
+
+/* Returns 0 or WEFT_ENOMEM. wf_match_fini() wants all nodes removed or forgotten by their owners. */
+int wf_match_init(struct wf_match *m);
+void wf_match_fini(struct wf_match *m);
+
+/* A message came: takes out the receive it goes to, or NULL: the caller then keeps it with wf_match_add(). */
+struct wf_match_recv *wf_match_arrive(struct wf_match *m, uint64_t tag, const void *from);
+
+/* Keeps a message that nobody takes; msg->tag, from and seq (m->next_msg++ when it came in) are set by the caller. */
+void wf_match_add(struct wf_match *m, struct wf_match_msg *msg);
+
+/* Finds the earliest message for (tag, mask, from); does not take it out. NULL: none. */
+struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t mask, const void *from);
+void wf_match_remove(struct wf_match *m, struct wf_match_msg *msg);
+
+/* Posts a receive (tag, mask, from and seq, m->next_recv++, set by the caller); the caller has looked with wf_match_find() before. */
+void wf_match_post(struct wf_match *m, struct wf_match_recv *r);
+void wf_match_unpost(struct wf_match *m, struct wf_match_recv *r);
+
+/* Put back at the place that seq says. A returned message may be wanted by a receive that is posted, and the reverse:
+ * the caller asks wf_match_arrive() or wf_match_find() first. */
+void wf_match_return_msg(struct wf_match *m, struct wf_match_msg *msg);
+void wf_match_return_recv(struct wf_match *m, struct wf_match_recv *r);
+
+#endif
