@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * explain.c - how things go and why not otherwise, as text and as JSON: of the library (transports, settings), of an
+ * endpoint (its lane, the plan by size, what was not used and why), of a URL that one might connect to.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/internal.h"
+#include "os/addr.h"
+
+struct text {                            /* grows in the caller's buffer, counts on past its end */
+	char *out;
+	size_t cap, len;
+};
+
+static void put(struct text *t, const char *fmt, ...) WF_PRINTF(2, 3);
+
+static void put(struct text *t, const char *fmt, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	n = vsnprintf(t->len < t->cap ? t->out + t->len : NULL, t->len < t->cap ? t->cap - t->len : 0, fmt, args);
+	va_end(args);
+	if (n > 0)
+		t->len += (size_t)n;
+}
+
+/* ---- the library ---- */
+
+static const char *tr_state(const struct weft_ctx *ctx, unsigned i)
+{
+	if (ctx->tr[i].status)
+		return "unusable";
+	return wf_transport_allowed(ctx, i, NULL) ? "ready" : "not allowed by the settings";
+}
+
+static void ctx_text(const struct weft_ctx *ctx, struct text *t)
+{
+	const struct wf_conf_row *row;
+	char value[WF_CONF_TEXT];
+
+	put(t, "weft %d.%d.%d\ntransports, in order of preference:\n", WEFT_VERSION_MAJOR, WEFT_VERSION_MINOR, WEFT_VERSION_PATCH);
+	for (unsigned i = 0; i < ctx->n_tr; i++) {
+		put(t, "  %u %-5s %s", i + 1, ctx->tr[i].tr->name, tr_state(ctx, i));
+		if (ctx->tr[i].why[0])
+			put(t, ": %s", ctx->tr[i].why);
+		if (ctx->tr[i].remedy[0])
+			put(t, " (%s)", ctx->tr[i].remedy);
+		put(t, "\n");
+	}
+	put(t, "settings:\n");
+	for (size_t i = 0; !wf_conf_list(i, &row); i++) {
+		wf_conf_format(&ctx->conf, i, value, sizeof(value));
+		put(t, "  %-18s %-24s %-8s %s\n", row->key, value[0] ? value : "-",
+		    wf_conf_origin_name(ctx->conf.origin[i]), row->sentence);
+	}
+}
+
+static void ctx_json(const struct weft_ctx *ctx, struct wf_json *j)
+{
+	const struct wf_conf_row *row;
+	char value[WF_CONF_TEXT];
+
+	snprintf(value, sizeof(value), "%d.%d.%d", WEFT_VERSION_MAJOR, WEFT_VERSION_MINOR, WEFT_VERSION_PATCH);
+	wf_json_obj_open(j);
+	wf_json_kv_str(j, "version", value);
+	wf_json_key(j, "transports");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < ctx->n_tr; i++) {
+		wf_json_obj_open(j);
+		wf_json_kv_u64(j, "path", i + 1);
+		wf_json_kv_str(j, "name", ctx->tr[i].tr->name);
+		wf_json_kv_str(j, "state", tr_state(ctx, i));
+		wf_json_kv_str(j, "why", ctx->tr[i].why);
+		wf_json_kv_str(j, "remedy", ctx->tr[i].remedy);
+		wf_json_obj_close(j);
+	}
+	wf_json_arr_close(j);
+	wf_json_key(j, "settings");
+	wf_json_obj_open(j);
+	for (size_t i = 0; !wf_conf_list(i, &row); i++) {
+		wf_conf_format(&ctx->conf, i, value, sizeof(value));
+		wf_json_key(j, row->key);
+		wf_json_obj_open(j);
+		wf_json_kv_str(j, "value", value);
+		wf_json_kv_str(j, "origin", wf_conf_origin_name(ctx->conf.origin[i]));
+		wf_json_kv_str(j, "what", row->sentence);
+		wf_json_obj_close(j);
+	}
+	wf_json_obj_close(j);
+	wf_json_obj_close(j);
+}
+
+/* ---- an endpoint ---- */
+
+static const char *ep_state(const struct weft_ep *ep)
+{
+	static const char *const names[] = { "connecting", "ready", "down", "gone" };
+
+	return ep->dying ? "down" : names[ep->state];
+}
+
+/* How a large message goes. */
+static const char *large_way(const struct wf_lane *l)
+{
+	if (!l->can_copy)
+		return "rendezvous, streamed as frames";
+	return l->tr->caps & WF_CAP_INTERNAL ? "rendezvous, one copy" : "rendezvous, both processes copy";
+}
+
+static const char *rma_way(const struct weft_ep *ep)
+{
+	if (!ep->msg->tr->mem_offer)
+		return "by frames, the peer's progress executes them";
+	return "direct where the memory allows, else by frames";
+}
+
+static void ep_text(const struct weft_ep *ep, struct text *t)
+{
+	const struct wf_lane *l = ep->msg;
+	char line[200] = "";
+
+	put(t, "endpoint %u to %s: %s\n", ep->id, ep->peer[0] ? ep->peer : "(not connected)", ep_state(ep));
+	if (ep->why)
+		put(t, "  why: %s (%s)\n", ep->why->e.cause, weft_status_name(ep->status));
+	if (l) {
+		l->tr->describe(l, line, sizeof(line));
+		put(t, "  messages: path %u, %s: %s\n", ep->path, l->tr->name, line);
+		put(t, "  up to %u bytes: eager; longer: %s\n", l->eager_max, large_way(l));
+		put(t, "  one-sided: %s; atomics: the CPU's, one executor\n", rma_way(ep));
+		put(t, "  neither encrypted nor authenticated beyond the connection's secret\n");
+		if (l->why[0])
+			put(t, "  could be better: %s%s%s\n", l->why, l->remedy[0] ? "; " : "", l->remedy);
+		put(t, "  so far: %llu messages sent, %llu received; %llu eager, %llu rendezvous, %llu copied in place, %llu direct\n",
+		    (unsigned long long)ep->n_tx_msgs, (unsigned long long)ep->n_rx_msgs, (unsigned long long)ep->n_eager,
+		    (unsigned long long)ep->n_rndv, (unsigned long long)ep->n_copy, (unsigned long long)ep->n_direct);
+	}
+	if (ep->notes[0])
+		put(t, "  not used: %s\n", ep->notes);
+}
+
+static void ep_json(const struct weft_ep *ep, struct wf_json *j)
+{
+	const struct wf_lane *l = ep->msg;
+	char line[200] = "";
+
+	wf_json_obj_open(j);
+	wf_json_kv_u64(j, "endpoint", ep->id);
+	wf_json_kv_str(j, "peer", ep->peer);
+	wf_json_kv_str(j, "state", ep_state(ep));
+	wf_json_kv_str(j, "why", ep->why ? ep->why->e.cause : "");
+	wf_json_kv_u64(j, "path", ep->path);
+	wf_json_kv_str(j, "transport", l ? l->tr->name : "");
+	if (l) {
+		l->tr->describe(l, line, sizeof(line));
+		wf_json_kv_str(j, "lane", line);
+		wf_json_kv_u64(j, "eager_max", l->eager_max);
+		wf_json_kv_str(j, "large", large_way(l));
+		wf_json_kv_bool(j, "both_copy", l->can_copy);
+		wf_json_kv_str(j, "one_sided", rma_way(ep));
+		wf_json_kv_str(j, "could_be_better", l->why);
+		wf_json_kv_str(j, "remedy", l->remedy);
+	}
+	wf_json_kv_bool(j, "encrypted", false);
+	wf_json_kv_str(j, "not_used", ep->notes);
+	wf_json_obj_close(j);
+}
+
+/* ---- a URL ---- */
+
+static void url_text(const struct weft_ctx *ctx, const struct wf_url *u, struct text *t)
+{
+	for (unsigned i = 0; i < u->n; i++)
+		put(t, "%u. %s\n", i + 1, u->addr[i]);
+	put(t, "each is tried in this order; once connected, the first of these that both sides can use carries the messages:\n");
+	for (unsigned i = 0; i < ctx->n_tr; i++)
+		put(t, "  %-5s %s%s%s\n", ctx->tr[i].tr->name, tr_state(ctx, i), ctx->tr[i].why[0] ? ": " : "", ctx->tr[i].why);
+}
+
+static void url_json(const struct weft_ctx *ctx, const struct wf_url *u, struct wf_json *j)
+{
+	wf_json_obj_open(j);
+	wf_json_key(j, "addresses");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < u->n; i++)
+		wf_json_str(j, u->addr[i]);
+	wf_json_arr_close(j);
+	wf_json_key(j, "order");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < ctx->n_tr; i++)
+		if (wf_transport_allowed(ctx, i, NULL))
+			wf_json_str(j, ctx->tr[i].tr->name);
+	wf_json_arr_close(j);
+	wf_json_obj_close(j);
+}
+
+static int fits(size_t need, size_t *len, const char *who)
+{
+	size_t cap = *len;
+
+	*len = need;
+	return need < cap ? WEFT_OK : wf_fail(WEFT_EINVAL, 0, who, NULL, "%zu bytes are needed", need + 1);
+}
+
+int weft_explain(weft_ctx *ctx, weft_ep *ep, const char *url, int json, char *out, size_t *len)
+{
+	struct text t = { out, len ? *len : 0, 0 };
+	struct wf_url u = { .n = 0 };
+	struct wf_json j;
+	const char *what = url ? wf_url_parse(url, &u) : NULL;
+
+	if (!ctx || !len)
+		return wf_fail(WEFT_EINVAL, 0, "weft_explain", NULL, "NULL argument");
+	if (what)
+		return wf_fail(WEFT_EURL, 0, url, "weft://address:port", "%s", what);
+	if (json) {
+		wf_json_begin(&j, out, *len);
+		if (ep)
+			ep_json(ep, &j);
+		else if (url)
+			url_json(ctx, &u, &j);
+		else
+			ctx_json(ctx, &j);
+		return fits(wf_json_end(&j), len, "weft_explain");
+	}
+	if (ep)
+		ep_text(ep, &t);
+	else if (url)
+		url_text(ctx, &u, &t);
+	else
+		ctx_text(ctx, &t);
+	return fits(t.len, len, "weft_explain");
+}

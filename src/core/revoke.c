@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * revoke.c - taking a grant back. From the call on no new access through us is served. Peers that reach the memory without
+ * us are asked with REVOKE on whichever worker they hang; the grant is gone when the last of them has answered, closed
+ * it, or died. Grants and their count of opens are under the context's lock, because workers of several threads share
+ * them; each worker tells its own peers, from its own progress.
+ */
+#include "core/internal.h"
+
+/* The operation that waits for the revocation lives on one worker, or on none: then the grant just fades. */
+static void revoke_cancel(struct wf_op *op)
+{
+	(void)op;                        /* quiet goes before deadline: there is no way back and none ahead of the peers */
+}
+
+static const struct wf_kind kind_revoke = { "revoke", revoke_cancel };
+
+static void free_grant(struct weft_ctx *ctx, struct wf_grant *g)
+{
+	wf_map_remove(&ctx->grants, g->id);
+	g->mem->n_grants--;
+	wf_free(g);
+}
+
+static void wake_workers(struct weft_ctx *ctx)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ctx->workers) {
+		struct weft_worker *w = wf_list_entry(it, struct weft_worker, link);
+
+		/* pairs with the acquire in wf_revoke_step(): the grant's mark first, then the word, then the bell */
+		atomic_store_explicit(&w->revoke_work, true, memory_order_release);
+		wf_bell_ring(w->bell_fd);
+	}
+}
+
+/* A peer has closed it, agreed, or died. */
+void wf_grant_unopen(struct wf_open *o)
+{
+	struct weft_ctx *ctx = o->ep->w->ctx;
+	struct wf_grant *g = o->grant;
+
+	if (!g)
+		return;
+	o->grant = NULL;
+	pthread_mutex_lock(&ctx->lock);
+	g->n_open--;
+	if (atomic_load_explicit(&g->revoked, memory_order_relaxed) && !g->n_open) {
+		if (g->waiter)
+			wake_workers(ctx);
+		else
+			free_grant(ctx, g);
+	}
+	pthread_mutex_unlock(&ctx->lock);
+}
+
+static void ask_peers(struct weft_ep *ep)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ep->opens) {
+		struct wf_open *o = wf_list_entry(it, struct wf_open, link);
+
+		if (!o->grant || o->revoke_sent || !atomic_load_explicit(&o->grant->revoked, memory_order_acquire))
+			continue;
+		o->revoke_sent = true;
+		wf_ep_ctl(ep, WF_FR_REVOKE, 0, 0, o->peer_id, 0, NULL, 0);
+	}
+}
+
+static bool is_over(struct weft_ctx *ctx, struct wf_op *op)
+{
+	struct wf_grant *g = op->revoke.grant;
+	bool over;
+
+	pthread_mutex_lock(&ctx->lock);
+	over = !g->n_open;
+	if (over)
+		free_grant(ctx, g);
+	pthread_mutex_unlock(&ctx->lock);
+	return over;
+}
+
+void wf_revoke_step(struct weft_worker *w)
+{
+	struct wf_list *it, *tmp;
+
+	atomic_exchange_explicit(&w->revoke_work, false, memory_order_acq_rel);
+	wf_list_foreach(it, tmp, &w->eps_list)
+		ask_peers(wf_list_entry(it, struct weft_ep, link));
+	wf_list_foreach(it, tmp, &w->revokes) {
+		struct wf_op *op = wf_list_entry(it, struct wf_op, revoke.link);
+
+		if (!is_over(w->ctx, op))
+			continue;
+		wf_list_remove(it);
+		wf_op_done(op, WEFT_OK);
+	}
+}
+
+/* The worker on which the completion will be told: of an endpoint that opened it, else the only or first of the context. */
+static struct weft_worker *home_of(struct weft_ctx *ctx, struct wf_grant *g)
+{
+	if (g->home)
+		return g->home;
+	return wf_list_is_empty(&ctx->workers) ? NULL : wf_list_entry(wf_list_first(&ctx->workers), struct weft_worker, link);
+}
+
+static int revoke(struct weft_ctx *ctx, struct weft_worker *w, struct wf_grant *g, weft_call *call)
+{
+	struct wf_op *op = NULL;
+	bool none_open;
+
+	if (call) {
+		op = wf_op_new(w, NULL, &kind_revoke, call);
+		if (!op)
+			return weft_last_error()->status;
+		op->revoke.grant = g;
+		wf_list_init(&op->revoke.link);
+	}
+	pthread_mutex_lock(&ctx->lock);
+	atomic_store_explicit(&g->revoked, true, memory_order_release);
+	g->waiter = op != NULL;
+	none_open = !g->n_open;
+	if (none_open)
+		free_grant(ctx, g);
+	else
+		wake_workers(ctx);
+	pthread_mutex_unlock(&ctx->lock);
+	if (!op)
+		return none_open ? WEFT_OK : WEFT_PENDING;
+	if (none_open)
+		wf_op_done(op, WEFT_OK);
+	else
+		wf_list_push_back(&w->revokes, &op->revoke.link);
+	return wf_op_answer(op, call);
+}
+
+int weft_grant_revoke(weft_mem *m, weft_grant handle, weft_call *call)
+{
+	struct weft_ctx *ctx = m->ctx;
+	struct weft_worker *w;
+	struct wf_grant *g;
+	int ret = wf_call_check(call);
+
+	if (ret)
+		return ret;
+	if (wf_forkmark_is_forked(&ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "memory", NULL, "made before fork()");
+	pthread_mutex_lock(&ctx->lock);
+	g = wf_map_find(&ctx->grants, handle.v);
+	if (g && (g->mem != m || atomic_load(&g->revoked)))
+		g = NULL;
+	w = g ? home_of(ctx, g) : NULL;
+	pthread_mutex_unlock(&ctx->lock);
+	if (!g)
+		return wf_fail(WEFT_ESTALE, 0, "weft_grant_revoke", NULL, "no such grant of this memory");
+	if (!w)                          /* no worker at all: nobody can have opened it */
+		return revoke(ctx, NULL, g, NULL);
+	ret = wf_enter(w);
+	if (ret)
+		return ret;
+	ret = revoke(ctx, w, g, call);
+	wf_leave(w);
+	return ret;
+}
+
+/* The worker ends: grants that an operation of it waited for fade by themselves. */
+void wf_revoke_drop_all(struct weft_worker *w)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_pop_front(&w->revokes))) {
+		struct wf_op *op = wf_list_entry(it, struct wf_op, revoke.link);
+
+		if (!is_over(w->ctx, op))
+			op->revoke.grant->waiter = false;
+		wf_op_done(op, WEFT_EABORTED);
+	}
+}

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * rma.c - one-sided operations, on the side that posts them. With memory that the transport reaches by itself they are done
+ * when the call returns. Else they are frames: PUT (bytes given to the lane: done), GET and ATOMIC (done with the answer).
+ * A remote is opened by asking the peer; until it has answered, the first frame operation on it holds the ordered queue.
+ */
+#include <string.h>
+
+#include "core/internal.h"
+#include "core/rma.h"
+
+enum { RMA_QUEUED, RMA_LENT, RMA_ASKED };
+
+/* ---- remotes ---- */
+
+int weft_remote_open(weft_ep *ep, const void *token, size_t token_len, weft_remote **out)
+{
+	struct weft_worker *w = ep->w;
+	struct weft_remote *r;
+	struct wf_token t;
+	const char *what;
+	int ret = wf_enter(w);
+
+	if (ret)
+		return ret;
+	what = token && out ? wf_token_decode(token, token_len, &t) : "NULL argument";
+	ret = what ? wf_fail(WEFT_EINVAL, 0, "token", "pass it as weft_grant_new() wrote it", "%s", what) : wf_ep_check(ep);
+	r = ret ? NULL : wf_pool_get(&w->remotes);
+	if (!ret && !r)
+		ret = wf_fail(WEFT_ENOMEM, 0, "remote", NULL, "no memory");
+	if (!ret) {
+		memset(r, 0, sizeof(*r));
+		r->ep = ep;
+		r->len = t.len;
+		r->access = t.access;
+		wf_list_push_back(&ep->remotes, &r->link);
+		wf_ep_ctl(ep, WF_FR_OPEN, 0, 0, wf_wire_id(&w->remotes, r), 0, token, token_len);
+		*out = r;
+	}
+	wf_leave(w);
+	return ret;
+}
+
+static void drop_direct(struct weft_remote *r)
+{
+	if (r->has_direct && r->direct.lane)
+		r->direct.lane->tr->mem_close(r->direct.lane, &r->direct);
+	r->has_direct = false;
+}
+
+static void free_if_unused(struct weft_remote *r)
+{
+	struct weft_ep *ep = r->ep;
+
+	if (!r->closed || r->users || r->state == WF_REMOTE_OPENING)
+		return;
+	drop_direct(r);
+	if (r->state == WF_REMOTE_OPEN)
+		wf_ep_ctl(ep, WF_FR_CLOSE_REMOTE, 0, 0, r->open_id, 0, NULL, 0);
+	wf_list_remove(&r->link);
+	wf_pool_put(&ep->w->remotes, r);
+}
+
+void wf_remote_unref(struct weft_remote *r)
+{
+	r->users--;
+	free_if_unused(r);
+}
+
+void weft_remote_close(weft_remote *r)
+{
+	struct weft_worker *w;
+
+	if (!r)
+		return;
+	w = r->ep->w;
+	if (wf_enter(w))
+		return;
+	if (wf_pool_is_used(&w->remotes, r) && !r->closed) {   /* else it went with its endpoint */
+		r->closed = true;
+		free_if_unused(r);
+	}
+	wf_leave(w);
+}
+
+/* ---- operations ---- */
+
+static void rma_cancel(struct wf_op *op)
+{
+	/* A get or atomic that was asked for may be cancelled too: its answer finds nothing and is thrown away. A frame that
+	 * is being read into the buffers at this moment is finished first. */
+	if (op->state == RMA_LENT)
+		return;
+	if (op->ep->msg && op->ep->msg->sink.owner == op)
+		op->ep->msg->sink.keep = 0;
+	wf_op_done(op, op->stop);
+}
+
+static void release_remote(struct wf_op *op)
+{
+	wf_remote_unref(op->rma.remote);
+}
+
+static const struct wf_kind kind_put = { "put", rma_cancel };
+static const struct wf_kind kind_get = { "get", rma_cancel };
+static const struct wf_kind kind_atomic = { "atomic", rma_cancel };
+
+/* The remote's answer: OK, WEFT_AGAIN as long as it has none, or why it cannot be used. */
+static int remote_status(const struct weft_remote *r)
+{
+	if (r->state == WF_REMOTE_OPENING)
+		return WEFT_AGAIN;
+	return r->state == WF_REMOTE_OPEN ? WEFT_OK : r->status;
+}
+
+static int push_put(struct weft_ep *ep, struct wf_txitem *it)
+{
+	struct wf_op *op = wf_container_of(it, struct wf_op, tx);
+	struct weft_remote *r = op->rma.remote;
+	uint64_t len = WF_MIN(WF_MIN(op->len - op->off, ep->msg->frame_max), WF_BULK_CHUNK);
+	bool last = op->off + len == op->len;
+	int ret = remote_status(r);
+	struct wf_tx tx = {
+		.h = { .type = WF_FR_PUT, .flags = last ? WF_FF_LAST : 0, .id = r->open_id, .tag = op->rma.offset + op->off,
+		       .len = (uint32_t)len },
+		.bufs = op->bufs, .n = op->n, .off = op->off, .len = len,
+	};
+
+	if (ret < 0)
+		wf_op_done(op, ret);
+	if (ret)
+		return ret < 0 ? WEFT_OK : WEFT_AGAIN;
+	if (wf_op_tx(op, &tx) == WEFT_AGAIN)
+		return WEFT_AGAIN;
+	op->off += len;
+	if (!last)
+		return WEFT_PENDING;
+	wf_ep_unqueue(op);
+	op->state = RMA_LENT;
+	op->all_sent = true;
+	if (op->rma.what == RMA_SIGNAL)
+		wf_ep_ctl(ep, WF_FR_SIGNAL, 0, 0, r->open_id, op->rma.operand, NULL, 0);
+	if (!op->inflight)
+		wf_op_done(op, WEFT_OK);
+	return WEFT_OK;
+}
+
+/* GET and ATOMIC: a question, and an answer that names the operation. */
+static int push_ask(struct weft_ep *ep, struct wf_txitem *it)
+{
+	struct wf_op *op = wf_container_of(it, struct wf_op, tx);
+	struct weft_remote *r = op->rma.remote;
+	uint64_t handle = wf_pool_handle(&op->w->ops, op);
+	struct wf_get get = { .len = op->len, .op = handle };
+	struct wf_atomic amo = { .operand = op->rma.operand, .compare = op->rma.compare, .op = handle };
+	bool is_get = op->kind == &kind_get;
+	struct wf_tx tx = {
+		.h = { .type = is_get ? WF_FR_GET : WF_FR_ATOMIC, .aux = is_get ? 0 : (uint16_t)op->rma.what, .id = r->open_id,
+		       .tag = op->rma.offset },
+		.pre = is_get ? (void *)&get : (void *)&amo, .pre_len = is_get ? sizeof(get) : sizeof(amo),
+	};
+	int ret = remote_status(r);
+
+	if (ret < 0)
+		wf_op_done(op, ret);
+	if (ret)
+		return ret < 0 ? WEFT_OK : WEFT_AGAIN;
+	tx.h.len = (uint32_t)tx.pre_len;
+	if (wf_ep_tx(ep, &tx) == WEFT_AGAIN)
+		return WEFT_AGAIN;
+	wf_ep_unqueue(op);
+	op->state = RMA_ASKED;
+	if (is_get && !op->len)
+		wf_op_done(op, WEFT_OK);
+	return WEFT_OK;
+}
+
+/* What can be said without asking: 0, or the status the operation ends with. */
+static int32_t foreseen(const struct wf_rma_post *p, uint64_t len)
+{
+	const struct weft_remote *r = p->remote;
+	uint32_t need = p->what == RMA_GET ? WEFT_READ : p->what == RMA_ATOMIC ? WEFT_ATOMIC : WEFT_WRITE;
+
+	if (r->state == WF_REMOTE_FAILED)
+		return r->status;
+	if (!(r->access & need))
+		return WEFT_EACCESS;
+	return p->offset > r->len || len > r->len - p->offset ? WEFT_EBOUNDS : 0;
+}
+
+/* Through mapped memory or into the peer's, at once; WEFT_AGAIN: by frames. */
+static int try_direct(struct weft_ep *ep, const struct wf_rma_post *p, uint64_t len, uint64_t *old)
+{
+	struct weft_remote *r = p->remote;
+	int ret;
+
+	if (!r->has_direct || !r->direct.ready || ep->fences || ep->state != WF_EP_READY || ep->dying)
+		return WEFT_AGAIN;
+	if (p->what == RMA_ATOMIC)
+		ret = ep->msg->tr->atomic(ep->msg, &r->direct, p->amo, p->offset, p->operand, p->compare, old);
+	else
+		ret = ep->msg->tr->rma(ep->msg, &r->direct, p->what == RMA_GET ? WF_RMA_GET : WF_RMA_PUT, p->offset, p->bufs,
+				       p->n, len);
+	if (ret != WEFT_OK)
+		return WEFT_AGAIN;
+	ep->n_direct++;
+	if (p->what == RMA_SIGNAL)
+		wf_ep_ctl(ep, WF_FR_SIGNAL, 0, 0, r->open_id, p->operand, NULL, 0);
+	return WEFT_OK;
+}
+
+static struct wf_op *new_op(struct weft_ep *ep, const struct wf_rma_post *p, uint64_t len, const weft_call *call, int *ret)
+{
+	const struct wf_kind *kind = p->what == RMA_GET ? &kind_get : p->what == RMA_ATOMIC ? &kind_atomic : &kind_put;
+	struct wf_op *op = wf_op_new(ep->w, ep, kind, call);
+
+	if (!op) {
+		*ret = weft_last_error()->status;
+		return NULL;
+	}
+	*ret = wf_op_bufs(op, p->bufs, p->n, len);
+	if (!*ret && op->flags & WEFT_COPY && kind == &kind_put)
+		*ret = wf_op_own(op);
+	if (*ret) {
+		wf_op_drop(op);
+		return NULL;
+	}
+	if (kind != &kind_put)
+		op->flags &= ~(uint32_t)WEFT_COPY;
+	op->rma.remote = p->remote;
+	op->rma.offset = p->offset;
+	op->rma.operand = p->operand;
+	op->rma.compare = p->compare;
+	op->rma.what = p->what == RMA_ATOMIC ? p->amo : (uint32_t)p->what;
+	op->tx.push = kind == &kind_put ? push_put : push_ask;
+	op->cleanup = release_remote;
+	op->ev_len = len;
+	p->remote->users++;
+	wf_list_push_back(&ep->ops, &op->link);
+	return op;
+}
+
+static int post(struct weft_ep *ep, const struct wf_rma_post *p, weft_call *call)
+{
+	static const char *const names[] = { "put", "get", "put_signal", "atomic" };
+	uint64_t len, old = 0;
+	struct wf_op *op;
+	int32_t bad;
+	int ret = wf_call_check(call);
+
+	if (!ret && (!p->remote || p->remote->ep != ep || p->remote->closed))
+		ret = wf_fail(WEFT_EINVAL, 0, names[p->what], NULL, "the remote is closed or belongs to another endpoint");
+	if (!ret)
+		ret = wf_bufs_check(p->bufs, p->n, &len);
+	if (!ret)
+		ret = wf_ep_check(ep);
+	if (ret)
+		return ret;
+	bad = foreseen(p, p->what == RMA_ATOMIC ? wf_amo_size(p->amo) : len);
+	if (bad || try_direct(ep, p, len, &old) == WEFT_OK)
+		return wf_answer_now(ep->w, ep, call, names[p->what], bad, 0, len, old);
+	op = new_op(ep, p, len, call, &ret);
+	if (!op)
+		return ret;
+	wf_ep_queue(ep, op);
+	return wf_op_answer(op, call);
+}
+
+static int enter_and_post(struct weft_ep *ep, const struct wf_rma_post *p, weft_call *call)
+{
+	int ret = wf_enter(ep->w);
+
+	if (ret)
+		return ret;
+	ret = post(ep, p, call);
+	wf_leave(ep->w);
+	return ret;
+}
+
+int weft_put(weft_ep *ep, const weft_buf *b, size_t n, weft_remote *r, uint64_t offset, weft_call *call)
+{
+	const struct wf_rma_post p = { .what = RMA_PUT, .bufs = b, .n = n, .remote = r, .offset = offset };
+
+	return enter_and_post(ep, &p, call);
+}
+
+int weft_get(weft_ep *ep, const weft_buf *b, size_t n, weft_remote *r, uint64_t offset, weft_call *call)
+{
+	const struct wf_rma_post p = { .what = RMA_GET, .bufs = b, .n = n, .remote = r, .offset = offset };
+
+	return enter_and_post(ep, &p, call);
+}
+
+int weft_put_signal(weft_ep *ep, const weft_buf *b, size_t n, weft_remote *r, uint64_t offset, uint64_t signal, weft_call *call)
+{
+	const struct wf_rma_post p = { .what = RMA_SIGNAL, .bufs = b, .n = n, .remote = r, .offset = offset, .operand = signal };
+
+	return enter_and_post(ep, &p, call);
+}
+
+int weft_atomic(weft_ep *ep, uint32_t what, weft_remote *r, uint64_t offset, uint64_t operand, uint64_t compare, weft_call *call)
+{
+	const struct wf_rma_post p = { .what = RMA_ATOMIC, .amo = what, .remote = r, .offset = offset, .operand = operand,
+				       .compare = compare };
+
+	if (!wf_amo_is_known(what))
+		return wf_fail(WEFT_EINVAL, 0, "atomic", NULL, "0x%x is none of WEFT_ATOMIC_*", what);
+	return enter_and_post(ep, &p, call);
+}
+
+/* ---- batch: one completion for many ---- */
+
+static void batch_cancel(struct wf_op *op)
+{
+	(void)op;                        /* what was asked of the peer is answered: it ends with its parts */
+}
+
+static const struct wf_kind kind_batch = { "rma_batch", batch_cancel };
+
+static void part_ended(struct wf_op *part)
+{
+	struct wf_op *whole = part->rma.parent;
+	int32_t status = part->status;
+
+	wf_op_put(part);
+	if (status && !whole->status)
+		whole->status = status;
+	if (--whole->children == 0)
+		wf_op_done(whole, whole->status);
+}
+
+static int32_t batch_part(struct weft_ep *ep, const weft_rma *v, struct wf_op *whole)
+{
+	const struct wf_rma_post p = { .what = v->is_get ? RMA_GET : RMA_PUT, .bufs = &v->local, .n = 1, .remote = v->remote,
+				       .offset = v->offset };
+	struct wf_op *op;
+	uint64_t old;
+	int32_t bad = foreseen(&p, v->local.len);
+	int ret;
+
+	if (bad || try_direct(ep, &p, v->local.len, &old) == WEFT_OK)
+		return bad;
+	op = new_op(ep, &p, v->local.len, NULL, &ret);
+	if (!op)
+		return ret;
+	op->posting = false;
+	op->on_end = part_ended;
+	op->rma.parent = whole;
+	whole->children++;
+	wf_ep_queue(ep, op);
+	return 0;
+}
+
+static int check_batch(struct weft_ep *ep, const weft_rma *v, size_t n, const weft_call *call)
+{
+	uint64_t len;
+	int ret = wf_call_check(call);
+
+	if (!ret && n && !v)
+		ret = wf_fail(WEFT_EINVAL, 0, "rma_batch", NULL, "NULL array");
+	for (size_t i = 0; !ret && i < n; i++) {
+		ret = wf_bufs_check(&v[i].local, 1, &len);
+		if (!ret && (!v[i].remote || v[i].remote->ep != ep || v[i].remote->closed))
+			ret = wf_fail(WEFT_EINVAL, 0, "rma_batch", NULL, "entry %zu: the remote is closed or of another endpoint", i);
+	}
+	return ret ? ret : wf_ep_check(ep);
+}
+
+int weft_rma_batch(weft_ep *ep, const weft_rma *v, size_t n, weft_call *call)
+{
+	struct wf_op *whole;
+	int ret = wf_enter(ep->w);
+
+	if (ret)
+		return ret;
+	ret = check_batch(ep, v, n, call);
+	whole = ret ? NULL : wf_op_new(ep->w, ep, &kind_batch, call);
+	if (!whole) {
+		wf_leave(ep->w);
+		return ret ? ret : weft_last_error()->status;
+	}
+	whole->flags &= ~(uint32_t)WEFT_COPY;
+	whole->children = 1;
+	for (size_t i = 0; i < n; i++) {
+		int32_t bad = batch_part(ep, &v[i], whole);
+
+		if (bad && !whole->status)
+			whole->status = bad;
+	}
+	if (--whole->children == 0)
+		wf_op_done(whole, whole->status);
+	ret = wf_op_answer(whole, call);
+	wf_leave(ep->w);
+	return ret;
+}
+
+/* ---- the peer's answers ---- */
+
+static int in_opened(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
+{
+	struct weft_remote *r = wf_by_wire_id(&ep->w->remotes, h->id);
+	struct wf_opened o;
+	size_t desc_len = h->len - sizeof(o);
+
+	if (!r || r->ep != ep || r->state != WF_REMOTE_OPENING || desc_len > WF_DESC_MAX)
+		return WEFT_EPROTO;
+	memcpy(&o, p, sizeof(o));
+	r->state = h->aux ? WF_REMOTE_FAILED : WF_REMOTE_OPEN;
+	r->status = -(int32_t)h->aux;
+	r->open_id = o.open;
+	if (!h->aux) {
+		r->len = o.len;
+		r->access = o.access;
+		r->direct = (struct wf_direct){ .lane = ep->msg, .desc_len = (uint32_t)desc_len, .len = o.len, .access = o.access };
+		memcpy(r->direct.desc, p + sizeof(o), desc_len);
+		r->has_direct = desc_len && ep->msg->tr->mem_open && ep->msg->tr->mem_open(ep->msg, &r->direct) == WEFT_OK;
+	}
+	free_if_unused(r);
+	wf_ep_kick(ep);
+	return 0;
+}
+
+static struct wf_op *find_asked(struct weft_ep *ep, uint64_t handle, const struct wf_kind *kind)
+{
+	struct wf_op *op = wf_pool_find(&ep->w->ops, handle);
+
+	return op && op->ep == ep && op->kind == kind && !op->done && op->state == RMA_ASKED ? op : NULL;
+}
+
+static void got(struct wf_op *op, uint32_t len)
+{
+	op->off += len;
+	if (op->off == op->len)
+		wf_op_done(op, WEFT_OK);
+}
+
+static int in_got(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
+{
+	struct wf_op *op = find_asked(ep, h->tag, &kind_get);
+
+	if (!op)
+		return 0;                /* cancelled meanwhile */
+	if (h->len > op->len - op->off)
+		return WEFT_EPROTO;
+	wf_bufs_copy_in(op->bufs, op->n, op->off, p, h->len);
+	got(op, h->len);
+	return 0;
+}
+
+static void sink_got_end(struct wf_lane *l, struct wf_sink *s, const struct wf_frame *h)
+{
+	struct weft_ep *ep = l->owner;
+	struct wf_op *op = ep ? find_asked(ep, h->tag, &kind_get) : NULL;
+
+	(void)s;
+	if (op)
+		got(op, h->len);
+}
+
+int wf_sink_got(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
+{
+	struct wf_op *op = find_asked(ep, h->tag, &kind_get);
+
+	if (op && h->len > op->len - op->off)
+		return WEFT_EPROTO;
+	l->sink.end = sink_got_end;
+	if (op)
+		l->sink = (struct wf_sink){ .bufs = op->bufs, .n = op->n, .off = op->off, .keep = h->len, .owner = op,
+					    .end = sink_got_end };
+	return WEFT_OK;
+}
+
+static int in_revoke(struct weft_ep *ep, const struct wf_frame *h)
+{
+	struct weft_remote *r = wf_by_wire_id(&ep->w->remotes, h->id);
+
+	if (!r || r->ep != ep || r->state != WF_REMOTE_OPEN)
+		return 0;                /* closed at the same time: CLOSE_REMOTE is the answer */
+	drop_direct(r);
+	r->state = WF_REMOTE_FAILED;
+	r->status = WEFT_EREVOKED;
+	wf_ep_ctl(ep, WF_FR_REVOKED, 0, 0, r->open_id, 0, NULL, 0);
+	return 0;
+}
+
+int wf_in_rma(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
+{
+	struct wf_op *op;
+
+	switch (h->type) {
+	case WF_FR_OPENED:
+		return in_opened(ep, h, p);
+	case WF_FR_GOT:
+		return in_got(ep, h, p);
+	case WF_FR_GET_FAIL:
+		op = find_asked(ep, h->tag, &kind_get);
+		if (op)
+			wf_op_done(op, -(int32_t)h->aux);
+		return 0;
+	case WF_FR_ATOMIC_DONE:
+		op = find_asked(ep, h->tag, &kind_atomic);
+		if (op) {
+			memcpy(&op->ev_value, p, sizeof(op->ev_value));
+			wf_op_done(op, -(int32_t)h->aux);
+		}
+		return 0;
+	default:
+		return in_revoke(ep, h);
+	}
+}
+
+/* ---- the end of the endpoint ---- */
+
+void wf_rma_remotes_down(struct weft_ep *ep)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ep->remotes) {
+		struct weft_remote *r = wf_list_entry(it, struct weft_remote, link);
+
+		r->has_direct = false;   /* the lane is closed, and its mappings with it */
+		r->state = WF_REMOTE_FAILED;
+		r->status = ep->status;
+		free_if_unused(r);
+	}
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * sleep.c - going to sleep without missing anything. The worker's descriptor is its epoll set: sockets, pidfds, the bell
+ * and a timer for the earliest deadline. Who sleeps pays: weft_arm() asks every transport to make its peers ring the
+ * bell from now on, and only then looks a last time.
+ */
+#include <errno.h>
+#include <poll.h>
+
+#include "core/internal.h"
+#include "os/proc.h"
+
+#define STALL_RETRY_NS (5 * WF_NS_PER_MS)   /* a frame that found no memory is tried again after this long */
+#define SPIN_MISSES_MAX 8                   /* spins in a row that found nothing before spinning is left out */
+#define SPIN_RETRY 64                       /* waits after which it is tried again */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a ? a : b;
+	return WF_MIN(a, b);
+}
+
+static uint64_t next_deadline(struct weft_worker *w)
+{
+	struct wf_heap_node *top = wf_heap_top(&w->deadlines);
+	uint64_t at = top ? top->key : 0;
+
+	for (unsigned i = 0; i < w->ctx->n_tr; i++)
+		at = earlier(at, w->port_wake[i]);
+	if (w->n_stalled)
+		at = earlier(at, wf_now_ns() + STALL_RETRY_NS);
+	return at;
+}
+
+void wf_worker_disarm(struct weft_worker *w)
+{
+	for (unsigned i = 0; i < w->ctx->n_tr; i++)
+		if (w->port[i] && w->port[i]->tr->disarm)
+			w->port[i]->tr->disarm(w->port[i]);
+	w->armed = false;
+	/* What woke us is looked for in the turn that called this: turn & 63 == 0 makes it look at descriptors. */
+	w->turn = 0;
+}
+
+/* With @for_op the caller waits for one operation: events that wait for others, and weft_wake(), do not concern it. */
+static bool has_work(struct weft_worker *w, bool for_op)
+{
+	if (!for_op && (w->n_events || atomic_load_explicit(&w->woken, memory_order_acquire)))
+		return true;
+	return !wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves) ||
+	       atomic_load_explicit(&w->revoke_work, memory_order_acquire);
+}
+
+static int arm(struct weft_worker *w, bool for_op)
+{
+	uint64_t at;
+
+	w->n_arm++;
+	if (has_work(w, for_op))
+		return WEFT_AGAIN;
+	for (unsigned i = 0; i < w->ctx->n_tr; i++) {
+		struct wf_port *p = w->port[i];
+
+		if (!p || !p->tr->arm)
+			continue;
+		w->armed = true;
+		if (p->busy || p->tr->arm(p) == WEFT_AGAIN) {
+			wf_worker_disarm(w);
+			return WEFT_AGAIN;
+		}
+	}
+	at = next_deadline(w);
+	if (at && at <= wf_now_ns()) {
+		wf_worker_disarm(w);
+		return WEFT_AGAIN;
+	}
+	if (at != w->timer_at) {
+		wf_timer_set(w->timer_fd, at);
+		w->timer_at = at;
+	}
+	w->armed = true;
+	return WEFT_OK;
+}
+
+int weft_arm(weft_worker *w)
+{
+	int ret = wf_enter(w);
+
+	if (ret)
+		return ret;
+	ret = arm(w, false);
+	w->n_arm_again += ret == WEFT_AGAIN;
+	if (atomic_exchange_explicit(&w->woken, false, memory_order_acq_rel))
+		ret = WEFT_AGAIN;
+	wf_leave(w);
+	return ret;
+}
+
+int weft_worker_fd(weft_worker *w)
+{
+	return w->poll.epfd;
+}
+
+int weft_wake(weft_worker *w)
+{
+	if (wf_forkmark_is_forked(&w->ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "worker", NULL, "made before fork()");
+	/* pairs with the exchanges in weft_arm() and weft_wait_any(): word first, then the bell */
+	atomic_store_explicit(&w->woken, true, memory_order_release);
+	wf_bell_ring(w->bell_fd);
+	return WEFT_OK;
+}
+
+/* Sleeps on the descriptor; a shared worker is open to others meanwhile. */
+static void sleep_on_fd(struct weft_worker *w, uint64_t deadline_ns)
+{
+	int timeout = -1;
+
+	if (deadline_ns) {
+		uint64_t now = wf_now_ns();
+		uint64_t ms = deadline_ns > now ? (deadline_ns - now + WF_NS_PER_MS - 1) / WF_NS_PER_MS : 0;
+
+		timeout = ms > 1000000 ? 1000000 : (int)ms;
+	}
+	w->n_sleep++;
+	if (w->shared) {
+		unsigned depth = w->depth;
+
+		atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
+		pthread_mutex_unlock(&w->lock);
+		wf_poll_one(w->poll.epfd, POLLIN, timeout);
+		pthread_mutex_lock(&w->lock);
+		atomic_store_explicit(&w->owner_thread, wf_thread_me(), memory_order_relaxed);
+		w->depth = depth;
+		return;
+	}
+	wf_poll_one(w->poll.epfd, POLLIN, timeout);
+}
+
+/* What a sleeper waits for. */
+struct want {
+	bool (*there)(struct weft_worker *w, uint64_t arg);
+	uint64_t arg;
+};
+
+static bool event_there(struct weft_worker *w, uint64_t arg)
+{
+	(void)arg;
+	return w->n_events != 0;
+}
+
+static bool op_there(struct weft_worker *w, uint64_t handle)
+{
+	struct wf_op *op = wf_pool_find(&w->ops, handle);
+
+	return !op || (op->done && !op->inflight);
+}
+
+/* Spins as long as that has been paying off lately. True: it is there. */
+static bool spin(struct weft_worker *w, const struct want *want, uint64_t deadline_ns)
+{
+	uint64_t end;
+
+	if (!w->ctx->conf.spin_ns || w->n_cpus < 2)
+		return false;
+	if (w->spin_miss >= SPIN_MISSES_MAX && w->spin_miss++ < SPIN_RETRY)
+		return false;
+	end = wf_now_ns() + w->ctx->conf.spin_ns;
+	if (deadline_ns)
+		end = WF_MIN(end, deadline_ns);
+	do {
+		for (int i = 0; i < 16; i++) {
+			wf_worker_turn(w);
+			if (want->there(w, want->arg)) {
+				w->spin_miss = 0;
+				return true;
+			}
+		}
+	} while (wf_now_ns() < end);
+	w->spin_miss = w->spin_miss >= SPIN_MISSES_MAX ? SPIN_MISSES_MAX : w->spin_miss + 1;
+	return false;
+}
+
+static int wait_for(struct weft_worker *w, const struct want *want, uint64_t deadline_ns, bool wakeable)
+{
+	for (;;) {
+		wf_worker_turn(w);
+		if (want->there(w, want->arg) || spin(w, want, deadline_ns))
+			return WEFT_OK;
+		if (wakeable && atomic_exchange_explicit(&w->woken, false, memory_order_acq_rel))
+			return WEFT_AGAIN;
+		if (deadline_ns && wf_now_ns() >= deadline_ns)
+			return WEFT_ETIMEDOUT;
+		if (arm(w, !wakeable) != WEFT_OK)
+			continue;
+		sleep_on_fd(w, deadline_ns);
+		wf_worker_turn(w);
+		w->n_wake_empty += !want->there(w, want->arg);
+	}
+}
+
+int wf_worker_wait(struct weft_worker *w, uint64_t deadline_ns)
+{
+	const struct want want = { event_there, 0 };
+
+	return wait_for(w, &want, deadline_ns, true);
+}
+
+int wf_worker_wait_op(struct weft_worker *w, weft_op op, uint64_t deadline_ns)
+{
+	const struct want want = { op_there, op.v };
+	int ret = wait_for(w, &want, deadline_ns, false);
+
+	if (ret == WEFT_OK && !wf_pool_find(&w->ops, op.v))
+		ret = wf_fail(WEFT_ESTALE, 0, "weft_wait", NULL, "another thread took the completion");
+	else if (ret < 0)
+		wf_fail(ret, 0, "weft_wait", NULL, "the operation has not ended; it goes on");
+	return ret;
+}
+
+int weft_wait_any(weft_worker *w, uint64_t deadline_ns)
+{
+	int ret = wf_enter(w);
+
+	if (ret)
+		return ret;
+	ret = wf_worker_wait(w, deadline_ns);
+	if (ret < 0)
+		wf_fail(ret, 0, "weft_wait_any", NULL, "no event came");
+	wf_leave(w);
+	return ret;
+}

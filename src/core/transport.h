@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * transport.h - THE seam between core and what moves bytes.
+ *
+ * A transport moves frames over lanes between two workers and, where it can, moves large buffers and remote memory
+ * itself. It knows nothing of tags, rendezvous, endpoints, Python or other transports. A lane is one side of a
+ * connection; core owns it, the transport fills its own struct behind it (lane_size). A port is a transport inside one
+ * worker (port_size).
+ *
+ * Calling rules, the same for every row:
+ *   - called on the worker's thread (for SHARED workers: under its lock); never blocks; makes no upcall before it
+ *     returns, except poll(), which is where all upcalls come from (the port's watches run inside poll of the worker);
+ *   - a NULL row means "not offered";
+ *   - memory that a row lends is quiet (nobody reads or writes it) from the upcall that ends it, or from lane_close() on.
+ * Upcall rules:
+ *   - core never calls lane_close() from inside an upcall of that lane; it may call every other row;
+ *   - after wf_lane_down() no upcall follows for that lane but wf_copy_done() for copies that are being stopped.
+ */
+#ifndef WF_CORE_TRANSPORT_H
+#define WF_CORE_TRANSPORT_H
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "base/iov.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "os/poll.h"
+#include "weft/weft.h"
+#include "wire/frame.h"
+
+struct wf_port;
+struct wf_lane;
+struct wf_acceptor;
+
+enum {                                   /* wf_transport.caps */
+	WF_CAP_BOOTSTRAP = 1,            /* listen and connect by URL; its lanes carry HELLO                        */
+	WF_CAP_ATTACH = 2,               /* made beside a bootstrap lane from offers: offer, attach                 */
+	WF_CAP_INTERNAL = 4,             /* bootstrap inside one context only, not announced (loop)                 */
+	WF_CAP_WATCHDOG = 8,             /* its own lane notices the peer's death                                   */
+};
+
+/* One frame to send. The header's seq is put in by the transport's caller. Prefix and struct are borrowed. */
+struct wf_sent;
+struct wf_tx {
+	struct wf_frame h;               /* h.len = pre_len + len                                                   */
+	const void *pre;                 /* first part of the payload, small, always copied                         */
+	size_t pre_len;
+	const weft_buf *bufs;            /* second part: len bytes from offset off of these                         */
+	size_t n;
+	size_t off, len;
+	struct wf_sent *sent;            /* may be NULL: then the bytes must be taken at once (WEFT_PENDING not allowed) */
+};
+
+/* Lent with a frame that was answered WEFT_PENDING; ended by wf_sent_done(). Embedded in its owner. */
+struct wf_sent {
+	void (*done)(struct wf_sent *s);
+	struct wf_list link;             /* the transport's */
+	uint64_t word;                   /* the transport's */
+};
+
+/* Where the payload of the frame that is being received goes; set by wf_sink_begin(), lives in the lane. Core may replace
+ * bufs, n, off, at any time between two reads (a cancelled receive): the transport looks here before each read. */
+struct wf_sink {
+	const weft_buf *bufs;
+	size_t n;
+	size_t off;                      /* in bufs of the frame's first payload byte                               */
+	size_t keep;                     /* payload bytes that go to bufs; the rest of the frame is thrown away     */
+	size_t done;                     /* payload bytes read so far, kept or not; counted by the transport        */
+	void *owner;                     /* core's */
+	void (*end)(struct wf_lane *l, struct wf_sink *s, const struct wf_frame *h);   /* core's                    */
+};
+
+/*
+ * A large buffer that a transport moves by itself (shm: both processes copy; loop: memcpy; verbs: RDMA read). The sender
+ * offers it, the description travels in RTS, the receiver starts it into his own buffers.
+ */
+struct wf_copy {
+	struct wf_lane *lane;
+	const weft_buf *bufs;            /* lent */
+	size_t n;
+	uint64_t len;                    /* bytes to move (the receiver may have fewer: it sets the lesser)          */
+	uint8_t desc[WF_DESC_MAX];       /* sender: out; receiver: in */
+	uint32_t desc_len;
+	bool sender;
+	void *owner;                     /* core's */
+	struct wf_list link;             /* the transport's, as the following */
+	uint64_t word[4];
+	void *ptr[2];
+};
+
+/* Memory of the peer that can be reached without its help. */
+struct wf_direct {
+	struct wf_lane *lane;
+	uint8_t desc[WF_DESC_MAX];       /* as mem_offer() of the owner's side wrote it */
+	uint32_t desc_len;
+	uint64_t len;
+	uint32_t access;
+	bool ready;                      /* set by the transport when rma() and atomic() may be tried               */
+	uint64_t word[4];                /* the transport's */
+	void *ptr[2];
+};
+
+/* What core tells about local memory that is granted, or that lies behind a weft_buf.mem. */
+struct wf_region {
+	void *addr;
+	size_t len;
+	int memfd;                       /* -1: plain memory; else a sealed memfd that holds it from offset 0       */
+	uint64_t id;                     /* never used twice in this process                                        */
+	uint32_t access;
+};
+
+enum { WF_RMA_PUT = 0, WF_RMA_GET = 1 };
+
+struct wf_transport {
+	const char *name;                /* "tcp"; in settings, explain, hello                                      */
+	uint32_t caps;                   /* WF_CAP_*                                                                */
+	size_t shared_size;              /* of zeroed memory for all ports of a context, behind port->shared; any thread */
+	size_t port_size, lane_size;     /* of the structs that begin with wf_port and wf_lane; given zeroed         */
+
+	/* Can this machine do it? 0, or WEFT_ENOTSUP with why and remedy as texts. Quick, no side effects, once a context. */
+	int (*probe)(const struct wf_conf *conf, char *why, size_t why_cap, char *remedy, size_t remedy_cap);
+
+	/* in a worker: 0 or a status, with wf_fail() */
+	int (*open)(struct wf_port *p);
+	void (*close)(struct wf_port *p);                       /* all lanes and acceptors are closed by now        */
+
+	/* bootstrap: by numeric address, "1.2.3.4:80" */
+	int (*listen)(struct wf_acceptor *a, const char *at, char *bound_out, size_t cap);   /* bound: with the port chosen */
+	void (*unlisten)(struct wf_acceptor *a);
+	int (*connect)(struct wf_lane *l, const char *to);      /* 0: wf_lane_up() or _down() follows; else as wf_fail */
+	int (*move)(struct wf_lane *l, struct wf_port *to);     /* an accepted lane leaves its worker (to NULL) and enters another */
+
+	/* attach: offer() is asked once for each lane before attach(); `active` is the side that connected */
+	size_t (*offer)(struct wf_lane *l, void *out, size_t cap);   /* bytes for the hello; 0: none, see l->why    */
+	int (*attach)(struct wf_lane *l, bool active, const void *offer, size_t len);   /* 0: up or down follows    */
+
+	void (*lane_close)(struct wf_lane *l);                  /* now; frees everything; lent memory is quiet when it returns.
+								 * Copies have been stopped before (copy_stop and its upcall). */
+
+	/* data */
+	int (*send)(struct wf_lane *l, const struct wf_tx *tx); /* WEFT_OK: taken, bytes free; WEFT_PENDING: taken, bytes lent
+								 * until wf_sent_done(tx->sent); WEFT_AGAIN: full, nothing taken,
+								 * wf_lane_room() follows; < 0: lane is broken, wf_lane_down() follows */
+	void (*resume)(struct wf_lane *l);                      /* core had said "not now" (see wf_frame_in): offer again in the next poll() */
+
+	/* large buffers; all may be NULL together */
+	int (*copy_offer)(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r);   /* sender; r may be NULL. 0: c lent and
+								 * described; WEFT_AGAIN: not now, not possible: use frames */
+	int (*copy_start)(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r);   /* receiver: c->desc is the peer's. 0: lent,
+								 * wf_copy_done() follows; WEFT_ECANCELED: the sender took it back;
+								 * WEFT_EPROTO: bad description; WEFT_AGAIN: cannot, ask for frames */
+	void (*copy_stop)(struct wf_lane *l, struct wf_copy *c);   /* either side asks; wf_copy_done() follows from poll(): WEFT_ECANCELED,
+								 * or WEFT_OK when it was complete before */
+	void (*copy_end)(struct wf_lane *l, struct wf_copy *c); /* sender: the peer has said that it is done: forget it, at once */
+
+	/* remote memory without the peer's help; all may be NULL together */
+	size_t (*mem_offer)(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap);
+								/* owner: bytes of description, 0: cannot */
+	int (*mem_open)(struct wf_lane *l, struct wf_direct *d);   /* 0: lent until mem_close(); else not possible */
+	void (*mem_close)(struct wf_lane *l, struct wf_direct *d);
+	int (*rma)(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);
+								/* WEFT_OK: done; WEFT_AGAIN: use frames; < 0 */
+	int (*atomic)(struct wf_lane *l, struct wf_direct *d, uint32_t what, uint64_t off, uint64_t operand, uint64_t compare, uint64_t *old_out);
+
+	/* progress and sleep */
+	int (*poll)(struct wf_port *p);                         /* moves what can move; how many things happened     */
+	int (*arm)(struct wf_port *p);                          /* before sleep: WEFT_OK: whatever happens next makes a watch or
+								 * p->bell_fd readable; WEFT_AGAIN: poll first. Flushes what was held back. */
+	void (*disarm)(struct wf_port *p);                      /* awake again; may be called when not armed         */
+
+	/* a line for explain: "ring 256 KiB, both copy", "no process_vm_readv: EPERM" */
+	void (*describe)(const struct wf_lane *l, char *out, size_t cap);
+
+	/* The region with a memfd is being freed: peers that mapped it are told to let go. NULL: nobody maps. */
+	void (*region_gone)(struct wf_port *p, uint64_t id);
+};
+
+struct wf_port {
+	const struct wf_transport *tr;
+	struct weft_worker *worker;      /* opaque */
+	struct wf_poll *poll;            /* the worker's set; watches of the transport are called in wf_poll_run()  */
+	int bell_fd;                     /* the worker's eventfd; any thread or process that has it may ring it      */
+	const struct wf_conf *conf;
+	const struct wf_log *log;
+	void *shared;                    /* shared_size bytes of the context                                         */
+	struct wf_list lanes;            /* all of this port, by wf_lane.link; kept by core                          */
+	uint32_t busy;                   /* > 0: poll() wants to be called again without sleeping (kept by transport) */
+};
+
+struct wf_lane {
+	const struct wf_transport *tr;
+	struct wf_port *port;            /* NULL between two move() calls                                            */
+	void *owner;                     /* core's */
+	struct wf_list link;
+	uint32_t id;                     /* for logs */
+	uint32_t frame_max;              /* payload bytes of one frame; set by the transport before up               */
+	uint32_t eager_max;              /* longer messages go by rendezvous; set by the transport                   */
+	uint32_t tx_seq, rx_seq;         /* core's */
+	bool up, down;                   /* core's */
+	bool paused;                     /* set by core: deliver no frame (and read no bytes into a sink) until resume() */
+	bool can_copy;                   /* set by the transport before up: copy rows work both ways                 */
+	struct wf_sink sink;
+	char peer[96];                   /* set by the transport: the peer's address as text                         */
+	char why[160];                   /* transport's: why something is not as good as it could be, for explain    */
+	char remedy[160];
+	uint64_t bytes_tx, bytes_rx, frames_tx, frames_rx;   /* counted by the transport */
+	uint64_t copy_us, copy_peer;     /* bytes of large messages that this side and the peer's side moved (copy rows) */
+	uint64_t syscalls;               /* made on the data path                                                    */
+};
+
+/* A listening place of a bootstrap transport. Embedded in core's listener; the transport keeps its state in `priv`. */
+struct wf_acceptor {
+	struct wf_port *port;
+	void *owner;
+	void *priv;                      /* the transport's */
+};
+
+/* ---- upcalls ---- */
+
+/* The lane can send and receive frames. */
+void wf_lane_up(struct wf_lane *l);
+
+/* The lane is over; what was lent with frames is quiet. @cause in words, without strerror. Once. */
+void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *cause);
+
+/* A lane that answered WEFT_AGAIN has room again. */
+void wf_lane_room(struct wf_lane *l);
+
+/*
+ * A whole frame is here; @payload (any alignment, h->len bytes) is borrowed. @h is a private copy that wf_frame_check()
+ * has passed or not: core checks it. Returns 0; WEFT_AGAIN: not now, keep it, offer it again after resume() (l->paused
+ * is set); < 0: the lane is to be left alone, core closes it soon.
+ */
+int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload);
+
+/*
+ * For streaming transports: the header of a frame is here, its payload not yet all. Returns WEFT_OK: l->sink says where
+ * it goes, call l->sink.end() when sink.done == h->len; WEFT_PENDING: this type has no sink, collect it and call
+ * wf_frame_in(); WEFT_AGAIN and < 0 as wf_frame_in().
+ */
+int wf_sink_begin(struct wf_lane *l, const struct wf_frame *h);
+
+void wf_sent_done(struct wf_sent *s);
+void wf_copy_done(struct wf_copy *c, int32_t status);
+
+/*
+ * A peer connected: a lane of @a's port that is up, zeroed memory of lane_size with tr and port set, which the transport
+ * fills (peer, frame_max, ...) before wf_lane_accepted(). NULL: refuse it (no memory, too many half-open ones).
+ */
+struct wf_lane *wf_lane_new_incoming(struct wf_acceptor *a);
+void wf_lane_accepted(struct wf_acceptor *a, struct wf_lane *l);
+
+/* The acceptor is broken for good (a passing shortage of descriptors is the transport's to wait out, see wf_port_wake_at). */
+void wf_acceptor_failed(struct wf_acceptor *a, int32_t status, int sys_errno, const char *cause);
+
+/* The transport wants poll() at @at_ns even if nothing happens (retries); 0 takes it back. */
+void wf_port_wake_at(struct wf_port *p, uint64_t at_ns);
+
+/* One line for each transport; in order of preference. Defined in core/registry.c. */
+extern const struct wf_transport wf_loop, wf_shm, wf_tcp;
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * tx.c - the way out. What finds room goes at once; the rest waits in three queues of the endpoint: txq, whose order is the
+ * order of the wire (messages, puts, control); streamq, the byte stream, which may wait for credit; and bulkq, the pieces
+ * of large transfers, which take turns, so that a gigabyte does not stand in the way of eight bytes.
+ *
+ * push() of an item answers WEFT_OK: sent, it has left the queue (and may be gone); WEFT_PENDING: one frame sent, more to
+ * come; WEFT_AGAIN: nothing sent, either the lane is full (ep->blocked) or the item waits for an answer of the peer.
+ */
+#include <string.h>
+
+#include "core/internal.h"
+
+#define ORDERED_RUN 16     /* ordered items between two pieces of bulk */
+
+int wf_ep_tx(struct weft_ep *ep, struct wf_tx *tx)
+{
+	struct wf_lane *l = ep->msg;
+	int ret;
+
+	tx->h.seq = l->tx_seq;
+	ret = l->tr->send(l, tx);
+	if (wf_likely(ret == WEFT_OK || ret == WEFT_PENDING)) {
+		l->tx_seq++;
+		return ret;
+	}
+	ep->blocked = true;      /* full, or broken: wf_lane_down() follows and nothing is sent any more */
+	return WEFT_AGAIN;
+}
+
+int wf_op_tx(struct wf_op *op, struct wf_tx *tx)
+{
+	int ret;
+
+	tx->sent = &op->sent;
+	ret = wf_ep_tx(op->ep, tx);
+	if (ret == WEFT_PENDING)
+		op->inflight++;
+	return ret == WEFT_AGAIN ? WEFT_AGAIN : WEFT_OK;
+}
+
+static int push_ctl(struct weft_ep *ep, struct wf_txitem *it)
+{
+	struct wf_ctl *c = wf_container_of(it, struct wf_ctl, tx);
+	struct wf_tx tx = { .h = c->h, .pre = c->payload, .pre_len = c->h.len };
+
+	if (wf_ep_tx(ep, &tx) == WEFT_AGAIN)
+		return WEFT_AGAIN;
+	wf_list_remove(&it->link);
+	wf_pool_put(&ep->w->ctls, c);
+	return WEFT_OK;
+}
+
+void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload,
+	       size_t len)
+{
+	struct wf_tx tx = {
+		.h = { .type = type, .flags = flags, .aux = aux, .id = id, .tag = tag, .len = (uint32_t)len },
+		.pre = payload, .pre_len = len,
+	};
+	struct wf_ctl *c;
+
+	if (ep->state > WF_EP_READY || ep->dying || ep->peer_closed)
+		return;
+	if (wf_ep_can_send(ep) && wf_ep_tx(ep, &tx) != WEFT_AGAIN)
+		return;
+	c = wf_pool_get(&ep->w->ctls);
+	if (!c) {
+		wf_ep_fail(ep, WEFT_ENOMEM, 0, "no memory for a control frame");
+		return;
+	}
+	c->h = tx.h;
+	if (len)
+		memcpy(c->payload, payload, len);
+	c->tx.push = push_ctl;
+	wf_list_init(&c->tx.link);
+	wf_list_push_back(&ep->txq, &c->tx.link);
+}
+
+void wf_ep_queue(struct weft_ep *ep, struct wf_op *op)
+{
+	op->queued = true;
+	wf_list_push_back(&ep->txq, &op->tx.link);
+	wf_ep_kick(ep);
+}
+
+void wf_ep_queue_bulk(struct weft_ep *ep, struct wf_op *op)
+{
+	op->queued = true;
+	wf_list_push_back(&ep->bulkq, &op->tx.link);
+	wf_ep_kick(ep);
+}
+
+void wf_ep_unqueue(struct wf_op *op)
+{
+	if (!op->queued)
+		return;
+	op->queued = false;
+	wf_list_remove(&op->tx.link);
+}
+
+static struct wf_txitem *first(const struct wf_list *queue)
+{
+	struct wf_list *it = wf_list_first(queue);
+
+	return it ? wf_list_entry(it, struct wf_txitem, link) : NULL;
+}
+
+/* Sends one piece of the first bulk item and lets the next one have its turn. False: nothing could be sent. */
+static bool push_bulk(struct weft_ep *ep)
+{
+	struct wf_txitem *it = first(&ep->bulkq);
+	int ret;
+
+	if (!it)
+		return false;
+	ret = it->push(ep, it);
+	if (ret == WEFT_PENDING) {
+		wf_list_remove(&it->link);
+		wf_list_push_back(&ep->bulkq, &it->link);
+	}
+	return ret != WEFT_AGAIN;
+}
+
+static bool push_from(struct weft_ep *ep, const struct wf_list *queue)
+{
+	struct wf_txitem *it = first(queue);
+
+	return it && it->push(ep, it) != WEFT_AGAIN;
+}
+
+void wf_ep_kick(struct weft_ep *ep)
+{
+	bool moved = true;
+
+	if (ep->kicking || ep->state != WF_EP_READY || ep->dying || ep->peer_closed)
+		return;
+	ep->kicking = true;
+	while (moved && !ep->blocked) {
+		moved = false;
+		for (int i = 0; i < ORDERED_RUN && !ep->blocked && push_from(ep, &ep->txq); i++)
+			moved = true;
+		if (!ep->blocked && push_from(ep, &ep->streamq))
+			moved = true;
+		if (!ep->blocked && push_bulk(ep))
+			moved = true;
+	}
+	ep->kicking = false;
+}

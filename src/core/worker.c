@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * worker.c - a unit of progress: who may be inside, the ring of what waits to be reaped, and one turn of the wheel.
+ * Sleeping is in sleep.c, making and freeing in worker_life.c.
+ */
+#include <string.h>
+
+#include "core/internal.h"
+
+/* The slow half of wf_enter(): shared workers, nested calls, forked children, and the wrong thread. */
+int wf_enter_slow(struct weft_worker *w, uintptr_t me)
+{
+	if (wf_forkmark_is_forked(&w->ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "worker", "open a context of your own in the child; weft_after_fork() frees this one",
+			       "made before fork()");
+	if (atomic_load_explicit(&w->owner_thread, memory_order_relaxed) == me) {
+		w->depth++;
+		return 0;
+	}
+	if (w->shared) {
+		pthread_mutex_lock(&w->lock);
+		atomic_store_explicit(&w->owner_thread, me, memory_order_relaxed);
+		w->depth = 1;
+		return 0;
+	}
+	return wf_fail(WEFT_ETHREAD, 0, "worker", "use one worker for each thread, or WEFT_SHARED",
+		       "another thread is inside a call on it");
+}
+
+void wf_leave_slow(struct weft_worker *w)
+{
+	if (--w->depth)
+		return;
+	atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void wf_worker_note(struct weft_worker *w, struct wf_note *n)
+{
+	wf_list_push_back(&w->events, &n->link);
+	w->n_events++;
+	w->n_events_total++;
+}
+
+void wf_worker_unnote(struct weft_worker *w, struct wf_note *n)
+{
+	if (!wf_list_is_linked(&n->link))
+		return;
+	wf_list_remove(&n->link);
+	w->n_events--;
+}
+
+unsigned wf_worker_port_index(const struct weft_worker *w, const struct wf_port *p)
+{
+	for (unsigned i = 0; i < w->ctx->n_tr; i++)
+		if (w->port[i] == p)
+			return i;
+	return 0;
+}
+
+void wf_port_wake_at(struct wf_port *p, uint64_t at_ns)
+{
+	struct weft_worker *w = p->worker;
+
+	w->port_wake[wf_worker_port_index(w, p)] = at_ns;
+}
+
+struct wf_port *wf_worker_port(struct weft_worker *w, unsigned i)
+{
+	struct wf_tr_state *s = &w->ctx->tr[i];
+	struct wf_port *p = w->port[i];
+
+	if (p)
+		return p;
+	if (s->status) {
+		wf_fail(s->status, 0, s->tr->name, s->remedy[0] ? s->remedy : NULL, "%s", s->why);
+		return NULL;
+	}
+	p = wf_calloc(1, s->tr->port_size);
+	if (!p) {
+		wf_fail(WEFT_ENOMEM, 0, s->tr->name, NULL, "no memory for its port");
+		return NULL;
+	}
+	p->tr = s->tr;
+	p->worker = w;
+	p->poll = &w->poll;
+	p->bell_fd = w->bell_fd;
+	p->conf = &w->ctx->conf;
+	p->log = &w->ctx->log;
+	p->shared = s->shared;
+	wf_list_init(&p->lanes);
+	if (s->tr->open && s->tr->open(p)) {
+		wf_free(p);
+		return NULL;
+	}
+	w->port[i] = p;
+	return p;
+}
+
+/* ---- lanes ---- */
+
+struct wf_lane *wf_lane_new(struct weft_worker *w, unsigned tr_index, struct wf_owner *owner)
+{
+	struct wf_port *p = wf_worker_port(w, tr_index);
+	struct wf_lane *l;
+
+	if (!p)
+		return NULL;
+	l = wf_calloc(1, p->tr->lane_size);
+	if (!l) {
+		wf_fail(WEFT_ENOMEM, 0, p->tr->name, NULL, "no memory for a lane");
+		return NULL;
+	}
+	l->tr = p->tr;
+	l->port = p;
+	l->owner = owner;
+	l->id = w->next_lane++;
+	wf_list_push_back(&p->lanes, &l->link);
+	return l;
+}
+
+void wf_lane_free(struct wf_lane *l)
+{
+	l->tr->lane_close(l);
+	wf_list_remove(&l->link);
+	wf_free(l);
+}
+
+void wf_lane_bury(struct weft_worker *w, struct wf_lane *l)
+{
+	l->owner = NULL;
+	wf_list_remove(&l->link);
+	wf_list_push_back(&w->graves, &l->link);
+}
+
+void wf_worker_bury(struct weft_worker *w)
+{
+	struct wf_list *it, *tmp;
+
+	while ((it = wf_list_pop_front(&w->graves))) {
+		struct wf_lane *l = wf_list_entry(it, struct wf_lane, link);
+
+		wf_list_push_back(&l->port->lanes, &l->link);
+		wf_lane_free(l);
+	}
+	wf_list_foreach(it, tmp, &w->dying) {
+		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, dying_link);
+
+		if (wf_ep_bury(ep))
+			wf_list_remove(it);
+		wf_ep_free_if_gone(ep);
+	}
+}
+
+/* ---- a turn ---- */
+
+/* Lanes that were told "not now" may offer their frame again. */
+static void unstall(struct weft_worker *w)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &w->eps_list) {
+		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, link);
+
+		if (!ep->stalled)
+			continue;
+		ep->stalled = false;
+		w->n_stalled--;
+		if (!ep->msg || ep->msg->down)
+			continue;
+		ep->msg->paused = false;
+		if (ep->msg->tr->resume)
+			ep->msg->tr->resume(ep->msg);
+	}
+}
+
+/*
+ * Rings every turn, descriptors when they may matter: every turn as long as a connection is being made or messages go
+ * over sockets, else now and then (a control connection or a death only).
+ */
+static bool wants_fds(struct weft_worker *w)
+{
+	if (w->armed || w->fd_hot)
+		return true;
+	return (w->turn & 63) == 0;
+}
+
+int wf_worker_turn(struct weft_worker *w)
+{
+	int moved = 0;
+
+	if (w->dispatching)              /* an AM handler asked for progress: it is inside one */
+		return 0;
+	w->dispatching = true;
+	w->n_progress++;
+	w->turn++;
+	if (w->armed)
+		wf_worker_disarm(w);
+	for (unsigned i = 0; i < w->ctx->n_tr; i++)
+		if (w->port[i])
+			moved += w->port[i]->tr->poll(w->port[i]);
+	if (wants_fds(w)) {
+		w->n_fd_polls++;
+		moved += wf_poll_run(&w->poll, 0, WF_POLL_BATCH) > 0;
+	}
+	if (wf_unlikely(w->deadlines.count)) {
+		wf_worker_expire(w, wf_now_ns());
+	}
+	if (wf_unlikely(w->n_stalled))
+		unstall(w);
+	if (wf_unlikely(atomic_load_explicit(&w->revoke_work, memory_order_relaxed)))
+		wf_revoke_step(w);
+	if (wf_unlikely(!wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves)))
+		wf_worker_bury(w);
+	w->dispatching = false;
+	return moved;
+}
+
+int weft_progress(weft_worker *w)
+{
+	int ret = wf_enter(w);
+
+	if (ret)
+		return ret;
+	wf_worker_turn(w);
+	ret = (int)w->n_events;
+	wf_leave(w);
+	return ret;
+}
+
+size_t weft_reap(weft_worker *w, weft_event *out, size_t cap)
+{
+	size_t n = 0;
+
+	if (wf_enter(w))
+		return 0;
+	if (!w->n_events)
+		wf_worker_turn(w);
+	while (n < cap && w->n_events) {
+		struct wf_list *it = wf_list_pop_front(&w->events);
+		struct wf_note *note = wf_list_entry(it, struct wf_note, link);
+
+		w->n_events--;
+		memset(&out[n], 0, sizeof(out[n]));
+		out[n].size = sizeof(out[n]);
+		note->take(note, &out[n]);
+		n++;
+	}
+	wf_leave(w);
+	return n;
+}
