@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * shm_ring.c - frames through the two rings of a lane.
+ *
+ * A frame takes the next slot; a payload beyond SHM_INLINE also takes the next bytes of the byte ring: contiguous, from a
+ * multiple of 64, and from the start where the end is too near. Both sides compute that place from the lengths alone, so
+ * no position is ever taken from shared memory. frame_max is a quarter of the byte ring: with freed bytes published in
+ * quarters, a frame that finds no room always has more than a quarter of unread bytes in front of it, whose reading
+ * publishes room.
+ *
+ * The hot path of send() and shm_rx() makes no system call, takes no lock and allocates nothing.
+ */
+#include "transports/shm/shm.h"
+
+#include "base/iov.h"
+
+#define MASK (SHM_SLOTS - 1)
+#define PUBLISH (SHM_SLOTS / 4)
+
+/* Frames whose payload is the user's bytes, which core copies; all others are parsed, so they are made private first. */
+#define BULK_TYPES                                                                                                 \
+	(1ull << WF_FR_EAGER | 1ull << WF_FR_DATA | 1ull << WF_FR_AM | 1ull << WF_FR_STREAM | 1ull << WF_FR_PUT | \
+	 1ull << WF_FR_GOT)
+_Static_assert(WF_FR_TYPES_ <= 64, "a bit for each type");
+
+static inline bool is_bulk(uint8_t type)
+{
+	return type < 64 && BULK_TYPES >> type & 1;
+}
+
+/* Moves *pos_io to where a payload of @len goes; bytes from the old position to the end of the payload. */
+static inline uint32_t place(uint32_t *pos_io, uint32_t ring, uint32_t len)
+{
+	uint32_t need = WF_ALIGN_UP(len, 64u);
+	uint32_t left = ring - (*pos_io & (ring - 1));
+	uint32_t skip = need > left ? left : 0;
+
+	*pos_io += skip;
+	return skip + need;
+}
+
+/* Up to SHM_INLINE bytes between places that do not overlap. */
+static inline void copy_small(uint8_t *to, const uint8_t *from, size_t len)
+{
+	if (wf_likely(len == 8)) {
+		memcpy(to, from, 8);
+	} else if (len >= 16) {
+		memcpy(to, from, 16);
+		if (len > 32)
+			memcpy(to + 16, from + 16, 16);
+		memcpy(to + len - 16, from + len - 16, 16);
+	} else if (len >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + len - 8, from + len - 8, 8);
+	} else if (len >= 4) {
+		memcpy(to, from, 4);
+		memcpy(to + len - 4, from + len - 4, 4);
+	} else {
+		for (size_t i = 0; i < len; i++)
+			to[i] = from[i];
+	}
+}
+
+static inline void gather_inline(uint8_t *to, const struct wf_tx *tx)
+{
+	if (tx->pre_len)
+		copy_small(to, tx->pre, tx->pre_len);
+	if (wf_likely(tx->n == 1))
+		copy_small(to + tx->pre_len, (const uint8_t *)tx->bufs->addr + tx->off, tx->len);
+	else if (tx->len)
+		wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+}
+
+/* ---- bells ---- */
+
+static void ring_bell(struct shm_lane *l)
+{
+	struct shm_note bell = { .magic = SHM_MAGIC, .what = SHM_BELL };
+
+	if (!atomic_exchange_explicit(&l->tx.seg->asleep, 0, memory_order_relaxed))
+		return;
+	l->base.syscalls++;
+	if (l->same_user)
+		wf_bell_ring(l->peer_bell);
+	else /* a stranger's eventfd could be made to block us; his full socket is readable, which wakes him too */
+		wf_unix_send(l->sock, &bell, sizeof(bell), NULL, 0);
+}
+
+void shm_wake(struct shm_lane *l)
+{
+	/* what was published goes first; pairs with the barrier of shm_arm() */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&l->tx.seg->asleep, memory_order_relaxed))
+		ring_bell(l);
+}
+
+/* ---- sending ---- */
+
+/* Learns what the receiver has freed since. 0, or WEFT_ERESET when what it says cannot be. */
+static int look_for_room(struct shm_lane *l)
+{
+	struct shm_tx *t = &l->tx;
+	/* pairs with the release in publish(): the receiver has left the slots and bytes that it freed */
+	uint64_t freed = atomic_load_explicit(&t->seg->freed, memory_order_acquire);
+	uint32_t slots = (uint32_t)freed, bytes = (uint32_t)(freed >> 32);
+
+	if (t->at - slots > SHM_SLOTS || t->pos - bytes > t->ring) {
+		shm_fail(l, WEFT_EPROTO, 0, "the peer freed more of the ring than was used");
+		return WEFT_ERESET;
+	}
+	t->room = slots + SHM_SLOTS;
+	t->pos_room = bytes + t->ring;
+	return 0;
+}
+
+/* Room for a slot and @len bytes of payload? As far as we know. */
+static bool fits(const struct shm_tx *t, uint32_t len)
+{
+	uint32_t pos = t->pos;
+
+	if (t->at == t->room)
+		return false;
+	return len <= SHM_INLINE || place(&pos, t->ring, len) <= t->pos_room - t->pos;
+}
+
+bool shm_has_room(struct shm_lane *l)
+{
+	return l->state == SHM_UP && !look_for_room(l) && fits(&l->tx, l->tx.want);
+}
+
+/* We seemed to be full. 0: there is room by now; WEFT_AGAIN: no, wf_lane_room() will follow; < 0. */
+static __attribute__((noinline)) int find_room(struct shm_lane *l, uint32_t len)
+{
+	struct shm_port *p = shm_lane_port(l);
+
+	if (l->state != SHM_UP || len > l->base.frame_max)
+		return WEFT_ERESET;
+	l->tx.want = len;
+	if (look_for_room(l))
+		return WEFT_ERESET;
+	if (fits(&l->tx, len))
+		return 0;
+	atomic_store_explicit(&l->tx.seg->want_room, 1, memory_order_relaxed);
+	/* pairs with the fence of publish(): it sees want_room, or we see what it freed */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (look_for_room(l))
+		return WEFT_ERESET;
+	if (fits(&l->tx, len))
+		return 0;
+	if (!wf_list_is_linked(&l->starved))
+		wf_list_push_back(&p->starved, &l->starved);
+	p->chores = true;
+	return WEFT_AGAIN;
+}
+
+static int put_bytes(struct shm_lane *l, const struct wf_tx *tx)
+{
+	struct shm_tx *t = &l->tx;
+	uint32_t pos = t->pos, advance = place(&pos, t->ring, tx->h.len);
+	uint8_t *to = t->seg->bytes + (pos & (t->ring - 1));
+	int ret;
+
+	if (wf_unlikely(tx->h.len > l->base.frame_max || advance > t->pos_room - t->pos)) {
+		ret = find_room(l, tx->h.len);
+		if (ret)
+			return ret;
+	}
+	if (tx->pre_len)
+		memcpy(to, tx->pre, tx->pre_len);
+	wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+	t->pos += advance;
+	return 0;
+}
+
+int shm_send(struct wf_lane *base, const struct wf_tx *tx)
+{
+	struct shm_lane *l = shm_lane_of(base);
+	struct shm_tx *t = &l->tx;
+	struct shm_slot *s;
+	int ret;
+
+	if (wf_unlikely(t->at == t->room)) { /* so it is, too, on a lane that is not up */
+		ret = find_room(l, tx->h.len);
+		if (ret)
+			return ret;
+	}
+	s = &t->seg->slot[t->at & MASK];
+	if (wf_likely(tx->h.len <= SHM_INLINE)) {
+		gather_inline(s->payload, tx);
+	} else {
+		ret = put_bytes(l, tx);
+		if (ret)
+			return ret;
+	}
+	s->h = tx->h;
+	/* pairs with the acquire in shm_rx(): all of the frame first, then its stamp */
+	atomic_store_explicit(&s->stamp, ++t->at, memory_order_release);
+	base->frames_tx++;
+	base->bytes_tx += WF_FRAME_HDR + tx->h.len;
+	/* The stamp before the look at asleep. Pairs with the barrier of the sleeper, shm_arm() and park() at the peer, which
+	 * runs a fence on our CPU for us; where it cannot, we have one of our own. */
+	if (wf_unlikely(t->fence))
+		atomic_thread_fence(memory_order_seq_cst);
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	if (wf_unlikely(atomic_load_explicit(&t->seg->asleep, memory_order_relaxed)))
+		ring_bell(l);
+	if (wf_unlikely(l->parked))
+		shm_unpark(l); /* an answer is likely */
+	return WEFT_OK;
+}
+
+int shm_tell_room(struct shm_port *p)
+{
+	struct wf_list now, *it;
+	int n = 0;
+
+	wf_list_init(&now);
+	wf_list_splice_back(&now, &p->starved);
+	while ((it = wf_list_pop_front(&now))) {
+		struct shm_lane *l = wf_list_entry(it, struct shm_lane, starved);
+
+		if (l->state > SHM_UP)
+			continue;
+		if (!shm_has_room(l)) {
+			wf_list_push_back(&p->starved, it);
+			continue;
+		}
+		atomic_store_explicit(&l->tx.seg->want_room, 0, memory_order_relaxed);
+		wf_lane_room(&l->base);
+		n++;
+	}
+	return n;
+}
+
+/* ---- receiving ---- */
+
+/* Tells the sender how far we are. */
+static __attribute__((noinline)) void publish(struct shm_lane *l)
+{
+	struct shm_rx *r = &l->rx;
+
+	r->freed = r->at;
+	r->pos_freed = r->pos;
+	/* pairs with the acquire in look_for_room() */
+	atomic_store_explicit(&r->seg->freed, (uint64_t)r->pos << 32 | r->at, memory_order_release);
+	/* pairs with the fence of find_room() */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&r->seg->want_room, memory_order_relaxed))
+		shm_wake(l);
+}
+
+bool shm_rx_is_ready(const struct shm_lane *l)
+{
+	const struct shm_slot *s = &l->rx.seg->slot[l->rx.at & MASK];
+
+	return atomic_load_explicit(&s->stamp, memory_order_relaxed) == l->rx.at + 1;
+}
+
+/* A frame with its payload in the byte ring. As wf_frame_in(); moves the position when it was taken. */
+static __attribute__((noinline)) int rx_bytes(struct shm_lane *l, const struct wf_frame *h)
+{
+	struct shm_port *p = shm_lane_port(l);
+	struct shm_rx *r = &l->rx;
+	uint32_t pos = r->pos, advance;
+	const void *payload;
+	int ret;
+
+	if (h->len > r->ring / 4 || (!is_bulk(h->type) && h->len > sizeof(p->ctl))) {
+		shm_fail(l, WEFT_EPROTO, 0, "a frame of %u bytes is longer than allowed", h->len);
+		return WEFT_EPROTO;
+	}
+	advance = place(&pos, r->ring, h->len);
+	payload = r->seg->bytes + (pos & (r->ring - 1));
+	if (!is_bulk(h->type))
+		payload = memcpy(p->ctl, payload, h->len);
+	ret = wf_frame_in(&l->base, h, payload);
+	if (ret == 0)
+		r->pos += advance;
+	return ret;
+}
+
+int shm_rx(struct shm_lane *l)
+{
+	struct shm_rx *r = &l->rx;
+	struct shm_slot private;
+	unsigned n;
+	int ret;
+
+	for (n = 0; n < SHM_BATCH; n++) {
+		struct shm_slot *s = &r->seg->slot[r->at & MASK];
+
+		/* pairs with the release in shm_send() */
+		if (atomic_load_explicit(&s->stamp, memory_order_acquire) != r->at + 1)
+			break;
+		if (wf_unlikely(l->base.paused || l->deaf))
+			break;
+		memcpy(&private, s, sizeof(private)); /* the peer may write on: this copy is what was checked */
+		if (wf_likely(private.h.len <= SHM_INLINE))
+			ret = wf_frame_in(&l->base, &private.h, private.payload);
+		else
+			ret = rx_bytes(l, &private.h);
+		if (wf_unlikely(ret)) {
+			l->deaf = ret < 0;
+			break;
+		}
+		r->at++;
+		l->base.frames_rx++;
+		l->base.bytes_rx += WF_FRAME_HDR + private.h.len;
+		if (wf_unlikely(r->at - r->freed >= PUBLISH || r->pos - r->pos_freed >= r->ring / 4))
+			publish(l);
+	}
+	if (n)
+		l->seen = shm_lane_port(l)->round;
+	return (int)n;
+}

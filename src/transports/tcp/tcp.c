@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * tcp.c - the tcp transport: its table, and the port, which decides which lanes are looked at when.
+ *
+ *   hot    Up to TCP_HOT lanes that had bytes lately. poll() reads them without asking epoll: one system call instead of
+ *          two for a message. A lane that is read in vain for a while leaves; the more hot lanes there are, the sooner,
+ *          so that what is spent on looking stays small. Hot lanes are in the epoll set like all others: the fallback
+ *          for the cold ones, and the wake-up for all.
+ *   due    Lanes of which poll() has to tell or try something, see tcp_settle(). While there is one, port.busy is set
+ *          and arm() refuses.
+ *   held   Lanes with small frames that wait for company; written at the end of poll() and in arm().
+ */
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "os/clock.h"
+#include "transports/tcp/tcp.h"
+
+/* ---- what lanes want ---- */
+
+void tcp_due(struct tcp_lane *t)
+{
+	if (!t->tp || wf_list_is_linked(&t->due))
+		return;
+	wf_list_push_back(&t->tp->due, &t->due);
+	t->tp->p.busy = 1;
+}
+
+int tcp_fail(struct tcp_lane *t, int32_t status, int sys_errno, const char *cause)
+{
+	if (!t->status) {
+		t->status = status;
+		t->sys_errno = sys_errno;
+		t->cause = cause;
+		tcp_due(t);
+	}
+	return t->status;
+}
+
+void tcp_wake_soon(struct tcp_port *tp)
+{
+	if (tp->wake_at)
+		return;
+	tp->wake_at = wf_now_ns() + TCP_RETRY_NS;
+	wf_port_wake_at(&tp->p, tp->wake_at);
+}
+
+void tcp_hot_add(struct tcp_lane *t)
+{
+	struct tcp_port *tp = t->tp;
+
+	if (!t->is_hot) {
+		if (tp->n_hot == TCP_HOT)
+			return;
+		tp->hot[tp->n_hot++] = t;
+		t->is_hot = true;
+	}
+	t->hot_left = (uint16_t)(TCP_HOT_TRIES >> tp->n_hot);
+}
+
+void tcp_hot_remove(struct tcp_lane *t)
+{
+	struct tcp_port *tp = t->tp;
+
+	if (!t->is_hot)
+		return;
+	t->is_hot = false;
+	for (uint32_t i = 0; i < tp->n_hot; i++) {
+		if (tp->hot[i] == t) {
+			tp->hot[i] = tp->hot[--tp->n_hot];
+			return;
+		}
+	}
+}
+
+void tcp_interest(struct tcp_lane *t)
+{
+	uint32_t events = 0;
+	int ret;
+
+	if (!t->tp || t->state != TCP_OPEN)
+		return;
+	if (!t->rx_off && !wf_list_is_linked(&t->ending))
+		events = tcp_rx_is_stopped(t) ? EPOLLRDHUP : EPOLLIN;
+	if (t->blocked && !wf_list_is_linked(&t->ending))
+		events |= EPOLLOUT;
+
+	if (!events) {
+		/* even an empty mask would report a hang-up, again and again */
+		wf_poll_del(t->tp->p.poll, &t->watch);
+		return;
+	}
+	if (wf_watch_is_on(&t->watch))
+		ret = wf_poll_mod(t->tp->p.poll, &t->watch, events);
+	else
+		ret = wf_poll_add(t->tp->p.poll, &t->watch, t->fd, events);
+	if (ret)
+		tcp_fail(t, wf_status_of_errno(-ret), -ret, "cannot watch the connection");
+}
+
+static void report_sent(struct tcp_lane *t)
+{
+	struct wf_list *node;
+
+	while (t->tp && (node = wf_list_pop_front(&t->sent))) {
+		t->tp->events++;
+		wf_sent_done(wf_list_entry(node, struct wf_sent, link));
+	}
+}
+
+static void go_down(struct tcp_lane *t)
+{
+	struct tcp_port *tp = t->tp;
+	char text[160];
+
+	if (t->state == TCP_CONNECTING)
+		snprintf(text, sizeof(text), "%s %s", t->cause, t->l.peer);
+	else
+		snprintf(text, sizeof(text), "%s", t->cause);
+	WF_LOG(tp->p.log, WF_LOG_DEBUG, "lane %u tcp %s: down: %s (errno %d)", t->l.id, t->l.peer, text, t->sys_errno);
+	tcp_shut(t);
+	tp->events++;
+	wf_lane_down(&t->l, t->status, t->sys_errno, text);
+}
+
+void tcp_settle(struct tcp_lane *t)
+{
+	const struct tcp_port *tp = t->tp;
+
+	wf_list_remove(&t->due);
+	report_sent(t);
+	if (t->tp != tp)
+		return; /* moved by an upcall: the other worker goes on */
+	if (t->status) {
+		go_down(t);
+		return;
+	}
+	if (t->wants_room && !t->blocked && tcp_has_room(t)) {
+		t->wants_room = false;
+		t->tp->events++;
+		wf_lane_room(&t->l);
+	}
+	if (t->tp == tp)
+		tcp_interest(t);
+}
+
+/* After tcp_read(). An end waits until all that came before it was read. */
+static void finish(struct tcp_lane *t, enum tcp_rx ret)
+{
+	const struct tcp_port *tp = t->tp;
+
+	if (!tp)
+		return;
+	if (ret == TCP_RX_MORE && t->status) {
+		report_sent(t);
+		tcp_due(t);
+		return;
+	}
+	tcp_settle(t);
+	if (ret == TCP_RX_MORE && t->tp == tp)
+		tcp_due(t);
+}
+
+void tcp_attend(struct tcp_lane *t)
+{
+	enum tcp_rx ret = TCP_RX_STOPPED;
+	size_t bytes = 0;
+
+	if (t->state == TCP_CONNECTING && !t->status) {
+		tcp_connect_decide(t);
+		return;
+	}
+	if (t->state == TCP_OPEN) {
+		ret = tcp_read(t, &bytes);
+		if (bytes && t->tp)
+			tcp_hot_add(t);
+	}
+	finish(t, ret);
+}
+
+/* ---- poll and sleep ---- */
+
+static void poll_hot(struct tcp_port *tp)
+{
+	for (uint32_t i = 0; i < tp->n_hot;) {
+		struct tcp_lane *t = tp->hot[i];
+		size_t bytes = 0;
+		enum tcp_rx ret = tcp_read(t, &bytes);
+
+		if (t->tp == tp) {
+			if (bytes)
+				tcp_hot_add(t);
+			else if (ret == TCP_RX_STOPPED || !t->hot_left--)
+				tcp_hot_remove(t);
+			if (bytes || t->status || ret == TCP_RX_STOPPED)
+				finish(t, ret);
+		}
+		/* who left had his place filled by another */
+		if (i < tp->n_hot && tp->hot[i] == t)
+			i++;
+	}
+}
+
+static void poll_due(struct tcp_port *tp)
+{
+	struct wf_list now, *node;
+
+	wf_list_init(&now);
+	wf_list_splice_back(&now, &tp->due);
+	while ((node = wf_list_pop_front(&now)))
+		tcp_attend(wf_list_entry(node, struct tcp_lane, due));
+}
+
+/* What was put off for TCP_RETRY_NS at most. */
+static void poll_waiting(struct tcp_port *tp)
+{
+	struct wf_list now, *node;
+
+	tp->wake_at = 0;
+	wf_port_wake_at(&tp->p, 0);
+
+	wf_list_init(&now);
+	wf_list_splice_back(&now, &tp->starved);
+	while ((node = wf_list_pop_front(&now)))
+		tcp_accept_again(wf_list_entry(node, struct tcp_acceptor, starved));
+
+	wf_list_splice_back(&now, &tp->ending);
+	while ((node = wf_list_pop_front(&now))) {
+		struct tcp_lane *t = wf_list_entry(node, struct tcp_lane, ending);
+
+		tcp_fail(t, WEFT_ERESET, 0, "peer closed the connection");
+		tcp_settle(t);
+	}
+}
+
+static void flush_held(struct tcp_port *tp)
+{
+	struct wf_list *node;
+
+	while ((node = wf_list_first(&tp->held)))
+		tcp_flush(wf_list_entry(node, struct tcp_lane, held));
+}
+
+static void next_turn(struct tcp_port *tp)
+{
+	if (!++tp->turn) /* 0 is no turn: a new lane has it */
+		tp->turn = 1;
+}
+
+static int tcp_poll(struct wf_port *p)
+{
+	struct tcp_port *tp = tcp_port(p);
+	uint32_t before = tp->events;
+
+	tp->armed = false;
+	poll_hot(tp);
+	poll_due(tp);
+	if (tp->wake_at && wf_now_ns() >= tp->wake_at)
+		poll_waiting(tp);
+	flush_held(tp);
+	next_turn(tp);
+	p->busy = !wf_list_is_empty(&tp->due);
+	return (int)(tp->events - before);
+}
+
+static int tcp_arm(struct wf_port *p)
+{
+	struct tcp_port *tp = tcp_port(p);
+
+	flush_held(tp);
+	next_turn(tp);
+	if (!wf_list_is_empty(&tp->due))
+		return WEFT_AGAIN;
+	tp->armed = true;
+	return WEFT_OK;
+}
+
+static void tcp_disarm(struct wf_port *p)
+{
+	tcp_port(p)->armed = false;
+}
+
+void tcp_on_event(void *arg, uint32_t events)
+{
+	struct tcp_lane *t = arg;
+
+	if (t->state == TCP_OPEN && (events & EPOLLOUT)) {
+		t->blocked = false;
+		tcp_flush(t);
+	}
+	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && t->state == TCP_OPEN && tcp_rx_is_stopped(t) && !t->rx_off) {
+		/* The peer is gone, and core has paused what it sent before. Give it a moment to take that. */
+		if (!wf_list_is_linked(&t->ending))
+			wf_list_push_back(&t->tp->ending, &t->ending);
+		tcp_wake_soon(t->tp);
+		tcp_settle(t);
+		return;
+	}
+	tcp_attend(t);
+}
+
+static void tcp_resume(struct wf_lane *l)
+{
+	struct tcp_lane *t = tcp_lane(l);
+
+	t->rx_wait = false;
+	if (t->state != TCP_OPEN)
+		return;
+	wf_list_remove(&t->ending);
+	tcp_due(t);
+}
+
+/* ---- port and table ---- */
+
+static int tcp_probe(const struct wf_conf *conf, char *why, size_t why_cap, char *remedy, size_t remedy_cap)
+{
+	(void)conf;
+	(void)why;
+	(void)why_cap;
+	(void)remedy;
+	(void)remedy_cap;
+	return 0;
+}
+
+static int tcp_open(struct wf_port *p)
+{
+	struct tcp_port *tp = tcp_port(p);
+
+	tp->rx_buf = wf_malloc(TCP_RX_BUF);
+	if (!tp->rx_buf)
+		return wf_fail(WEFT_ENOMEM, 0, "tcp", NULL, "no memory for the receive buffer");
+	wf_list_init(&tp->due);
+	wf_list_init(&tp->held);
+	wf_list_init(&tp->starved);
+	wf_list_init(&tp->ending);
+	tp->turn = 1;
+	return 0;
+}
+
+static void tcp_close(struct wf_port *p)
+{
+	struct tcp_port *tp = tcp_port(p);
+
+	tcp_segs_fini(tp);
+	wf_free(tp->rx_buf);
+	tp->rx_buf = NULL;
+}
+
+static void tcp_describe(const struct wf_lane *l, char *out, size_t cap)
+{
+	const struct tcp_lane *t = (const struct tcp_lane *)l;
+	static const char *const states[] = { "not connected", "connecting", "one socket", "down" };
+
+	snprintf(out, cap, "%s to %s, frames up to %u KiB, larger than %u KiB uncopied%s", states[t->state], l->peer,
+		 l->frame_max >> 10, TCP_COPY_MAX >> 10, t->blocked ? ", send buffer full" : "");
+}
+
+const struct wf_transport wf_tcp = {
+	.name = "tcp",
+	.caps = WF_CAP_BOOTSTRAP | WF_CAP_WATCHDOG,
+	.port_size = sizeof(struct tcp_port),
+	.lane_size = sizeof(struct tcp_lane),
+	.probe = tcp_probe,
+	.open = tcp_open,
+	.close = tcp_close,
+	.listen = tcp_listen,
+	.unlisten = tcp_unlisten,
+	.connect = tcp_connect,
+	.move = tcp_move,
+	.lane_close = tcp_lane_close,
+	.send = tcp_send,
+	.resume = tcp_resume,
+	.poll = tcp_poll,
+	.arm = tcp_arm,
+	.disarm = tcp_disarm,
+	.describe = tcp_describe,
+};
