@@ -250,7 +250,7 @@ WEFT_API int weft_close(weft_ctx *ctx);
  * Returns WEFT_ENOTSUP in this version. */
 WEFT_API int weft_calibrate(weft_ctx *ctx, const char *path, uint64_t budget_ns);
 
-/* Lines up to @level go to @fn; NULL turns the log off (as it is at the start). Not while other threads use @ctx. */
+/* Lines up to @level (0: as the setting log says) go to @fn; NULL turns the log off (as it is at the start). Not while other threads use @ctx. */
 WEFT_API void weft_log_set(weft_ctx *ctx, weft_log_fn fn, void *arg, int level);
 
 /* ---- workers: progress, events, sleep ------------------------------------------------------------------------- */
@@ -268,8 +268,8 @@ WEFT_API int weft_progress(weft_worker *w);
 /* Gives up to @cap events; progresses when none waits. Returns their number; on misuse 0, see weft_last_error(). */
 WEFT_API size_t weft_reap(weft_worker *w, weft_event *out, size_t cap);
 
-/* Ends the borrowing of e->data: frees an AM's header and drops its payload if it was not received. Needed for WEFT_EV_AM;
- * harmless for every other event (a request is consumed by weft_accept() or weft_reject(), one of which must come). */
+/* Ends the borrowing of e->data: frees an AM's header and drops its payload if it was not received; rejects a request
+ * that was neither accepted nor rejected. Needed for WEFT_EV_AM; harmless for every other event. */
 WEFT_API void weft_event_release(weft_worker *w, weft_event *e);
 
 /* Blocks until an event waits: spins shortly where that pays, then sleeps. Deadline 0: none.
@@ -280,7 +280,8 @@ WEFT_API int weft_wait_any(weft_worker *w, uint64_t deadline_ns);
  * read, write or close it. */
 WEFT_API int weft_worker_fd(weft_worker *w);
 
-/* Before sleeping on the fd. Returns WEFT_OK: sleep, the fd turns readable at the next event or deadline;
+/* Before sleeping on the fd. Returns WEFT_OK: sleep, the fd turns readable at the next event or deadline; any other call
+ * on the worker ends that promise (what it posts may be held back to go with more), so arm last;
  * WEFT_AGAIN: something waits, progress and reap first; WEFT_ETHREAD; WEFT_EFORKED. */
 WEFT_API int weft_arm(weft_worker *w);
 

@@ -208,6 +208,17 @@ static void arm_try(struct wf_conn *c)
 	wf_conn_arm(c, now + WF_MIN(share, left));
 }
 
+/* Is nothing allowed that leaves this context? Then what the context's own transport says is the reason to report. */
+static bool is_confined(const struct wf_conn *c)
+{
+	const struct weft_ctx *ctx = c->ep->w->ctx;
+
+	for (unsigned i = 0; i < ctx->n_tr; i++)
+		if (!(ctx->tr[i].tr->caps & WF_CAP_INTERNAL) && may_boot(c, i))
+			return false;
+	return true;
+}
+
 /* Begins with one address over one transport. False: that failed at once. */
 static bool try_one(struct weft_ep *ep)
 {
@@ -219,7 +230,7 @@ static bool try_one(struct weft_ep *ep)
 		arm_try(c);
 		return true;
 	}
-	if (!l || !(l->tr->caps & WF_CAP_INTERNAL))
+	if (!l || !(l->tr->caps & WF_CAP_INTERNAL) || is_confined(c))
 		write_down(c, c->url.addr[c->addr], weft_last_error()->status, weft_last_error()->sys_errno, weft_last_error()->cause);
 	if (l)
 		wf_lane_bury(ep->w, l);
@@ -235,7 +246,7 @@ static void next_try(struct weft_ep *ep)
 			if (may_boot(c, c->tr) && try_one(ep))
 				return;
 	if (!c->tried[0])
-		write_down(c, c->url.addr[0], WEFT_EREFUSED, 0, "nobody listens there in this process, and no allowed transport can leave it");
+		write_down(c, c->url.addr[0], WEFT_ENOTSUP, 0, "no transport that is allowed can connect");
 	wf_ep_fail(ep, c->status, c->sys_errno, c->tried);
 }
 

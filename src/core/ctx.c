@@ -17,6 +17,7 @@ static void ctx_free(struct weft_ctx *ctx)
 {
 	wf_registry_close(ctx);
 	wf_map_fini(&ctx->grants);
+	wf_map_fini(&ctx->requests);
 	wf_forkmark_fini(&ctx->fork);
 	pthread_mutex_destroy(&ctx->lock);
 	wf_free(ctx);
@@ -47,6 +48,7 @@ int weft_open(const weft_config *c, weft_ctx **out)
 	wf_list_init(&ctx->workers);
 	wf_list_init(&ctx->mems);
 	wf_map_init(&ctx->grants);
+	wf_map_init(&ctx->requests);
 	ctx->next_id = 1;
 	ret = wf_forkmark_init(&ctx->fork);
 	if (!ret)
@@ -74,6 +76,7 @@ int weft_close(weft_ctx *ctx)
 			       ctx->n_workers, ctx->n_mems);
 	if (ctx->trace)
 		weft_trace_stop(ctx);
+	wf_request_drop_all(ctx);
 	ctx_free(ctx);
 	return WEFT_OK;
 }
@@ -98,5 +101,5 @@ int weft_calibrate(weft_ctx *ctx, const char *path, uint64_t budget_ns)
 
 void weft_log_set(weft_ctx *ctx, weft_log_fn fn, void *arg, int level)
 {
-	wf_log_init(&ctx->log, fn, arg, level);
+	wf_log_init(&ctx->log, fn, arg, level ? level : ctx->conf.log_level);
 }

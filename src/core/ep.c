@@ -115,6 +115,10 @@ void wf_ep_ready(struct weft_ep *ep, struct wf_lane *msg)
 	       ep->notes[0] ? "; " : "", ep->notes);
 	if (!ep->released)
 		wf_worker_note(w, &ep->up_note);
+	if (msg->paused) {
+		msg->paused = false;
+		msg->tr->resume(msg);
+	}
 	wf_ep_kick(ep);
 	wf_ep_ops_moved(ep);
 }
@@ -219,11 +223,10 @@ static void drop_msgs(struct weft_ep *ep, bool all)
 	wf_list_foreach(it, tmp, &ep->msgs) {
 		struct wf_msg *m = wf_list_entry(it, struct wf_msg, link);
 
-		if (m->taken) {          /* the user holds it: he will be told when he receives it */
-			m->lost = m->kind == WF_MSG_RNDV;
-			continue;
-		}
-		if (!all && m->kind == WF_MSG_EAGER && !m->partial)
+		/* One whose bytes are lost stays in its place: the receive that it goes to is told, instead of getting the next. */
+		if (m->kind == WF_MSG_RNDV)
+			m->lost = true;
+		if (m->taken || (!all && !m->partial))
 			continue;
 		wf_msg_free(m);
 	}
@@ -299,8 +302,7 @@ int weft_ep_abort(weft_ep *ep)
 		wf_ep_fail(ep, WEFT_EABORTED, 0, "aborted on this side");
 	if (ep->state != WF_EP_GONE)
 		let_go(ep);
-	if (!w->dispatching)
-		wf_worker_bury(w);
+	wf_worker_bury_now(w);
 	wf_leave(w);
 	return WEFT_OK;
 }

@@ -31,6 +31,10 @@ const weft_error *weft_event_error(const weft_event *e)
 
 void weft_event_release(weft_worker *w, weft_event *e)
 {
+	if (e->kind == WEFT_EV_REQUEST) {
+		wf_request_release(w, e);
+		return;
+	}
 	if (e->kind != WEFT_EV_AM || wf_enter(w))
 		return;
 	wf_am_release(w, e);

@@ -80,6 +80,10 @@ int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload
 	ep = (struct weft_ep *)owner;
 	if (ep->dying && (ep->status != WEFT_ERESET || ep->drained))
 		return WEFT_ECLOSED;
+	if (wf_unlikely(ep->state == WF_EP_CONNECTING && l != ep->boot)) {
+		l->paused = true;        /* has overtaken READY, which comes on another lane: wf_ep_ready() resumes it */
+		return WEFT_AGAIN;
+	}
 	ret = look(ep, l, h);
 	if (ret)
 		return ret;

@@ -52,6 +52,7 @@ struct weft_ctx {
 	uint8_t process[WF_UUID];
 	uint64_t next_id;                /* regions, grants, workers */
 	struct wf_map grants;            /* id -> struct wf_grant */
+	struct wf_map requests;          /* id -> weft_request that was reaped and not answered */
 	struct wf_trace *trace;          /* NULL: off */
 };
 
@@ -231,6 +232,8 @@ struct weft_worker {
 	bool shared, dispatching, freeing;
 	pthread_mutex_t lock;            /* SHARED */
 	atomic_bool woken;
+	unsigned sleepers;               /* threads of a SHARED worker that sleep on the fd */
+	uint64_t n_ended, ended_mark;    /* completions and events so far; when the sleepers were last rung for */
 	bool armed;
 	unsigned turn, fd_hot, spin_miss;
 	int n_cpus;
@@ -359,6 +362,7 @@ unsigned wf_worker_port_index(const struct weft_worker *w, const struct wf_port 
 void wf_worker_note(struct weft_worker *w, struct wf_note *n);
 void wf_worker_unnote(struct weft_worker *w, struct wf_note *n);
 void wf_worker_bury(struct weft_worker *w);
+void wf_worker_bury_now(struct weft_worker *w);                 /* from a call that is not inside progress */
 int wf_worker_turn(struct weft_worker *w);
 int wf_worker_wait(struct weft_worker *w, uint64_t deadline_ns);   /* OK: events wait; AGAIN: woken; WEFT_ETIMEDOUT */
 void wf_worker_disarm(struct weft_worker *w);
@@ -498,6 +502,8 @@ void wf_listener_free(struct wf_list *link);                     /* worker->list
 void wf_incoming_drop_all(struct weft_worker *w);
 void wf_incoming_down(struct wf_incoming *in);
 int wf_incoming_frame(struct wf_incoming *in, const struct wf_frame *h, const uint8_t *p);
+void wf_request_release(struct weft_worker *w, weft_event *e);
+void wf_request_drop_all(struct weft_ctx *ctx);
 int wf_url_check(const struct wf_url *u, const char *text);
 
 /* ---- trace.c ---- */

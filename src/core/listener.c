@@ -40,7 +40,7 @@ struct weft_request {
 	struct wf_list link;             /* listener->requests */
 	struct weft_ctx *ctx;
 	struct weft_worker *w;           /* the listener's */
-	uint64_t user_data;
+	uint64_t user_data, id;          /* id: in ctx->requests once it was reaped */
 	struct wf_lane *lane;
 	struct wf_hello hello;
 };
@@ -127,6 +127,17 @@ static void refuse(struct wf_incoming *in, int32_t why, const char *text)
 
 /* ---- requests ---- */
 
+/* Takes a reaped request off the list of the unanswered; false: it was answered already. */
+static bool claim(struct weft_ctx *ctx, uint64_t id)
+{
+	bool found;
+
+	pthread_mutex_lock(&ctx->lock);
+	found = wf_map_remove(&ctx->requests, id) != NULL;
+	pthread_mutex_unlock(&ctx->lock);
+	return found;
+}
+
 static void take_request(struct wf_note *n, weft_event *out)
 {
 	struct weft_request *r = wf_container_of(n, struct weft_request, note);
@@ -135,6 +146,7 @@ static void take_request(struct wf_note *n, weft_event *out)
 	r->lane->tr->move(r->lane, NULL);
 	wf_list_remove(&r->lane->link);
 	out->kind = WEFT_EV_REQUEST;
+	out->op.v = r->id;
 	out->user_data = r->user_data;
 	out->data = r;
 	out->data_len = strlen(r->lane->peer);
@@ -143,14 +155,23 @@ static void take_request(struct wf_note *n, weft_event *out)
 static void make_request(struct wf_incoming *in, const struct wf_hello *hello)
 {
 	struct weft_request *r = wf_calloc(1, sizeof(*r));
+	struct weft_ctx *ctx = in->w->ctx;
+	int ret = WEFT_ENOMEM;
 
-	if (!r) {
+	if (r) {
+		pthread_mutex_lock(&ctx->lock);
+		r->id = ctx->next_id++;
+		ret = wf_map_insert(&ctx->requests, r->id, r);
+		pthread_mutex_unlock(&ctx->lock);
+	}
+	if (ret) {
+		wf_free(r);
 		refuse(in, WEFT_ENOMEM, "out of memory");
 		return;
 	}
 	r->note.take = take_request;
 	wf_list_init(&r->note.link);
-	r->ctx = in->w->ctx;
+	r->ctx = ctx;
 	r->w = in->w;
 	r->user_data = in->listener->user_data;
 	r->lane = in->lane;
@@ -281,6 +302,7 @@ int weft_accept(weft_request *r, weft_worker *w, const weft_conn_opts *o, weft_e
 	if (ret)
 		return ret;
 	lane = r->lane;
+	claim(r->ctx, r->id);
 	ret = r->ctx == w->ctx ? wf_conn_opts_check(o, "weft_accept") :
 				 wf_fail(WEFT_EINVAL, 0, "weft_accept", NULL, "the worker is of another context");
 	if (!ret)
@@ -308,6 +330,7 @@ int weft_reject(weft_request *r, int32_t why, const char *text)
 	ret = wf_enter(w);
 	if (ret)
 		return ret;
+	claim(r->ctx, r->id);
 	ret = move_lane(r, w);
 	if (ret) {
 		abandon(r);
@@ -319,11 +342,32 @@ int weft_reject(weft_request *r, int32_t why, const char *text)
 		wf_conn_send(r->lane, WF_FR_REJECT, (uint16_t)-why, text, strnlen(text, 200));
 		wf_lane_bury(w, r->lane);
 		wf_free(r);
-		if (!w->dispatching)
-			wf_worker_bury(w);
+		wf_worker_bury_now(w);
 	}
 	wf_leave(w);
 	return ret;
+}
+
+/* An event's request that was neither accepted nor rejected. */
+void wf_request_release(struct weft_worker *w, weft_event *e)
+{
+	struct weft_request *r;
+
+	pthread_mutex_lock(&w->ctx->lock);
+	r = wf_map_find(&w->ctx->requests, e->op.v);
+	pthread_mutex_unlock(&w->ctx->lock);
+	if (r)
+		weft_reject(r, WEFT_EREJECTED, "nobody answered");
+}
+
+/* The context closes: requests that the user never answered. Their workers are gone. */
+void wf_request_drop_all(struct weft_ctx *ctx)
+{
+	const struct wf_map_row *row;
+	size_t at = 0;
+
+	while ((row = wf_map_next(&ctx->requests, &at)))
+		abandon(row->value);
 }
 
 /* ---- listening ---- */
@@ -355,6 +399,7 @@ static void free_listener(struct weft_listener *l)
 		struct weft_request *r = wf_list_entry(it, struct weft_request, link);
 
 		wf_worker_unnote(w, &r->note);
+		claim(r->ctx, r->id);
 		wf_conn_send(r->lane, WF_FR_REJECT, (uint16_t)-WEFT_EREFUSED, "the listener was closed", 23);
 		wf_lane_bury(w, r->lane);
 		wf_free(r);
@@ -495,13 +540,29 @@ int weft_listener_close(weft_listener *l)
 	if (ret)
 		return ret;
 	free_listener(l);
-	if (!w->dispatching)
-		wf_worker_bury(w);
+	wf_worker_bury_now(w);
 	wf_leave(w);
 	return WEFT_OK;
 }
 
 /* ---- the worker's address ---- */
+
+/* Does the setting `interfaces` allow it? It names interfaces and networks; empty: all. */
+static bool is_wanted(const struct weft_worker *w, const struct wf_iface *iface)
+{
+	const char *at = w->ctx->conf.interfaces, *item;
+	char text[64];
+	size_t len;
+
+	if (!*at || wf_conf_list_has(at, iface->name))
+		return true;
+	while ((item = wf_conf_list_next(&at, &len))) {
+		snprintf(text, sizeof(text), "%.*s", (int)len, item);
+		if (wf_addr_in_cidr(&iface->addr, text))
+			return true;
+	}
+	return false;
+}
 
 /* Every address of this host at which the worker's own listener is reached, the likeliest first. */
 static void own_addresses(const struct weft_listener *home, struct wf_url *out)
@@ -517,7 +578,7 @@ static void own_addresses(const struct weft_listener *home, struct wf_url *out)
 		for (int i = 0; i < n && out->n < WF_URL_ADDRS; i++) {
 			struct wf_addr a = list[i].addr;
 
-			if (a.sa.ss_family != bound.sa.ss_family)
+			if (a.sa.ss_family != bound.sa.ss_family || !is_wanted(home->w, &list[i]))
 				continue;
 			wf_addr_set_port(&a, wf_addr_port(&bound));
 			wf_addr_format(&a, out->addr[out->n++], WF_URL_TEXT);

@@ -224,6 +224,7 @@ void wf_op_done(struct wf_op *op, int32_t status)
 
 	op->done = true;
 	op->status = status;
+	op->w->n_ended++;
 	if (ep)
 		op->path = wf_ep_path(ep);
 	wf_heap_remove(&op->w->deadlines, &op->deadline.node);

@@ -127,12 +127,15 @@ static void sleep_on_fd(struct weft_worker *w, uint64_t deadline_ns)
 	if (w->shared) {
 		unsigned depth = w->depth;
 
+		w->sleepers++;
+		w->ended_mark = w->n_ended;
 		atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
 		pthread_mutex_unlock(&w->lock);
 		wf_poll_one(w->poll.epfd, POLLIN, timeout);
 		pthread_mutex_lock(&w->lock);
 		atomic_store_explicit(&w->owner_thread, wf_thread_me(), memory_order_relaxed);
 		w->depth = depth;
+		w->sleepers--;
 		return;
 	}
 	wf_poll_one(w->poll.epfd, POLLIN, timeout);

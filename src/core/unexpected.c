@@ -2,7 +2,7 @@
  *
  * unexpected.c - messages that came before anybody wanted them. Their memory is bounded for each worker: above half of
  * the limit peers are asked to send by rendezvous only (a header stays here, the bytes stay there); above the limit an
- * endpoint's lane is told "not now", unless a receive is waiting that might want what comes next.
+ * endpoint's lane is told "not now", unless something is waiting that may come next.
  *
  * Small ones live in the pool slot itself, middle ones in buffers that are kept for reuse, so that a program in its
  * stride allocates nothing.
@@ -116,8 +116,16 @@ void wf_msg_free(struct wf_msg *m)
 	wf_ep_free_if_gone(ep);
 }
 
-static bool receive_waits(const struct weft_worker *w)
+/*
+ * May what we wait for stand behind the frame for which there is no room? A receive from anybody, or anything pending on
+ * the endpoint itself (the bytes of a large message, an answer): then reading must go on, or nothing ever would.
+ */
+static bool something_waits(const struct weft_ep *ep)
 {
+	const struct weft_worker *w = ep->w;
+
+	if (!wf_list_is_empty(&ep->rx_ops) || !wf_list_is_empty(&ep->ops))
+		return true;
 	return w->match.n_exact_from || w->match.n_exact_any || w->match.n_wild_from || w->match.n_wild_any;
 }
 
@@ -129,7 +137,7 @@ bool wf_msg_room(struct weft_ep *ep, size_t bytes)
 
 	if (wf_likely(w->unexpected + bytes <= limit))
 		return true;
-	return receive_waits(w) && w->unexpected < 4 * limit + HARD_EXTRA;
+	return something_waits(ep) && w->unexpected < 4 * limit + HARD_EXTRA;
 }
 
 static void tell_all(struct weft_worker *w, bool on)

@@ -27,10 +27,18 @@ int wf_enter_slow(struct weft_worker *w, uintptr_t me)
 		       "another thread is inside a call on it");
 }
 
+/*
+ * Others that sleep on the descriptor are rung when this call has disarmed the transports, so that nothing would wake
+ * them, or has ended what one of them may be waiting for.
+ */
 void wf_leave_slow(struct weft_worker *w)
 {
 	if (--w->depth)
 		return;
+	if (w->sleepers && (!w->armed || w->n_ended != w->ended_mark)) {
+		w->ended_mark = w->n_ended;
+		wf_bell_ring(w->bell_fd);
+	}
 	atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
 	pthread_mutex_unlock(&w->lock);
 }
@@ -39,6 +47,7 @@ void wf_worker_note(struct weft_worker *w, struct wf_note *n)
 {
 	wf_list_push_back(&w->events, &n->link);
 	w->n_events++;
+	w->n_ended++;
 	w->n_events_total++;
 }
 
@@ -150,6 +159,15 @@ void wf_worker_bury(struct weft_worker *w)
 			wf_list_remove(it);
 		wf_ep_free_if_gone(ep);
 	}
+}
+
+void wf_worker_bury_now(struct weft_worker *w)
+{
+	if (w->dispatching)              /* inside a handler: the turn that called it does it */
+		return;
+	w->dispatching = true;
+	wf_worker_bury(w);
+	w->dispatching = false;
 }
 
 /* ---- a turn ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * cursor.c - see cursor.h. Once bad, a cursor stays where it is: a later, smaller field must not land in the place of
- * an earlier one that did not fit.
+ * cursor.c - see cursor.h. Once bad, a cursor stays where it is: a later, smaller field must not
+ * land in the place of an earlier one that did not fit.
  */
 #include "wire/cursor.h"
 

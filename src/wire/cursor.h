@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * cursor.h - writing and reading of fields one behind the other in a buffer with an end. Past the end a writer writes
- * nothing and a reader reads zeros, and both remember it in `bad`: look there once, after the last field. Numbers are
- * little-endian and need no alignment. For hellos and blobs; frames are structs and need none of this.
+ * cursor.h - writing and reading of fields one behind the other in a buffer with an end. Past the
+ * end a writer writes nothing and a reader reads zeros, and both remember it in `bad`: look there
+ * once, after the last field. Numbers are little-endian and need no alignment. For hellos and
+ * blobs; frames are structs and need none of this.
  */
 #ifndef WF_WIRE_CURSOR_H
 #define WF_WIRE_CURSOR_H
@@ -18,7 +19,7 @@ struct wf_writer {
 struct wf_reader {
 	const uint8_t *p;
 	size_t left;
-	bool bad;          /* something was not there */
+	bool bad; /* something was not there */
 };
 
 /* Each borrows its buffer until the last call. */

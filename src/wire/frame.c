@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * frame.c - what a header may look like before anything else is known. One row for each type: its name and the least
- * and most bytes of payload. A type that is not in the table is none. Active messages, whose bounds depend on aux, are
- * looked at a second time. Every frame that comes in passes through here, so the common case is one load and two comparisons.
+ * frame.c - what a header may look like before anything else is known. One row for each type: its
+ * name and the least and most bytes of payload. A type that is not in the table is none. Active
+ * messages, whose bounds depend on aux, are looked at a second time. Every frame that comes in
+ * passes through here, so the common case is one load and two comparisons.
  */
 #include "wire/frame.h"
 
@@ -15,7 +16,8 @@ _Static_assert(sizeof(struct wf_rts) == 16, "RTS has no padding");
 _Static_assert(sizeof(struct wf_opened) == 16, "OPENED has no padding");
 _Static_assert(sizeof(struct wf_get) == 16, "GET has no padding");
 _Static_assert(sizeof(struct wf_atomic) == 24, "ATOMIC has no padding");
-_Static_assert(sizeof(struct wf_rts) + WF_AM_HEADER_MAX + WF_DESC_MAX <= WF_CTL_MAX, "AM_RTS is a control frame");
+_Static_assert(sizeof(struct wf_rts) + WF_AM_HEADER_MAX + WF_DESC_MAX <= WF_CTL_MAX,
+	       "AM_RTS is a control frame");
 _Static_assert(WF_HELLO_MAX <= WF_CTL_MAX, "a lane that takes control frames takes a hello");
 _Static_assert(WF_FR_TYPES_ <= 256, "the type is one byte");
 
@@ -25,7 +27,7 @@ struct row {
 	bool has_header; /* aux bytes of it, behind `least` */
 };
 
-#define RTS_MOST (sizeof(struct wf_rts) + WF_DESC_MAX)
+#define RTS_MOST    (sizeof(struct wf_rts) + WF_DESC_MAX)
 #define OPENED_MOST (sizeof(struct wf_opened) + WF_DESC_MAX)
 
 static const struct row rows[WF_FR_TYPES_] = {
@@ -72,7 +74,8 @@ static const struct row rows[WF_FR_TYPES_] = {
 	[WF_FR_CLOSED] = { "CLOSED", 0, 0, false },
 };
 
-/* Types that carry an active message's header of aux bytes, behind a fixed part of `least` bytes. */
+/* Types that carry an active message's header of aux bytes, behind a fixed part of `least` bytes.
+ */
 static const char *check_header(const struct wf_frame *h, const struct row *row)
 {
 	if (h->aux > WF_AM_HEADER_MAX)

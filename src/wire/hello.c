@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * hello.c - the first payload in each direction. The first eight bytes (magic and the range of versions) mean the same
- * in every version of weft, for ever. What follows belongs to the version: of a hello whose range does not contain one
- * of ours only the range is read, so that the caller can answer "no common version" instead of "bad bytes". Bytes
- * behind the last offer are passed over: a later feature may put its own there.
+ * hello.c - the first payload in each direction. The first eight bytes (magic and the range of
+ * versions) mean the same in every version of weft, for ever. What follows belongs to the version:
+ * of a hello whose range does not contain one of ours only the range is read, so that the caller
+ * can answer "no common version" instead of "bad bytes". Bytes behind the last offer are passed
+ * over: a later feature may put its own there.
  */
 #include "wire/hello.h"
 
@@ -115,7 +116,8 @@ const char *wf_hello_decode(const void *p, size_t len, struct wf_hello *out)
 	if (!h.version_min || h.version_min > h.version_max)
 		return "hello with an impossible range of versions";
 	if (h.version_min > WF_WIRE_VERSION)
-		goto done; /* written by rules that we do not know; wf_hello_version() will say so */
+		goto done; /* written by rules that we do not know; wf_hello_version() will say so
+			    */
 
 	h.features = wf_read_u32(&r);
 	wf_read_bytes(&r, h.uuid, WF_UUID);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * match.c - four classes of posted receives and four indices of kept messages, see match.h. Every list, a bucket too,
- * is in the order of seq; so the first node of a bucket that fits is the earliest of its class, the earliest of the
- * classes is the answer, and a search may end where the list has passed a candidate that is already there.
+ * match.c - four classes of posted receives and four indices of kept messages, see match.h. Every
+ * list, a bucket too, is in the order of seq; so the first node of a bucket that fits is the
+ * earliest of its class, the earliest of the classes is the answer, and a search may end where the
+ * list has passed a candidate that is already there.
  *
- * A table doubles when it has more than two nodes for each bucket. A bucket is split into two then and never joined
- * with another, so the order inside survives.
+ * A table doubles when it has more than two nodes for each bucket. A bucket is split into two then
+ * and never joined with another, so the order inside survives.
  */
 #include "wire/match.h"
 
@@ -14,7 +15,7 @@
 #include "weft/weft.h"
 
 #define BUCKETS_AT_START 64u
-#define EXACT UINT64_MAX
+#define EXACT            UINT64_MAX
 
 #define as_recv(node) wf_list_entry(node, struct wf_match_recv, link)
 
@@ -25,7 +26,8 @@ static inline size_t fold(uint64_t h)
 	return (size_t)(h ^ h >> 32);
 }
 
-/* Tags are often small numbers and sources are aligned pointers: the products carry every bit to the upper half. */
+/* Tags are often small numbers and sources are aligned pointers: the products carry every bit to
+ * the upper half. */
 static inline size_t hash_tag(uint64_t tag)
 {
 	return fold(tag * 0x9e3779b97f4a7c15ull);
@@ -38,7 +40,8 @@ static inline size_t hash_from(const void *from)
 
 static inline size_t hash_tag_from(uint64_t tag, const void *from)
 {
-	return fold(tag * 0x9e3779b97f4a7c15ull + (uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
+	return fold(tag * 0x9e3779b97f4a7c15ull +
+		    (uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
 }
 
 static size_t rehash_recv_tag_from(const struct wf_list *node)
@@ -126,7 +129,8 @@ static inline struct wf_list *bucket_for_new(struct wf_match_table *t, size_t ha
 
 /* ---- order ---- */
 
-/* @off: from a node to the seq of its owner. New nodes are later than all others and end the walk at once. */
+/* @off: from a node to the seq of its owner. New nodes are later than all others and end the walk
+ * at once. */
 static inline uint64_t seq_at(const struct wf_list *node, size_t off)
 {
 	return *(const uint64_t *)(const void *)((const char *)node + off);
@@ -144,8 +148,10 @@ static inline void insert_by_seq(struct wf_list *head, struct wf_list *node, siz
 /* From a list's node to the seq beside it. */
 #define SEQ_OFF(type, member) (offsetof(type, seq) - offsetof(type, member))
 
-_Static_assert(offsetof(struct wf_match_recv, seq) > offsetof(struct wf_match_recv, link), "SEQ_OFF() is positive");
-_Static_assert(offsetof(struct wf_match_msg, seq) > offsetof(struct wf_match_msg, all), "SEQ_OFF() is positive");
+_Static_assert(offsetof(struct wf_match_recv, seq) > offsetof(struct wf_match_recv, link),
+	       "SEQ_OFF() is positive");
+_Static_assert(offsetof(struct wf_match_msg, seq) > offsetof(struct wf_match_msg, all),
+	       "SEQ_OFF() is positive");
 
 /* ---- life ---- */
 
@@ -188,7 +194,8 @@ static void insert_recv(struct wf_match *m, struct wf_match_recv *r)
 
 	if (r->mask == EXACT && r->from) {
 		m->n_exact_from++;
-		queue = bucket_for_new(&m->exact_from, hash_tag_from(r->tag, r->from), rehash_recv_tag_from);
+		queue = bucket_for_new(&m->exact_from, hash_tag_from(r->tag, r->from),
+				       rehash_recv_tag_from);
 	} else if (r->mask == EXACT) {
 		m->n_exact_any++;
 		queue = bucket_for_new(&m->exact_any, hash_tag(r->tag), rehash_recv_tag);
@@ -220,8 +227,8 @@ static void remove_recv(struct wf_match *m, struct wf_match_recv *r)
 }
 
 /* The first receive in @queue for a message, if it is earlier than @best; else @best. */
-static inline struct wf_match_recv *earlier_in(const struct wf_list *queue, uint64_t tag, const void *from,
-					       struct wf_match_recv *best)
+static inline struct wf_match_recv *earlier_in(const struct wf_list *queue, uint64_t tag,
+					       const void *from, struct wf_match_recv *best)
 {
 	for (struct wf_list *node = queue->next; node != queue; node = node->next) {
 		struct wf_match_recv *r = as_recv(node);
@@ -238,9 +245,11 @@ struct wf_match_recv *wf_match_arrive(struct wf_match *m, uint64_t tag, const vo
 {
 	struct wf_match_recv *best = NULL;
 
-	/* an empty class costs a load and a branch, which guesses right in a program that always receives alike */
+	/* an empty class costs a load and a branch, which guesses right in a program that always
+	 * receives alike */
 	if (m->n_exact_from)
-		best = earlier_in(bucket_of(&m->exact_from, hash_tag_from(tag, from)), tag, from, best);
+		best = earlier_in(bucket_of(&m->exact_from, hash_tag_from(tag, from)), tag, from,
+				  best);
 	if (m->n_exact_any)
 		best = earlier_in(bucket_of(&m->exact_any, hash_tag(tag)), tag, from, best);
 	if (m->n_wild_from)
@@ -273,7 +282,8 @@ static void insert_msg(struct wf_match *m, struct wf_match_msg *msg)
 {
 	struct wf_list *tag_from, *tag, *from;
 
-	tag_from = bucket_for_new(&m->tag_from, hash_tag_from(msg->tag, msg->from), rehash_msg_tag_from);
+	tag_from = bucket_for_new(&m->tag_from, hash_tag_from(msg->tag, msg->from),
+				  rehash_msg_tag_from);
 	tag = bucket_for_new(&m->tag, hash_tag(msg->tag), rehash_msg_tag);
 	from = bucket_for_new(&m->from, hash_from(msg->from), rehash_msg_from);
 	insert_by_seq(tag_from, &msg->by_tag_from, SEQ_OFF(struct wf_match_msg, by_tag_from));
@@ -306,8 +316,8 @@ void wf_match_remove(struct wf_match *m, struct wf_match_msg *msg)
 }
 
 /* The first message of a list that fits. @link_off: of the list's node in struct wf_match_msg. */
-static inline struct wf_match_msg *first_in(const struct wf_list *list, size_t link_off, uint64_t tag, uint64_t mask,
-					    const void *from)
+static inline struct wf_match_msg *first_in(const struct wf_list *list, size_t link_off,
+					    uint64_t tag, uint64_t mask, const void *from)
 {
 	for (struct wf_list *node = list->next; node != list; node = node->next) {
 		struct wf_match_msg *msg = (struct wf_match_msg *)(void *)((char *)node - link_off);
@@ -318,7 +328,8 @@ static inline struct wf_match_msg *first_in(const struct wf_list *list, size_t l
 	return NULL;
 }
 
-struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t mask, const void *from)
+struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t mask,
+				   const void *from)
 {
 	const struct wf_list *bucket;
 
@@ -326,7 +337,8 @@ struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t ma
 		return NULL;
 	if (mask == EXACT && from) {
 		bucket = bucket_of(&m->tag_from, hash_tag_from(tag, from));
-		return first_in(bucket, offsetof(struct wf_match_msg, by_tag_from), tag, mask, from);
+		return first_in(bucket, offsetof(struct wf_match_msg, by_tag_from), tag, mask,
+				from);
 	}
 	if (mask == EXACT) {
 		bucket = bucket_of(&m->tag, hash_tag(tag));

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * token.c - what the owner of granted memory hands to those who may use it. Layout: magic u32 ("WFTK"), version u16,
- * access u16, grant u64, key 16, len u64. The owner looks the grant up and compares the key; access and len only tell
- * the holder what to expect.
+ * token.c - what the owner of granted memory hands to those who may use it. Layout: magic u32
+ * ("WFTK"), version u16, access u16, grant u64, key 16, len u64. The owner looks the grant up and
+ * compares the key; access and len only tell the holder what to expect.
  */
 #include "wire/hello.h"
 
 #include "weft/weft.h"
 #include "wire/cursor.h"
 
-#define MAGIC 0x4b544657u /* "WFTK" in memory order */
+#define MAGIC   0x4b544657u /* "WFTK" in memory order */
 #define VERSION 1u
 
 void wf_token_encode(const struct wf_token *t, uint8_t out[WF_TOKEN_LEN])

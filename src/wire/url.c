@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * url.c - "weft://host:port[,host:port ...]", taken apart into its addresses and put together again. A host is an IPv4
- * address or a name (letters, digits, '.', '-', '_'), or an IPv6 address in brackets, with a scope behind '%' where it
- * has one. Texts are checked for their form only: what a host means is for os/addr.h to say. Nothing is looked up.
+ * url.c - "weft://host:port[,host:port ...]", taken apart into its addresses and put together
+ * again. A host is an IPv4 address or a name (letters, digits, '.', '-', '_'), or an IPv6 address
+ * in brackets, with a scope behind '%' where it has one. Texts are checked for their form only:
+ * what a host means is for os/addr.h to say. Nothing is looked up.
  */
 #include "wire/hello.h"
 
@@ -17,12 +18,14 @@ static bool is_digit(char c)
 
 static bool is_name_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' || c == '-' || c == '_';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '.' ||
+	       c == '-' || c == '_';
 }
 
 static bool is_ip6_char(char c)
 {
-	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':' || c == '.';
+	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':' ||
+	       c == '.';
 }
 
 /* "[address%scope]"; *end_out: behind the bracket. */
@@ -122,7 +125,8 @@ const char *wf_url_parse(const char *text, struct wf_url *out)
 	return NULL;
 }
 
-/* Appends to a text of which only the first @cap - 1 characters are kept; the whole length so far. */
+/* Appends to a text of which only the first @cap - 1 characters are kept; the whole length so far.
+ */
 static size_t append(char *out, size_t cap, size_t len, const char *text, size_t n)
 {
 	if (cap && len < cap - 1)

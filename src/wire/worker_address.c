@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * worker_address.c - a worker as a blob that is handed to peers out of band: who it is, the secret that lets them in
- * without being asked for, and where it listens. Layout: magic u32 ("WFAD"), version u16, length of the URL u16,
- * uuid 16, secret 16, URL text without a zero. Nothing follows.
+ * worker_address.c - a worker as a blob that is handed to peers out of band: who it is, the secret
+ * that lets them in without being asked for, and where it listens. Layout: magic u32 ("WFAD"),
+ * version u16, length of the URL u16, uuid 16, secret 16, URL text without a zero. Nothing follows.
  */
 #include "wire/hello.h"
 
 #include "wire/cursor.h"
 
-#define MAGIC 0x44414657u /* "WFAD" in memory order */
-#define VERSION 1u
+#define MAGIC    0x44414657u /* "WFAD" in memory order */
+#define VERSION  1u
 #define URL_MOST (7u + WF_URL_ADDRS * WF_URL_TEXT)
 
 size_t wf_address_encode(const struct wf_address *a, void *out, size_t cap)

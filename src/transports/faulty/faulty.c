@@ -452,7 +452,7 @@ static int faulty_arm(struct wf_port *p)
 
 static int faulty_copy_start(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r)
 {
-	return lane_state(l)->down ? WEFT_ECANCELED : inner_of(l->tr)->copy_start(l, c, r);
+	return lane_state(l)->down ? WEFT_AGAIN : inner_of(l->tr)->copy_start(l, c, r);
 }
 
 static int faulty_copy_offer(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r)

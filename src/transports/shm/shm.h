@@ -32,7 +32,7 @@
 #include "os/sock.h"
 
 #define SHM_VERSION 1u
-#define SHM_SLOTS 256u                   /* a power of two */
+#define SHM_SLOTS 128u                   /* a power of two; both directions together stay within the L1 cache */
 #define SHM_INLINE 36u                   /* payload bytes in a slot */
 #define SHM_COPIES 32u                   /* large buffers that one direction may have on offer */
 #define SHM_PIECES 8u                    /* of a buffer that the other process is told about */

@@ -606,7 +606,7 @@ static int start(struct shm_xfer *x, const struct desc *d, const struct wf_regio
 	struct shm_where at;
 	bool can;
 
-	if (k.gen != d->gen || k.state == FREE)
+	if (k.gen != d->gen || k.state == FREE || k.state == STOP_S)
 		return WEFT_ECANCELED;
 	memcpy(&x->src, &x->s->src.where, sizeof(x->src));
 	/* The sender may have taken it back while we read; if not, these are its words. */

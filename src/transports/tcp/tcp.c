@@ -2,13 +2,15 @@
  *
  * tcp.c - the tcp transport: its table, and the port, which decides which lanes are looked at when.
  *
- *   hot    Up to TCP_HOT lanes that had bytes lately. poll() reads them without asking epoll: one system call instead of
- *          two for a message. A lane that is read in vain for a while leaves; the more hot lanes there are, the sooner,
- *          so that what is spent on looking stays small. Hot lanes are in the epoll set like all others: the fallback
- *          for the cold ones, and the wake-up for all.
- *   due    Lanes of which poll() has to tell or try something, see tcp_settle(). While there is one, port.busy is set
- *          and arm() refuses.
- *   held   Lanes with small frames that wait for company; written at the end of poll() and in arm().
+ *   hot    Up to TCP_HOT lanes that had bytes lately. poll() reads them without asking epoll: one
+ *          system call instead of two for a message. A lane that is read in vain for a while
+ *          leaves; the more hot lanes there are, the sooner, so that what is spent on looking stays
+ *          small. Hot lanes are in the epoll set like all others: the fallback for the cold ones,
+ *          and the wake-up for all.
+ *   due    Lanes of which poll() has to tell or try something, see tcp_settle(). While there is
+ *          one, port.busy is set and arm() refuses.
+ *   held   Lanes with small frames that wait for company; written at the end of poll() and in
+ *          arm().
  */
 #include <stdio.h>
 
@@ -16,6 +18,8 @@
 #include "base/fault.h"
 #include "os/clock.h"
 #include "transports/tcp/tcp.h"
+
+#define GONE (EPOLLRDHUP | EPOLLHUP | EPOLLERR) /* the peer is, or its end of the stream */
 
 /* ---- what lanes want ---- */
 
@@ -101,11 +105,11 @@ void tcp_interest(struct tcp_lane *t)
 
 static void report_sent(struct tcp_lane *t)
 {
-	struct wf_list *node;
+	struct wf_sent *sent;
 
-	while (t->tp && (node = wf_list_pop_front(&t->sent))) {
+	while (t->tp && (sent = tcp_sent_pop(t))) {
 		t->tp->events++;
-		wf_sent_done(wf_list_entry(node, struct wf_sent, link));
+		wf_sent_done(sent);
 	}
 }
 
@@ -289,8 +293,8 @@ void tcp_on_event(void *arg, uint32_t events)
 		t->blocked = false;
 		tcp_flush(t);
 	}
-	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && t->state == TCP_OPEN && tcp_rx_is_stopped(t) && !t->rx_off) {
-		/* The peer is gone, and core has paused what it sent before. Give it a moment to take that. */
+	if ((events & GONE) && t->state == TCP_OPEN && tcp_rx_is_stopped(t) && !t->rx_off) {
+		/* Core has paused what the peer sent before. Give it a moment to take that. */
 		if (!wf_list_is_linked(&t->ending))
 			wf_list_push_back(&t->tp->ending, &t->ending);
 		tcp_wake_soon(t->tp);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tcp.h - the tcp transport, inside. A lane is one socket. What it owns while idle is the struct below and nothing else:
- * buffers for sending come from the port when there is something to send and go back when it is written, and reading goes
- * through one buffer of the port.
+ * tcp.h - the tcp transport, inside. A lane is one socket. What it owns while idle is the struct
+ * below and nothing else: buffers for sending come from the port when there is something to send
+ * and go back when it is written, and reading goes through one buffer of the port.
  *
  *   tcp.c         the table; the port: poll, sleep, which lanes want attention
  *   tcp_conn.c    how a lane begins, moves between workers and ends
  *   tcp_listen.c  acceptors
- *   tcp_tx.c      sending: a queue of segments, copied bytes or lent buffers, in the order of the stream
+ *   tcp_tx.c      sending: a queue of segments, copied bytes or lent buffers, in the order of the
+ *                 stream
  *   tcp_rx.c      receiving: bytes to frames
  *
- * Upcalls are made from tcp_poll() and from watches only. Whatever is found out elsewhere (a write error in send(), a
- * connect that was decided at once) is noted in the lane, which goes on the port's `due` list for the next poll.
+ * Upcalls are made from tcp_poll() and from watches only. Whatever is found out elsewhere (a write
+ * error in send(), a connect that was decided at once) is noted in the lane, which goes on the
+ * port's `due` list for the next poll.
  */
 #ifndef WF_TRANSPORTS_TCP_H
 #define WF_TRANSPORTS_TCP_H
@@ -19,24 +21,24 @@
 #include "core/transport.h"
 #include "os/poll.h"
 
-#define TCP_FRAME_MAX   (256u << 10) /* payload of one frame that we send                                      */
-#define TCP_COPY_MAX    (16u << 10)  /* payloads up to here are copied and coalesced, longer ones are lent     */
-#define TCP_GATHER      (32u << 10)  /* held back bytes that are written without waiting for poll()            */
-#define TCP_QUEUE_BYTES (256u << 10) /* copied bytes that may wait, before WEFT_AGAIN                           */
-#define TCP_QUEUE_LENT  64u          /* lent frames that may wait                                               */
-#define TCP_IOV         64u          /* pieces of one system call, but for head and tail                        */
+#define TCP_FRAME_MAX   (256u << 10) /* payload of one frame that we send */
+#define TCP_COPY_MAX    (16u << 10)  /* payloads up to here are copied and coalesced, longer ones are lent */
+#define TCP_GATHER      (32u << 10)  /* held back bytes that are written without waiting for poll() */
+#define TCP_QUEUE_BYTES (256u << 10) /* copied bytes that may wait, before WEFT_AGAIN */
+#define TCP_QUEUE_LENT  64u          /* lent frames that may wait */
+#define TCP_IOV         64u          /* pieces of one system call, but for head and tail */
 #define TCP_RX_BUF      (64u << 10)
-#define TCP_RX_READS    4u           /* system calls for one lane and poll: fairness among lanes                */
+#define TCP_RX_READS    4u           /* system calls for one lane and poll: fairness among lanes */
 #define TCP_RX_BYTES    (1u << 20)   /* and bytes */
-#define TCP_HOT         8u           /* lanes that poll() reads without asking epoll                            */
-#define TCP_HOT_TRIES   512u         /* fruitless reads before one leaves: this >> number of hot lanes          */
-#define TCP_RETRY_NS    50000000ull  /* accept without descriptors; end of stream behind a paused lane          */
+#define TCP_HOT         8u           /* lanes that poll() reads without asking epoll */
+#define TCP_HOT_TRIES   512u         /* fruitless reads before one leaves: this >> number of hot lanes */
+#define TCP_RETRY_NS    50000000ull  /* accept without descriptors; end of stream behind a paused lane */
 
 /* ---- segments of a lane's send queue ---- */
 
 struct tcp_seg {
 	struct tcp_seg *next;
-	struct wf_sent *sent;            /* lent: whom to tell; NULL: nobody                                    */
+	struct wf_sent *sent;            /* lent: whom to tell; NULL: nobody */
 	uint32_t head, tail;             /* copied: bytes still to write are [head, tail); lent: iov[head, tail) */
 	bool lent;
 };
@@ -48,7 +50,7 @@ struct tcp_copied {
 
 struct tcp_lent {
 	struct tcp_seg s;
-	char head[128];                  /* frame header and a short first part                                 */
+	char head[128];                  /* frame header and a short first part */
 	struct iovec iov[TCP_IOV + 1];
 };
 
@@ -58,16 +60,16 @@ enum tcp_state { TCP_NEW, TCP_CONNECTING, TCP_OPEN, TCP_DOWN };
 
 struct tcp_port {
 	struct wf_port p;
-	struct wf_list due;              /* lanes to look after in the next poll                                */
-	struct wf_list held;             /* lanes with bytes that wait for poll() or arm()                      */
-	struct wf_list starved;          /* acceptors that wait for descriptors                                 */
-	struct wf_list ending;           /* lanes whose peer is gone while core had paused them                 */
+	struct wf_list due;              /* lanes to look after in the next poll */
+	struct wf_list held;             /* lanes with bytes that wait for poll() or arm() */
+	struct wf_list starved;          /* acceptors that wait for descriptors */
+	struct wf_list ending;           /* lanes whose peer is gone while core had paused them */
 	struct tcp_lane *hot[TCP_HOT];
 	uint32_t n_hot;
-	uint32_t turn;                   /* counts polls; never 0                                               */
-	uint32_t events;                 /* upcalls made                                                        */
-	bool armed;                      /* between arm() and disarm(): nothing is held back                    */
-	uint64_t wake_at;                /* for starved and ending; 0: neither                                  */
+	uint32_t turn;                   /* counts polls; never 0 */
+	uint32_t events;                 /* upcalls made */
+	bool armed;                      /* between arm() and disarm(): nothing is held back */
+	uint64_t wake_at;                /* for starved and ending; 0: neither */
 
 	struct tcp_seg *free_copied, *free_lent;
 	uint32_t n_free_copied, n_free_lent;
@@ -77,23 +79,23 @@ struct tcp_port {
 	const char *rx_cur, *rx_end;
 	char *rx_buf;                    /* TCP_RX_BUF bytes */
 
-	struct tcp_acceptor *accepting;  /* taken away by tcp_unlisten() inside an upcall                       */
+	struct tcp_acceptor *accepting;  /* taken away by tcp_unlisten() inside an upcall */
 };
 
 struct tcp_lane {
 	struct wf_lane l;
-	struct tcp_port *tp;             /* as l.port, but ours                                                 */
+	struct tcp_port *tp;             /* as l.port, but ours */
 	struct wf_watch watch;
 	struct wf_list due, held, ending;
 	int fd;
-	uint8_t state;                   /* enum tcp_state                                                      */
-	bool blocked;                    /* the socket is full: EPOLLOUT will tell                              */
-	bool wants_room;                 /* WEFT_AGAIN was answered                                             */
-	bool rx_wait;                    /* core said "not now" and has not called resume() yet                 */
-	bool rx_off;                     /* core wants no more of it, or the stream is at its end               */
-	bool in_sink;                    /* the payload of `h` goes to l.sink                                   */
+	uint8_t state;                   /* enum tcp_state */
+	bool blocked;                    /* the socket is full: EPOLLOUT will tell */
+	bool wants_room;                 /* WEFT_AGAIN was answered */
+	bool rx_wait;                    /* core said "not now" and has not called resume() yet */
+	bool rx_off;                     /* core wants no more of it, or the stream is at its end */
+	bool in_sink;                    /* the payload of `h` goes to l.sink */
 	bool is_hot;
-	uint8_t h_have;                  /* bytes of h that are there                                           */
+	uint8_t h_have;                  /* bytes of h that are there */
 	uint16_t hot_left;
 
 	/* why it is over, 0: it is not; told by wf_lane_down() */
@@ -101,16 +103,16 @@ struct tcp_lane {
 	int sys_errno;
 	const char *cause;               /* static */
 
-	uint32_t turn;                   /* the port's, when a frame was last written at once                   */
+	uint32_t turn;                   /* the port's, when a frame was last written at once */
 	uint32_t q_bytes, q_lent;
 	struct tcp_seg *q_head, *q_tail;
-	struct wf_list sent;             /* lent frames that are written and not yet reported                   */
+	struct tcp_seg *sent_head, **sent_tail; /* lent frames that are written and not yet reported */
 
 	uint32_t stash_off, stash_len;
 	uint32_t body_done;
-	struct wf_frame h;               /* the frame that is being received                                    */
-	char *stash;                     /* bytes that were read and could not be delivered yet                 */
-	char *body;                      /* payload that is collected, h.len bytes                              */
+	struct wf_frame h;               /* the frame that is being received */
+	char *stash;                     /* bytes that were read and could not be delivered yet */
+	char *body;                      /* payload that is collected, h.len bytes */
 };
 
 struct tcp_acceptor {
@@ -141,8 +143,8 @@ void tcp_due(struct tcp_lane *t);
 int tcp_fail(struct tcp_lane *t, int32_t status, int sys_errno, const char *cause);
 
 /*
- * Tells core what has come of @t (sent, down, room) and asks epoll for what it waits for now. Upcalls: only from poll
- * and watches.
+ * Tells core what has come of @t (sent, down, room) and asks epoll for what it waits for now.
+ * Upcalls: only from poll and watches.
  */
 void tcp_settle(struct tcp_lane *t);
 
@@ -192,7 +194,10 @@ int tcp_flush(struct tcp_lane *t);
 
 bool tcp_has_room(const struct tcp_lane *t);
 
-/* Forgets the queue, lent frames included. */
+/* The next lent frame that is written, as the caller of send() named it; NULL: none. */
+struct wf_sent *tcp_sent_pop(struct tcp_lane *t);
+
+/* Forgets the queue, lent frames included, also those that are written and not yet reported. */
 void tcp_tx_drop(struct tcp_lane *t);
 
 /* Gives the memory of free segments back. */
@@ -201,10 +206,10 @@ void tcp_segs_fini(struct tcp_port *tp);
 /* ---- tcp_rx.c ---- */
 
 enum tcp_rx {
-	TCP_RX_DRAINED,                  /* the socket has no more just now                                     */
-	TCP_RX_MORE,                     /* the share of this poll is used up                                   */
-	TCP_RX_STOPPED,                  /* core does not want more now, or the lane left                       */
-	TCP_RX_ENDED,                    /* tcp_fail() was called                                               */
+	TCP_RX_DRAINED,                  /* the socket has no more just now */
+	TCP_RX_MORE,                     /* the share of this poll is used up */
+	TCP_RX_STOPPED,                  /* core does not want more now, or the lane left */
+	TCP_RX_ENDED,                    /* tcp_fail() was called */
 };
 
 /* Reads and delivers. *@bytes_out grows by what was read. */

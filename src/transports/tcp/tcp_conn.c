@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tcp_conn.c - how a lane begins (connect without blocking, or accepted), moves to another worker, and ends. The socket
- * belongs to the lane from tcp_lane_init() to tcp_shut(), which may be called in any state and twice.
+ * tcp_conn.c - how a lane begins (connect without blocking, or accepted), moves to another worker,
+ * and ends. The socket belongs to the lane from tcp_lane_init() to tcp_shut(), which may be called
+ * in any state and twice.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ void tcp_lane_init(struct tcp_lane *t, struct tcp_port *tp, int fd, const char *
 	wf_list_init(&t->due);
 	wf_list_init(&t->held);
 	wf_list_init(&t->ending);
-	wf_list_init(&t->sent);
+	t->sent_tail = &t->sent_head;
 
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
 	l->frame_max = TCP_FRAME_MAX;
@@ -183,8 +184,6 @@ void tcp_shut(struct tcp_lane *t)
 {
 	tcp_tx_drop(t);
 	tcp_rx_drop(t);
-	while (wf_list_pop_front(&t->sent))
-		;
 	wf_list_remove(&t->due);
 	wf_list_remove(&t->ending);
 	if (t->tp) {
@@ -198,8 +197,9 @@ void tcp_shut(struct tcp_lane *t)
 }
 
 /*
- * What core has given for sending before it closes is on its way as far as the socket takes it. Unread bytes would make
- * close() send a reset, which throws that away at the peer: so they are read, within bounds.
+ * What core has given for sending before it closes is on its way as far as the socket takes it.
+ * Unread bytes would make close() send a reset, which throws that away at the peer: so they are
+ * read, within bounds.
  */
 static void part(struct tcp_lane *t)
 {

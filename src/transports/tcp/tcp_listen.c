@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tcp_listen.c - acceptors: a listening socket with a watch. A shortage of descriptors or memory is waited out: the
- * watch is taken away (the socket would stay readable and the worker would spin) and put back TCP_RETRY_NS later.
+ * tcp_listen.c - acceptors: a listening socket with a watch. A shortage of descriptors or memory is
+ * waited out: the watch is taken away (the socket would stay readable and the worker would spin)
+ * and put back TCP_RETRY_NS later.
  */
 #include <errno.h>
 #include <stdio.h>

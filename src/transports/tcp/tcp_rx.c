@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tcp_rx.c - receiving. One read fetches many frames into the port's buffer; each that is whole is delivered from there.
- * A frame whose payload is not whole asks core for a sink: then the rest is read straight into the buffers behind it, in
- * the same system call as the beginning of what follows. Types that have no sink are collected in memory of their own
- * (bounded: wf_frame_check() has passed the length).
+ * tcp_rx.c - receiving. One read fetches many frames into the port's buffer; each that is whole is
+ * delivered from there. A frame whose payload is not whole asks core for a sink: then the rest is
+ * read straight into the buffers behind it, in the same system call as the beginning of what
+ * follows. Types that have no sink are collected in memory of their own (bounded: wf_frame_check()
+ * has passed the length).
  *
  * Where a lane is, between two reads, is in three places, and nothing is ever in two of them:
- *   h, h_have     header of the frame that is being received, as far as it is there. Complete: its payload goes to the
- *                 sink (in_sink), to `body`, or is undecided (core said "not now")
+ *   h, h_have     header of the frame that is being received, as far as it is there. Complete: its
+ *                 payload goes to the sink (in_sink), to `body`, or is undecided ("not now")
  *   body          payload that is collected
- *   stash         bytes behind those, read from the socket and not parsed, because core said "not now". While there is a
- *                 stash nothing is read.
+ *   stash         bytes behind those, read from the socket and not parsed, because core said "not
+ *                 now". While there is a stash nothing is read.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tcp_tx.c - sending. A lane's queue is a list of segments in the order of the stream: copied bytes (many small frames
- * in one) and lent frames (header and a vector over the caller's buffers). Everything goes through the queue and out by
- * tcp_flush(), which hands as many segments to one system call as fit.
+ * tcp_tx.c - sending. A lane's queue is a list of segments in the order of the stream: copied bytes
+ * (many small frames in one) and lent frames (header and a vector over the caller's buffers).
+ * Everything goes through the queue and out by tcp_flush(), which hands as many segments to one
+ * system call as fit.
  *
- * When is it written? A small frame at once if it is the lane's first in this turn of the port, so that a lone message
- * does not wait; those after it are held back until poll() or arm(), or until enough is there, so that a burst costs few
- * system calls. A large frame at once, with all that is before it. Nothing is held back while the worker is armed.
+ * When is it written? A small frame at once if it is the lane's first in this turn of the port, so
+ * that a lone message does not wait; those after it are held back until poll() or arm(), or until
+ * enough is there, so that a burst costs few system calls. A large frame at once, with all that is
+ * before it. Nothing is held back while the worker is armed.
  *
  * The queue grows beyond one write only while the socket is full. Then it is bounded by WEFT_AGAIN.
  */
@@ -109,23 +111,48 @@ static void queue_pop(struct tcp_lane *t)
 	t->q_head = s->next;
 	if (!t->q_head)
 		t->q_tail = NULL;
-	if (s->lent) {
+	if (s->lent)
 		t->q_lent--;
-		if (s->sent) {
-			wf_list_push_back(&t->sent, &s->sent->link);
-			tcp_due(t);
-		}
+	if (!s->sent) {
+		seg_put(t->tp, s);
+		return;
 	}
-	seg_put(t->tp, s);
+	/* kept to remember whom to tell: pieces of one message share one wf_sent, so a list of those would not do */
+	s->next = NULL;
+	*t->sent_tail = s;
+	t->sent_tail = &s->next;
+	tcp_due(t);
 }
 
-void tcp_tx_drop(struct tcp_lane *t)
+struct wf_sent *tcp_sent_pop(struct tcp_lane *t)
+{
+	struct tcp_seg *s = t->sent_head;
+	struct wf_sent *sent;
+
+	if (!s)
+		return NULL;
+	sent = s->sent;
+	t->sent_head = s->next;
+	if (!t->sent_head)
+		t->sent_tail = &t->sent_head;
+	seg_put(t->tp, s);
+	return sent;
+}
+
+static void queue_drop(struct tcp_lane *t)
 {
 	while (t->q_head) {
 		t->q_head->sent = NULL;
 		queue_pop(t);
 	}
 	t->q_bytes = 0;
+}
+
+void tcp_tx_drop(struct tcp_lane *t)
+{
+	queue_drop(t);
+	while (tcp_sent_pop(t))
+		;
 	wf_list_remove(&t->held);
 }
 
@@ -207,7 +234,7 @@ int tcp_flush(struct tcp_lane *t)
 		t->l.syscalls++;
 		ret = n == 1 ? wf_sock_send(t->fd, iov->iov_base, iov->iov_len) : wf_sock_sendv(t->fd, iov, n);
 		if (ret < 0 && ret != -EAGAIN) {
-			tcp_tx_drop(t);
+			queue_drop(t);
 			return tcp_fail(t, WEFT_ERESET, (int)-ret, "connection broke while sending");
 		}
 		queue_advance(t, ret < 0 ? 0 : (size_t)ret);
@@ -299,8 +326,8 @@ static int put_copied(struct tcp_lane *t, const struct wf_tx *tx)
 }
 
 /*
- * The vector over the caller's buffers is written here and now, so that the array of them stays borrowed. WEFT_AGAIN: too
- * many pieces, or so small that copying is cheaper.
+ * The vector over the caller's buffers is written here and now, so that the array of them stays
+ * borrowed. WEFT_AGAIN: too many pieces, or so small that copying is cheaper.
  */
 static int put_lent(struct tcp_lane *t, const struct wf_tx *tx)
 {

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * inbox.c - active messages on their way to am_recv() and recv_obj().
+ *
+ * weft announces a message by its header; the payload stays with weft until somebody fetches it, so that a slow reader
+ * holds its peer back. An endpoint has two inboxes, one for the user's messages and one for objects. A message that finds
+ * a wanter is fetched for it at once; else it waits. Fetching has an Op of its own (FETCH): when the wanter is cancelled in
+ * the middle, the message goes back to its place in the order and nothing is lost. Only where the payload goes to the
+ * user's own buffer a cancel has to wait for it.
+ */
+#include "wpy.h"
+
+static struct wpy_inbox *inbox_of(Op *op)
+{
+	Endpoint *ep = (Endpoint *)op->owner;
+
+	return op->kind == WPY_WANT_OBJ ? &ep->obj : &ep->am;
+}
+
+static void drop_item(Endpoint *ep, struct wpy_item *it)
+{
+	if (ep->worker->h)
+		weft_event_release(ep->worker->h, &it->ev);
+	Py_XDECREF(it->client);
+	Py_XDECREF(it->header);
+	Py_XDECREF(it->parts);
+	PyMem_Free(it);
+}
+
+static Op *pop_wanter(struct wpy_inbox *in)
+{
+	Op *op = in->wanters.first;
+
+	if (!op)
+		return NULL;
+	wpy_ops_remove(&in->wanters, op);
+	op->queued = false;
+	return op;
+}
+
+/* At its place in the order. */
+static void put_back(struct wpy_inbox *in, struct wpy_item *it)
+{
+	struct wpy_item **at = &in->first;
+
+	while (*at && (*at)->seq < it->seq)
+		at = &(*at)->next;
+	it->next = *at;
+	*at = it;
+	if (!it->next)
+		in->last = it;
+}
+
+/* The fetched @it is what @op gets. Takes @it. */
+static void deliver(Endpoint *ep, Op *op, struct wpy_item *it)
+{
+	PyObject *value = PyList_Check(it->parts) ? PyList_GET_ITEM(it->parts, 0) : it->parts;
+
+	op->item = NULL;
+	wpy_op_drop_buffers(op);
+	if (op->kind == WPY_WANT_OBJ)
+		wpy_op_finish_obj(op, PyTuple_Pack(2, it->header, it->parts));
+	else
+		wpy_op_finish(op, PyTuple_Pack(2, it->header, value));
+	drop_item(ep, it);
+}
+
+static int check_fits(Op *op, uint64_t len)
+{
+	char why[128];
+
+	if ((uint64_t)op->view.len >= len)
+		return 0;
+	snprintf(why, sizeof(why), "the message has %llu bytes, the buffer %zd; it can still be received",
+		 (unsigned long long)len, op->view.len);
+	wpy_raise(wpy_exc_make(WEFT_ETRUNCATED, op->what, why, NULL));
+	return -1;
+}
+
+/* Payload that was fetched for another, who was cancelled, into the buffer of @op. */
+static int copy_over(Op *op, struct wpy_item *it)
+{
+	PyObject *part = PyList_GET_ITEM(it->parts, 0);
+
+	if (check_fits(op, it->ev.len))
+		return -1;
+	memcpy(op->view.buf, PyByteArray_AS_STRING(part), it->ev.len);
+	Py_XSETREF(it->parts, PyLong_FromUnsignedLongLong(it->ev.len));
+	return it->parts ? 0 : -1;
+}
+
+/* Room for the payload: *bufs, n. Fills it->header and it->parts. -1 with an error set. */
+static int make_room(Op *op, struct wpy_item *it, weft_buf **bufs, size_t *n)
+{
+	PyObject *part;
+
+	if (!it->header)
+		it->header = PyBytes_FromStringAndSize(it->ev.data, (Py_ssize_t)it->ev.data_len);
+	if (!it->header)
+		return -1;
+	if (op->n_views) {
+		if (check_fits(op, it->ev.len))
+			return -1;
+		it->parts = PyLong_FromUnsignedLongLong(it->ev.len);
+	} else if (op->kind == WPY_WANT_OBJ) {
+		it->parts = wpy_obj_parts(it->header, it->ev.len);
+	} else {
+		it->parts = Py_BuildValue("[N]", PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)it->ev.len));
+	}
+	if (!it->parts)
+		return -1;
+	*n = PyList_Check(it->parts) ? (size_t)PyList_GET_SIZE(it->parts) : 1;
+	*bufs = PyMem_Calloc(*n ? *n : 1, sizeof(**bufs));
+	if (!*bufs) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	if (!PyList_Check(it->parts)) {
+		(*bufs)[0].addr = op->view.buf;
+		(*bufs)[0].len = it->ev.len;
+		return 0;
+	}
+	for (size_t i = 0; i < *n; i++) {
+		part = PyList_GET_ITEM(it->parts, (Py_ssize_t)i);
+		(*bufs)[i].addr = PyByteArray_AS_STRING(part);
+		(*bufs)[i].len = (size_t)PyByteArray_GET_SIZE(part);
+	}
+	return 0;
+}
+
+/* @op, which waits in no list, fails with the error that is set. */
+static void fail_now(Op *op)
+{
+	op->item = NULL;
+	wpy_op_fail(op, NULL);
+}
+
+/* Fetches @it (out of the list) for @op. Takes @it. */
+static void fetch(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *op)
+{
+	Worker *w = ep->worker;
+	weft_buf *bufs = NULL;
+	weft_call call;
+	size_t n = 0;
+	Op *f;
+	int ret;
+
+	if (make_room(op, it, &bufs, &n)) {
+		bool keep = PyErr_ExceptionMatches(PyExc_MemoryError) || op->n_views;
+
+		fail_now(op);
+		Py_CLEAR(it->parts);
+		if (keep)
+			put_back(in, it);
+		else
+			drop_item(ep, it);
+		return;
+	}
+	f = wpy_op_new(w, WPY_FETCH, op->what);
+	if (!f) {
+		PyMem_Free(bufs);
+		fail_now(op);
+		Py_CLEAR(it->parts);
+		put_back(in, it);
+		return;
+	}
+	f->item = it;
+	f->big = it->ev.len >= WPY_BIG;
+	it->fetch = f;
+	it->client = (Op *)Py_NewRef((PyObject *)op);
+	op->item = it;
+	wpy_call_init(&call, 0, f);
+	ret = weft_am_recv(w->h, &it->ev, bufs, n, &call);
+	PyMem_Free(bufs);
+	if (ret == WEFT_PENDING) {
+		f = (Op *)wpy_op_posted(f, ret, &call, (PyObject *)ep);
+		Py_XDECREF(f);               /* the pending list has its own */
+		return;
+	}
+	f->owner = Py_NewRef((PyObject *)ep);
+	if (ret == WEFT_OK) {
+		wpy_inbox_fetched(f, &call.event);
+	} else {
+		PyObject *exc = wpy_exc_refused(ret);
+
+		op->item = NULL;
+		wpy_op_fail(op, exc);
+		drop_item(ep, it);
+	}
+	Py_DECREF(f);
+}
+
+/* The payload is here, or will never be. */
+void wpy_inbox_fetched(Op *f, const weft_event *e)
+{
+	Endpoint *ep = (Endpoint *)f->owner;
+	struct wpy_item *it = f->item;
+	Op *op = it->client;
+	struct wpy_inbox *in = it->ev.value == WPY_OBJ_ID ? &ep->obj : &ep->am;
+
+	f->item = NULL;
+	it->fetch = NULL;
+	it->client = NULL;
+	if (e->status) {
+		if (op) {
+			op->item = NULL;
+			wpy_op_fail(op, wpy_exc_event(e));
+		}
+		drop_item(ep, it);
+	} else if (op) {
+		deliver(ep, op, it);
+	} else if ((op = pop_wanter(in))) {
+		deliver(ep, op, it);
+		wpy_ep_unpin(ep);
+	} else {
+		put_back(in, it);
+	}
+	Py_XDECREF(op);
+}
+
+bool wpy_inbox_event(Endpoint *ep, struct wpy_inbox *in, const weft_event *e)
+{
+	struct wpy_item *it = ep->closing ? NULL : PyMem_Calloc(1, sizeof(*it));
+	Op *op;
+
+	if (!it)
+		return false;
+	it->ev = *e;
+	it->seq = in->seq++;
+	op = pop_wanter(in);
+	if (!op) {
+		put_back(in, it);
+		return true;
+	}
+	fetch(ep, in, it, op);
+	Py_DECREF(op);
+	wpy_ep_unpin(ep);
+	return true;
+}
+
+PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op)
+{
+	struct wpy_item *it = in->first;
+
+	op->owner = Py_NewRef((PyObject *)ep);
+	if (it) {
+		in->first = it->next;
+		if (!in->first)
+			in->last = NULL;
+		it->next = NULL;
+		if (it->parts && op->n_views && copy_over(op, it)) {
+			fail_now(op);
+			put_back(in, it);
+		} else if (it->parts) {
+			deliver(ep, op, it);
+		} else {
+			fetch(ep, in, it, op);
+		}
+	} else if (ep->down) {
+		wpy_op_fail(op, wpy_exc_again(ep->down));
+	} else {
+		op->queued = true;
+		wpy_ops_push(&in->wanters, (Op *)Py_NewRef((PyObject *)op));
+		wpy_ep_pin(ep);
+	}
+	if (!wpy_worker_touch(ep->worker))
+		return (PyObject *)op;
+	Py_DECREF(op);
+	return NULL;
+}
+
+void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why)
+{
+	Op *op;
+
+	while ((op = pop_wanter(in))) {
+		Endpoint *ep = (Endpoint *)Py_NewRef(op->owner);
+
+		wpy_op_fail(op, wpy_exc_again(why));
+		wpy_ep_unpin(ep);
+		Py_DECREF(ep);
+		Py_DECREF(op);
+	}
+}
+
+void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in)
+{
+	struct wpy_item *it;
+
+	while ((it = in->first)) {
+		in->first = it->next;
+		drop_item(ep, it);
+	}
+	in->last = NULL;
+}
+
+/* True: it may end now. */
+bool wpy_inbox_withdraw(Op *op)
+{
+	Endpoint *ep = (Endpoint *)op->owner;
+
+	if (op->queued) {
+		wpy_ops_remove(&inbox_of(op)->wanters, op);
+		op->queued = false;
+		Py_INCREF(ep);
+		wpy_ep_unpin(ep);
+		Py_DECREF(ep);
+		Py_DECREF(op);
+		return true;
+	}
+	if (op->n_views || !op->item)
+		return false;
+	Py_CLEAR(op->item->client);
+	op->item = NULL;
+	return true;
+}

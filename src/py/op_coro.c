@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * op_coro.c - the coroutine's side of weft.Op: what `await op` and a Task that drives it call.
+ *
+ * An await that finds its operation done returns on the spot and never meets the event loop; but for every WPY_TURN_NS
+ * one of them yields None, so that timers and cancellation live. One that is pending looks first (it reaps), spins
+ * where that pays, and then yields itself, as asyncio.Future does.
+ *
+ * FRESH -> STARTED (__await__) -> SUSPENDED (yielded itself) or YIELDED (yielded None) -> SPENT. Each state is left once,
+ * so a second await is told from the first.
+ */
+#include "wpy.h"
+
+/* @op is awaited from here: by its own loop? What was posted last by this worker cannot be elsewhere. */
+static int check_home(Op *op)
+{
+	Worker *w = op->worker;
+	int ret;
+
+	if (w->last_op == op && w->thread == PyThread_get_thread_ident())
+		return 0;
+	ret = wpy_worker_is_running(w);
+	if (!ret)
+		PyErr_Format(PyExc_RuntimeError,
+			     "%s() was posted on another event loop than the one that awaits it", op->what);
+	return ret > 0 ? 0 : -1;
+}
+
+static int begin(Op *op)
+{
+	if (op->await != WPY_FRESH) {
+		PyErr_Format(PyExc_RuntimeError, "%s() was awaited already; an operation can be awaited once", op->what);
+		return -1;
+	}
+	if (check_home(op))
+		return -1;
+	op->await = WPY_STARTED;
+	return 0;
+}
+
+PyObject *wpy_op_await(PyObject *self)
+{
+	return begin((Op *)self) ? NULL : Py_NewRef(self);
+}
+
+static PySendResult step(PyObject *self, PyObject *Py_UNUSED(arg), PyObject **out)
+{
+	Op *op = (Op *)self;
+	Worker *w = op->worker;
+
+	*out = NULL;
+	if (op->await == WPY_FRESH || op->await == WPY_SPENT) {
+		if (begin(op))
+			return PYGEN_ERROR;
+	}
+	if (op->state == WPY_PENDING) {
+		if (op->await != WPY_STARTED) {
+			PyErr_Format(PyExc_RuntimeError, "%s() is awaited already; an operation can be awaited once",
+				     op->what);
+			return PYGEN_ERROR;
+		}
+		if (wpy_worker_look(w, op))
+			return PYGEN_ERROR;
+	}
+	if (op->state == WPY_PENDING) {
+		op->await = WPY_SUSPENDED;
+		op->blocking = true;
+		op->waiting = true;
+		w->n_suspended++;
+		*out = Py_NewRef(self);
+		return PYGEN_NEXT;
+	}
+	if (op->await == WPY_STARTED && wpy_worker_turn_owed(w, op->big ? 16 : 1)) {
+		op->await = WPY_YIELDED;
+		*out = Py_NewRef(Py_None);
+		return PYGEN_NEXT;
+	}
+	op->await = WPY_SPENT;
+	*out = wpy_op_take(op);
+	return *out ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+/* Takes @value. An instance, because a tuple would be taken for the exception's arguments. */
+static void stop_iteration(PyObject *value)
+{
+	PyObject *exc = PyObject_CallOneArg(PyExc_StopIteration, value);
+
+	Py_DECREF(value);
+	if (exc)
+		wpy_raise(exc);
+}
+
+PyObject *wpy_op_next(PyObject *self)
+{
+	PyObject *out;
+
+	switch (step(self, Py_None, &out)) {
+	case PYGEN_NEXT:
+		return out;
+	case PYGEN_RETURN:
+		if (out == Py_None)
+			Py_DECREF(out);      /* NULL without an error says as much */
+		else
+			stop_iteration(out);
+		return NULL;
+	default:
+		return NULL;
+	}
+}
+
+PyObject *wpy_op_send(PyObject *self, PyObject *arg)
+{
+	PyObject *out;
+
+	switch (step(self, arg, &out)) {
+	case PYGEN_NEXT:
+		return out;
+	case PYGEN_RETURN:
+		stop_iteration(out);
+		return NULL;
+	default:
+		return NULL;
+	}
+}
+
+static void stop_waiting(Op *op)
+{
+	if (op->waiting) {
+		op->waiting = false;
+		op->worker->n_suspended--;
+	}
+}
+
+/* Nobody will look at it: ask it to end, tell nobody if it fails. */
+static int abandon(Op *op)
+{
+	PyObject *ret;
+
+	stop_waiting(op);
+	op->quiet = true;
+	op->await = WPY_SPENT;
+	if (op->state != WPY_PENDING || !op->worker->h)
+		return 0;
+	ret = wpy_op_cancel(op, NULL);
+	Py_XDECREF(ret);
+	return ret ? 0 : -1;
+}
+
+/* An exception from what throw() was given: an instance, or a class and its value. New reference. */
+static PyObject *thrown(PyObject *const *args, Py_ssize_t n)
+{
+	PyObject *type, *value, *tb = NULL;
+
+	if (n < 1 || n > 3) {
+		PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
+		return NULL;
+	}
+	if (PyExceptionInstance_Check(args[0]))
+		return Py_NewRef(args[0]);
+	if (!PyExceptionClass_Check(args[0])) {
+		PyErr_SetString(PyExc_TypeError, "throw() takes an exception");
+		return NULL;
+	}
+	type = Py_NewRef(args[0]);
+	value = n > 1 && args[1] != Py_None ? Py_NewRef(args[1]) : NULL;
+	PyErr_NormalizeException(&type, &value, &tb);
+	Py_XDECREF(type);
+	Py_XDECREF(tb);
+	return value;
+}
+
+/* Says of a cancel that it comes for the second time; compared by identity. */
+static PyObject *second_time;
+
+static bool is_second_time(PyObject *exc)
+{
+	PyObject *args = PyObject_GetAttrString(exc, "args");
+	bool is = args && PyTuple_Check(args) && PyTuple_GET_SIZE(args) == 1 && PyTuple_GET_ITEM(args, 0) == second_time;
+
+	if (!args)
+		PyErr_Clear();
+	Py_XDECREF(args);
+	return is;
+}
+
+/* A cancel that finds the operation done came too late: its result is delivered, the cancel follows. That one is obeyed,
+ * whatever it finds: a task whose messages are always there must end too. */
+PyObject *wpy_op_throw(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+	Op *op = (Op *)self;
+	PyObject *exc = thrown(args, n), *task;
+
+	if (!exc)
+		return NULL;
+	if (op->state == WPY_DONE && op->await != WPY_SPENT && op->await != WPY_FRESH &&
+	    PyErr_GivenExceptionMatches(exc, wpy_cancelled) && !is_second_time(exc)) {
+		Py_DECREF(exc);
+		task = PyObject_CallOneArg(wpy_current_task, op->worker->loop);
+		if (!task)
+			return NULL;
+		if (task != Py_None)
+			wpy_task_recancel(op, task);
+		Py_DECREF(task);
+		op->await = WPY_SPENT;
+		stop_iteration(wpy_op_take(op));
+		return NULL;
+	}
+	op->seen = true;
+	if (abandon(op))
+		PyErr_Clear();
+	wpy_raise(exc);
+	return NULL;
+}
+
+PyObject *wpy_op_close(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+	Op *op = (Op *)self;
+
+	if (op->await != WPY_SPENT && op->state == WPY_PENDING && abandon(op))
+		return NULL;
+	op->await = WPY_SPENT;
+	op->quiet = true;
+	Py_RETURN_NONE;
+}
+
+/* ---- cancels that came too late ------------------------------------------------------------------------------------ */
+
+/* Runs after the task has had its result. Python 3.11 and later count the requests: nothing left, nothing to do; else the
+ * count must stay what it was. */
+static PyObject *recancel(PyObject *task, PyObject *Py_UNUSED(unused))
+{
+	PyObject *ret = PyObject_CallMethod(task, "cancelling", NULL);
+	long n;
+
+	if (ret) {
+		n = PyLong_AsLong(ret);
+		Py_DECREF(ret);
+		if (n <= 0) {
+			PyErr_Clear();
+			Py_RETURN_NONE;
+		}
+		ret = PyObject_CallMethod(task, "uncancel", NULL);
+		if (!ret)
+			return NULL;
+		Py_DECREF(ret);
+	} else {
+		PyErr_Clear();
+	}
+	if (!second_time)
+		second_time = PyUnicode_FromString("a weft operation was done first");
+	return second_time ? PyObject_CallMethod(task, "cancel", "O", second_time) : NULL;
+}
+
+static PyMethodDef recancel_def = { "recancel", recancel, METH_NOARGS, NULL };
+
+void wpy_task_recancel(Op *op, PyObject *task)
+{
+	PyObject *fn, *ret;
+	int is_task = PyObject_HasAttrString(task, "cancel") && PyObject_HasAttrString(task, "get_coro");
+
+	if (!is_task)
+		return;
+	fn = PyCFunction_New(&recancel_def, task);
+	ret = fn ? PyObject_CallOneArg(op->worker->call_soon, fn) : NULL;
+	if (!ret)
+		PyErr_WriteUnraisable(task);
+	Py_XDECREF(fn);
+	Py_XDECREF(ret);
+}
+
+PyAsyncMethods wpy_op_async = {
+	.am_await = wpy_op_await,
+	.am_send = step,
+};
