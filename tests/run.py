@@ -29,12 +29,13 @@ SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 class Job:
     def __init__(self, kind, name, argv, *, rerun=None, alone=False, extra_s=0, env=None, reader=None):
         self.kind, self.name, self.argv = kind, name, [str(a) for a in argv]
-        self.rerun = rerun or shlex.join(self.argv)
+        self.rerun = (rerun or shlex.join(self.argv)).replace(f"{ROOT}/", "")
         self.alone = alone  # takes all places, because it measures or uses all CPUs itself
         self.limit_s = LIMITS[kind] + extra_s
         self.env = env or {}
         self.reader = reader or read_tap
-        self.passed, self.failed, self.skipped = 0, [], []  # a count, names, (name, reason)
+        self.passed, self.skipped = 0, []  # a count, (name, reason)
+        self.failed = []  # (name, the line that reruns it)
         self.output, self.seconds = "", 0.0
 
 
@@ -64,16 +65,18 @@ def read_tap(job, status):
             reason = why or (skip[1] if name != skip[1] else "")
             job.skipped.append((f"{job.name}: {name}", reason or "no reason given"))
         elif m[1]:
-            job.failed.append(f"{job.name}: {m[3]}")
+            case = m[3].split(" ")[0]  # cmocka adds what went wrong
+            one = f"{job.rerun} {case}" if job.kind in ("unit", "conform") else job.rerun
+            job.failed.append((f"{job.name}: {m[3]}", one))
         else:
             job.passed += 1
         why = ""
     if planned > done:
-        job.failed.append(f"{job.name}: ended after {done} of {planned} tests ({say_status(status)})")
+        fail(job, f"ended after {done} of {planned} tests ({say_status(status)})")
     elif not planned and not done:
         read_status(job, status)
     elif status and not job.failed:
-        job.failed.append(f"{job.name}: {say_status(status)} though no test failed")
+        fail(job, f"{say_status(status)} though no test failed")
 
 
 def read_status(job, status):
@@ -81,7 +84,7 @@ def read_status(job, status):
         lines = [s for s in job.output.splitlines() if s.strip()]
         job.skipped.append((job.name, lines[-1] if lines else "no reason given"))
     elif status:
-        job.failed.append(f"{job.name}: {say_status(status)}")
+        fail(job, say_status(status))
     else:
         job.passed += 1
 
@@ -92,19 +95,23 @@ def read_pytest(job, status):
     count = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)", last)}
     job.passed += count.get("passed", 0) + count.get("xfailed", 0)
     for line in job.output.splitlines():
-        m = re.match(r"^(FAILED|ERROR) (\S+)(?: - (.*))?$", line)
+        m = re.match(r"^(FAILED|ERROR) (.+?)(?: - .*)?$", line)
         if m:
-            job.failed.append(m[2])
+            job.failed.append((m[2], f"{job.rerun.rsplit(' ', 1)[0]} '{m[2]}'"))
         m = re.match(r"^SKIPPED \[(\d+)\] (.*?): (.*)$", line)
         if m:
             job.skipped += [(m[2], m[3])] * int(m[1])
     wrong = count.get("failed", 0) + count.get("error", 0) + count.get("errors", 0) + count.get("xpassed", 0)
-    job.failed += [f"{job.name}: not named"] * (wrong - len(job.failed))
+    job.failed += [(f"{job.name}: not named", job.rerun)] * (wrong - len(job.failed))
     job.skipped += [(job.name, "no reason given")] * (count.get("skipped", 0) - len(job.skipped))
     if status == 5 and not count:  # pytest's word for "no test found"
         job.skipped.append((job.name, "pytest found no test"))
     elif status and not job.failed:
-        job.failed.append(f"{job.name}: pytest: {say_status(status)}")
+        fail(job, f"pytest: {say_status(status)}")
+
+
+def fail(job, what):
+    job.failed.append((f"{job.name}: {what}", job.rerun))
 
 
 def say_status(status):
@@ -178,7 +185,7 @@ def find_py(o):
     if o.san == "thread":
         return  # the interpreter is not built for it
     argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider", "tests/py"]
-    argv += ["-k", o.k] if o.k else []
+    argv[-1:-1] = ["-k", o.k] if o.k else []
     env = python_env(o)
     pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
     yield Job("py", "py", argv, rerun=f"{pre} {shlex.join(argv)}", alone=True, env=env, reader=read_pytest)
@@ -260,9 +267,8 @@ def show(job):
     lines = job.output.rstrip().splitlines()
     keep = lines if len(lines) <= 120 else [f"... {len(lines) - 120} lines left out ..."] + lines[-120:]
     print("\n".join("      | " + s for s in keep))
-    for name in job.failed:
-        print(f"      failed: {name}")
-    print(f"      rerun:  {job.rerun}", flush=True)
+    for name, rerun in job.failed:
+        print(f"      failed: {name}\n      rerun:  {rerun}", flush=True)
 
 
 def run_all(jobs, o):
@@ -292,7 +298,7 @@ def run_all(jobs, o):
 
 def summary(jobs, strict):
     passed = sum(j.passed for j in jobs)
-    failed = [name for j in jobs for name in j.failed]
+    failed = [pair for j in jobs for pair in j.failed]
     skipped = [pair for j in jobs for pair in j.skipped]
     if skipped:
         print("\nskipped:")
@@ -300,9 +306,8 @@ def summary(jobs, strict):
             print(f"  {name}: {reason}")
     if failed:
         print("\nfailed:")
-        for job in jobs:
-            for name in job.failed:
-                print(f"  {name}\n      {job.rerun}")
+        for name, rerun in failed:
+            print(f"  {name}\n      {rerun}")
     if not jobs:
         print("no test was found")
     print(f"\n{passed} passed, {len(failed)} failed, {len(skipped)} skipped", flush=True)

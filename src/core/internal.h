@@ -153,7 +153,8 @@ struct wf_msg {
 	bool am, sync, matchable;        /* matchable: in the worker's match */
 	bool partial;                    /* being read from the lane */
 	bool taken;                      /* given to the user: by weft_probe(), as an AM event */
-	bool lost;                       /* taken, and its bytes cannot be had any more */
+	bool lost;                       /* its bytes cannot be had any more */
+	bool withdrawn;                  /* the sender has said so while it was matched */
 	bool receiving;                  /* AM: an am_recv is pending */
 	bool received;                   /* AM: and has ended well */
 	bool released;                   /* AM: the event was released */
@@ -280,7 +281,8 @@ struct weft_mem {
 struct wf_grant {
 	uint64_t id;
 	struct weft_mem *mem;
-	struct weft_ep *only;
+	uint64_t only_worker;            /* 0: whoever shows the token; else the one endpoint, by ids that are not used twice */
+	uint32_t only_ep;
 	uint64_t off, len;
 	uint32_t access;
 	uint8_t key[16];
@@ -480,6 +482,7 @@ void wf_rma_ep_free(struct weft_ep *ep);
 void wf_remote_unref(struct weft_remote *r);
 void wf_revoke_step(struct weft_worker *w);
 void wf_revoke_drop_all(struct weft_worker *w);
+void wf_grants_forget(struct weft_worker *w);
 void wf_grant_unopen(struct wf_open *o);
 size_t wf_reply_size(void);
 const struct wf_region *wf_bufs_region(const weft_buf *b, size_t n);

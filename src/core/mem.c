@@ -164,7 +164,11 @@ int weft_grant_new(weft_mem *m, uint64_t offset, uint64_t len, uint32_t access, 
 	g = wf_calloc(1, sizeof(*g));
 	if (!g)
 		return wf_fail(WEFT_ENOMEM, 0, "weft_grant_new", NULL, "no memory");
-	*g = (struct wf_grant){ .mem = m, .only = only, .off = offset, .len = len, .access = access };
+	*g = (struct wf_grant){ .mem = m, .off = offset, .len = len, .access = access };
+	if (only) {
+		g->only_worker = only->w->id;
+		g->only_ep = only->id;
+	}
 	ret = wf_random(g->key, sizeof(g->key));
 	if (ret) {
 		wf_free(g);

@@ -107,27 +107,53 @@ static struct weft_worker *home_of(struct weft_ctx *ctx, struct wf_grant *g)
 	return wf_list_is_empty(&ctx->workers) ? NULL : wf_list_entry(wf_list_first(&ctx->workers), struct weft_worker, link);
 }
 
-static int revoke(struct weft_ctx *ctx, struct weft_worker *w, struct wf_grant *g, weft_call *call)
+/* A grant that can still be revoked; under ctx->lock. */
+static struct wf_grant *find_live(struct weft_ctx *ctx, const weft_mem *m, weft_grant handle)
 {
-	struct wf_op *op = NULL;
-	bool none_open;
+	struct wf_grant *g = wf_map_find(&ctx->grants, handle.v);
 
-	if (call) {
+	return g && g->mem == m && !atomic_load_explicit(&g->revoked, memory_order_relaxed) ? g : NULL;
+}
+
+static int no_such_grant(void)
+{
+	return wf_fail(WEFT_ESTALE, 0, "weft_grant_revoke", NULL, "no such grant of this memory");
+}
+
+/* @w: where the completion will be told; NULL: there is no worker at all, so nobody can have opened it. */
+static int revoke(struct weft_worker *w, const weft_mem *m, weft_grant handle, weft_call *call)
+{
+	struct weft_ctx *ctx = m->ctx;
+	struct wf_op *op = NULL;
+	struct wf_grant *g;
+	bool found, none_open = true;
+
+	if (call && w) {
 		op = wf_op_new(w, NULL, &kind_revoke, call);
 		if (!op)
 			return weft_last_error()->status;
-		op->revoke.grant = g;
 		wf_list_init(&op->revoke.link);
 	}
 	pthread_mutex_lock(&ctx->lock);
-	atomic_store_explicit(&g->revoked, true, memory_order_release);
-	g->waiter = op != NULL;
-	none_open = !g->n_open;
-	if (none_open)
-		free_grant(ctx, g);
-	else
-		wake_workers(ctx);
+	g = find_live(ctx, m, handle);   /* again: another thread may have been faster */
+	found = g != NULL;
+	if (found) {
+		atomic_store_explicit(&g->revoked, true, memory_order_release);
+		g->waiter = op != NULL;
+		none_open = !g->n_open;
+		if (op)
+			op->revoke.grant = g;
+		if (none_open)
+			free_grant(ctx, g);
+		else
+			wake_workers(ctx);
+	}
 	pthread_mutex_unlock(&ctx->lock);
+	if (!found) {
+		if (op)
+			wf_op_drop(op);
+		return no_such_grant();
+	}
 	if (!op)
 		return none_open ? WEFT_OK : WEFT_PENDING;
 	if (none_open)
@@ -149,21 +175,36 @@ int weft_grant_revoke(weft_mem *m, weft_grant handle, weft_call *call)
 	if (wf_forkmark_is_forked(&ctx->fork))
 		return wf_fail(WEFT_EFORKED, 0, "memory", NULL, "made before fork()");
 	pthread_mutex_lock(&ctx->lock);
-	g = wf_map_find(&ctx->grants, handle.v);
-	if (g && (g->mem != m || atomic_load(&g->revoked)))
-		g = NULL;
+	g = find_live(ctx, m, handle);
 	w = g ? home_of(ctx, g) : NULL;
 	pthread_mutex_unlock(&ctx->lock);
 	if (!g)
-		return wf_fail(WEFT_ESTALE, 0, "weft_grant_revoke", NULL, "no such grant of this memory");
-	if (!w)                          /* no worker at all: nobody can have opened it */
-		return revoke(ctx, NULL, g, NULL);
+		return no_such_grant();
+	if (!w)
+		return revoke(NULL, m, handle, call);
 	ret = wf_enter(w);
 	if (ret)
 		return ret;
-	ret = revoke(ctx, w, g, call);
+	ret = revoke(w, m, handle, call);
 	wf_leave(w);
 	return ret;
+}
+
+/* The worker is no more: a later revocation is told on another one. */
+void wf_grants_forget(struct weft_worker *w)
+{
+	struct weft_ctx *ctx = w->ctx;
+	const struct wf_map_row *row;
+	size_t at = 0;
+
+	pthread_mutex_lock(&ctx->lock);
+	while ((row = wf_map_next(&ctx->grants, &at))) {
+		struct wf_grant *g = row->value;
+
+		if (g->home == w)
+			g->home = NULL;
+	}
+	pthread_mutex_unlock(&ctx->lock);
 }
 
 /* The worker ends: grants that an operation of it waited for fade by themselves. */

@@ -87,7 +87,7 @@ static struct wf_grant *admit(struct weft_ep *ep, const struct wf_token *t, int3
 	pthread_mutex_lock(&ctx->lock);
 	g = wf_map_find(&ctx->grants, t->grant);
 	*why = WEFT_EACCESS;
-	if (g && (!same_key(g->key, t->key) || (g->only && g->only != ep)))
+	if (g && (!same_key(g->key, t->key) || (g->only_worker && (g->only_worker != ep->w->id || g->only_ep != ep->id))))
 		g = NULL;
 	if (g && atomic_load_explicit(&g->revoked, memory_order_acquire)) {
 		*why = WEFT_EREVOKED;

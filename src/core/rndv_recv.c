@@ -96,6 +96,18 @@ static void unmatch(struct wf_op *op)
 	}
 }
 
+/*
+ * The sender has ended the copy. Only his WITHDRAW says that the message was never meant: when he is gone, the receive
+ * fails with the endpoint, because the next message must not take this one's place.
+ */
+static void taken_back(struct wf_op *op)
+{
+	if (op->msg->withdrawn)
+		unmatch(op);
+	else
+		op->state = RECV_TAKEN_BACK;
+}
+
 /* The receive was cancelled: its message, of which nothing is lost, goes back. */
 static void put_back(struct wf_op *op)
 {
@@ -127,7 +139,7 @@ void wf_rndv_receive(struct wf_op *op, struct wf_msg *m)
 	if (ret == WEFT_AGAIN)
 		ask_for_data(op);
 	else if (ret == WEFT_ECANCELED)
-		unmatch(op);
+		taken_back(op);
 	else if (ret < 0)
 		wf_ep_fail(m->ep, WEFT_EPROTO, 0, "bad description of a large message");
 }
@@ -150,7 +162,7 @@ void wf_recv_copy_done(struct wf_op *op, int32_t status)
 	} else if (status == WEFT_ECANCELED && op->stop) {
 		put_back(op);
 	} else if (status == WEFT_ECANCELED) {
-		unmatch(op);
+		taken_back(op);
 	} else if (status == WEFT_AGAIN && !op->stop) {
 		ask_for_data(op);
 	} else if (status == WEFT_AGAIN) {
@@ -168,6 +180,8 @@ void wf_rndv_cancel_recv(struct wf_op *op)
 	} else if (op->state == RECV_DATA) {
 		op->state = RECV_STOPPING;
 		answer(op->msg, WF_FR_STOP, op);
+	} else if (op->state == RECV_TAKEN_BACK) {
+		put_back(op);
 	}
 }
 
@@ -268,6 +282,23 @@ static int in_gone(struct weft_ep *ep, const struct wf_frame *h)
 	return 0;
 }
 
+/* A message that a receive has taken. */
+static void withdraw_matched(struct weft_ep *ep, struct wf_msg *m)
+{
+	struct wf_list *it, *tmp;
+
+	m->withdrawn = true;
+	wf_list_foreach(it, tmp, &ep->rx_ops) {
+		struct wf_op *op = wf_list_entry(it, struct wf_op, link);
+
+		if (op->msg != m)
+			continue;
+		if (op->state == RECV_TAKEN_BACK)
+			unmatch(op);
+		return;
+	}
+}
+
 static int in_withdraw(struct weft_ep *ep, const struct wf_frame *h)
 {
 	struct wf_list *it, *tmp;
@@ -284,6 +315,8 @@ static int in_withdraw(struct weft_ep *ep, const struct wf_frame *h)
 		} else if (m->taken && !m->receiving) {
 			m->lost = true;
 			gone = true;
+		} else {
+			withdraw_matched(ep, m);
 		}
 		break;
 	}

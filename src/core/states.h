@@ -20,6 +20,7 @@ enum {                   /* recv, am_recv */
 	RECV_COPY,               /* the transport copies                                          */
 	RECV_DATA,               /* CTS sent: DATA comes                                          */
 	RECV_STOPPING,           /* STOP sent: STOPPED, or the last DATA, will come               */
+	RECV_TAKEN_BACK,         /* the sender has ended the copy: WITHDRAW says why, or he is gone */
 };
 
 #endif

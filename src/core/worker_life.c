@@ -180,6 +180,7 @@ int weft_worker_free(weft_worker *w)
 	end_endpoints(w);
 	wf_recv_drop_all(w);
 	wf_revoke_drop_all(w);
+	wf_grants_forget(w);
 	drop_events(w);
 	wf_worker_bury(w);
 	for (unsigned i = 0; i < w->ctx->n_tr; i++) {
