@@ -9,14 +9,25 @@
 #ifdef WF_FAULTS
 
 static uint64_t count;
-static uint64_t fail_at;
+static uint64_t fail_at, fail_until; /* both 0: off */
 static const char *last;
+
+static void set(uint64_t from, uint64_t until)
+{
+	__atomic_store_n(&fail_at, from, __ATOMIC_RELAXED);
+	__atomic_store_n(&fail_until, until, __ATOMIC_RELAXED);
+	__atomic_store_n(&count, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&last, NULL, __ATOMIC_RELAXED);
+}
 
 void wf_fault_set(uint64_t nth)
 {
-	__atomic_store_n(&fail_at, nth, __ATOMIC_RELAXED);
-	__atomic_store_n(&count, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&last, NULL, __ATOMIC_RELAXED);
+	set(nth, nth);
+}
+
+void wf_fault_set_lasting(uint64_t nth)
+{
+	set(nth, nth ? UINT64_MAX : 0);
 }
 
 uint64_t wf_fault_count(void)
@@ -33,7 +44,7 @@ bool wf_fault_point(const char *name)
 {
 	uint64_t n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
 
-	if (n != __atomic_load_n(&fail_at, __ATOMIC_RELAXED))
+	if (n < __atomic_load_n(&fail_at, __ATOMIC_RELAXED) || n > __atomic_load_n(&fail_until, __ATOMIC_RELAXED))
 		return false;
 	__atomic_store_n(&last, name, __ATOMIC_RELAXED);
 	return true;
@@ -71,6 +82,11 @@ void *wf_alloc_aligned(size_t align, size_t size)
 #else
 
 void wf_fault_set(uint64_t nth)
+{
+	(void)nth;
+}
+
+void wf_fault_set_lasting(uint64_t nth)
 {
 	(void)nth;
 }

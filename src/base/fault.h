@@ -75,6 +75,9 @@ static inline void wf_free(void *p)
  * in a normal build. */
 void wf_fault_set(uint64_t nth);
 
+/* The same, and every call after the @nth fails as well, until the next wf_fault_set(). */
+void wf_fault_set_lasting(uint64_t nth);
+
 /* Calls counted since wf_fault_set(); 0 in a normal build. */
 uint64_t wf_fault_count(void);
 

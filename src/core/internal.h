@@ -397,6 +397,8 @@ static inline void *wf_by_wire_id(const struct wf_pool *pool, uint32_t id)
 uint32_t wf_op_wire_id(const struct wf_op *op);
 struct wf_op *wf_op_by_wire_id(struct weft_worker *w, uint32_t id, const struct weft_ep *ep, const struct wf_kind *kind);
 void wf_op_stop(struct wf_op *op, int32_t status);
+void wf_op_stop_parts(struct wf_op *whole);                     /* of a batch or a worker's flush */
+void wf_op_part_ended(struct wf_op *part);                      /* on_end of each: the last one ends the whole */
 void wf_worker_expire(struct weft_worker *w, uint64_t now);
 void wf_op_put(struct wf_op *op);                               /* back to the pool, nobody is told */
 int wf_call_check(const weft_call *call);

@@ -260,7 +260,9 @@ int wf_conn_accept(struct weft_worker *w, struct wf_lane *boot, const struct wf_
 	ep->boot = boot;
 	boot->owner = &ep->owner;
 	boot->rx_seq = 1;                /* HELLO was 0 */
-	if (welcome(ep, hello) < 0)
+	if (boot->down)                  /* its upcall came while nobody owned the lane */
+		wf_ep_fail(ep, WEFT_ERESET, 0, "the peer went away before it was accepted");
+	else if (welcome(ep, hello) < 0)
 		wf_ep_fail(ep, WEFT_ERESET, 0, "the connection broke before it was welcomed");
 	*out = ep;
 	return WEFT_OK;

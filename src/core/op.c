@@ -350,6 +350,37 @@ void wf_op_stop(struct wf_op *op, int32_t status)
 	op->kind->cancel(op);
 }
 
+void wf_op_part_ended(struct wf_op *part)
+{
+	struct wf_op *whole = part->rma.parent;
+	int32_t status = part->status;
+
+	wf_op_put(part);
+	if (status && !whole->status)
+		whole->status = status;
+	if (--whole->children == 0)
+		wf_op_done(whole, whole->status);
+}
+
+/* Asks every part to end; the whole ends with the last of them. */
+void wf_op_stop_parts(struct wf_op *whole)
+{
+	struct weft_worker *w = whole->w;
+	int32_t status = whole->stop;
+	struct wf_list *e, *e_tmp, *it, *tmp;
+
+	whole->children++;               /* it must outlive this loop */
+	wf_list_foreach(e, e_tmp, &w->eps_list)
+		wf_list_foreach(it, tmp, &wf_list_entry(e, struct weft_ep, link)->ops) {
+			struct wf_op *part = wf_list_entry(it, struct wf_op, link);
+
+			if (part->on_end == wf_op_part_ended && part->rma.parent == whole)
+				wf_op_stop(part, status);
+		}
+	if (--whole->children == 0)
+		wf_op_done(whole, whole->status);
+}
+
 int weft_cancel(weft_worker *w, weft_op handle)
 {
 	struct wf_op *op;

@@ -44,25 +44,7 @@ static int flush_ep(struct weft_ep *ep, weft_call *call)
 	return wf_op_answer(op, call);
 }
 
-/* A part of a worker's flush has ended: with the last part ends the whole. */
-static void part_ended(struct wf_op *part)
-{
-	struct wf_op *whole = part->rma.parent;
-	int32_t status = part->status;
-
-	wf_op_put(part);
-	if (status && !whole->status)
-		whole->status = status;
-	if (--whole->children == 0)
-		wf_op_done(whole, whole->status);
-}
-
-static void all_cancel(struct wf_op *whole)
-{
-	(void)whole;             /* its parts end by themselves; see weft_flush() */
-}
-
-static const struct wf_kind kind_flush_all = { "flush", all_cancel };
+static const struct wf_kind kind_flush_all = { "flush", wf_op_stop_parts };
 
 static int flush_all(struct weft_worker *w, weft_call *call)
 {
@@ -84,7 +66,7 @@ static int flush_all(struct weft_worker *w, weft_call *call)
 			break;
 		}
 		part->posting = false;
-		part->on_end = part_ended;
+		part->on_end = wf_op_part_ended;
 		part->rma.parent = whole;
 		whole->children++;
 		wf_ep_ops_moved(ep);

@@ -7,20 +7,33 @@
  */
 #include "core/internal.h"
 
-/* The operation that waits for the revocation lives on one worker, or on none: then the grant just fades. */
-static void revoke_cancel(struct wf_op *op)
-{
-	(void)op;                        /* quiet goes before deadline: there is no way back and none ahead of the peers */
-}
-
-static const struct wf_kind kind_revoke = { "revoke", revoke_cancel };
-
 static void free_grant(struct weft_ctx *ctx, struct wf_grant *g)
 {
 	wf_map_remove(&ctx->grants, g->id);
 	g->mem->n_grants--;
 	wf_free(g);
 }
+
+static bool is_over(struct weft_ctx *ctx, struct wf_op *op);
+
+/* There is no way back: the grant goes on fading, only nobody waits for its end any more. */
+static void revoke_cancel(struct wf_op *op)
+{
+	struct weft_ctx *ctx = op->w->ctx;
+	bool over = is_over(ctx, op);
+
+	if (!over) {
+		pthread_mutex_lock(&ctx->lock);
+		op->revoke.grant->waiter = false;
+		if (!op->revoke.grant->n_open)
+			free_grant(ctx, op->revoke.grant);
+		pthread_mutex_unlock(&ctx->lock);
+	}
+	wf_list_remove(&op->revoke.link);
+	wf_op_done(op, over ? WEFT_OK : op->stop);
+}
+
+static const struct wf_kind kind_revoke = { "revoke", revoke_cancel };
 
 static void wake_workers(struct weft_ctx *ctx)
 {
@@ -142,7 +155,7 @@ static int revoke(struct weft_worker *w, const weft_mem *m, weft_grant handle, w
 		g->waiter = op != NULL;
 		none_open = !g->n_open;
 		if (op)
-			op->revoke.grant = g;
+			op->revoke.grant = none_open ? NULL : g;
 		if (none_open)
 			free_grant(ctx, g);
 		else

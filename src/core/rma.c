@@ -310,24 +310,7 @@ int weft_atomic(weft_ep *ep, uint32_t what, weft_remote *r, uint64_t offset, uin
 
 /* ---- batch: one completion for many ---- */
 
-static void batch_cancel(struct wf_op *op)
-{
-	(void)op;                        /* what was asked of the peer is answered: it ends with its parts */
-}
-
-static const struct wf_kind kind_batch = { "rma_batch", batch_cancel };
-
-static void part_ended(struct wf_op *part)
-{
-	struct wf_op *whole = part->rma.parent;
-	int32_t status = part->status;
-
-	wf_op_put(part);
-	if (status && !whole->status)
-		whole->status = status;
-	if (--whole->children == 0)
-		wf_op_done(whole, whole->status);
-}
+static const struct wf_kind kind_batch = { "rma_batch", wf_op_stop_parts };
 
 static int32_t batch_part(struct weft_ep *ep, const weft_rma *v, struct wf_op *whole)
 {
@@ -344,7 +327,7 @@ static int32_t batch_part(struct weft_ep *ep, const weft_rma *v, struct wf_op *w
 	if (!op)
 		return ret;
 	op->posting = false;
-	op->on_end = part_ended;
+	op->on_end = wf_op_part_ended;
 	op->rma.parent = whole;
 	whole->children++;
 	wf_ep_queue(ep, op);

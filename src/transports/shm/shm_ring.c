@@ -71,6 +71,21 @@ static inline void gather_inline(uint8_t *to, const struct wf_tx *tx)
 		wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
 }
 
+/*
+ * Field by field: the caller has just written them so, and a wider load than the stores it covers would wait until those
+ * have left the store buffer. volatile keeps the compiler from making it one.
+ */
+static inline void put_header(volatile struct wf_frame *to, const struct wf_frame *h)
+{
+	to->len = h->len;
+	to->seq = h->seq;
+	to->type = h->type;
+	to->flags = h->flags;
+	to->aux = h->aux;
+	to->id = h->id;
+	to->tag = h->tag;
+}
+
 /* ---- bells ---- */
 
 static void ring_bell(struct shm_lane *l)
@@ -145,8 +160,10 @@ static __attribute__((noinline)) int find_room(struct shm_lane *l, uint32_t len)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (look_for_room(l))
 		return WEFT_ERESET;
-	if (fits(&l->tx, len))
+	if (fits(&l->tx, len)) {
+		atomic_store_explicit(&l->tx.seg->want_room, 0, memory_order_relaxed);
 		return 0;
+	}
 	if (!wf_list_is_linked(&l->starved))
 		wf_list_push_back(&p->starved, &l->starved);
 	p->chores = true;
@@ -192,7 +209,7 @@ int shm_send(struct wf_lane *base, const struct wf_tx *tx)
 		if (ret)
 			return ret;
 	}
-	s->h = tx->h;
+	put_header(&s->h, &tx->h);
 	/* pairs with the acquire in shm_rx(): all of the frame first, then its stamp */
 	atomic_store_explicit(&s->stamp, ++t->at, memory_order_release);
 	base->frames_tx++;
