@@ -201,8 +201,9 @@ int weft_worker_free(weft_worker *w)
 }
 
 /*
- * The child has copies of all descriptors and of private memory, none of shared memory (mapped DONTFORK). Closing its
- * descriptors touches neither the parent's epoll set nor its sockets; what transports hold besides is left to the exit.
+ * The child has copies of all descriptors and of private memory, none of shared memory (mapped DONTFORK). It closes its
+ * descriptors, which touches neither the parent's epoll set nor its connections; private memory that hangs on the
+ * context is left to the child's exit or exec, because the structures may have been caught in the middle of a change.
  */
 int weft_after_fork(weft_ctx *ctx)
 {
@@ -213,9 +214,7 @@ int weft_after_fork(weft_ctx *ctx)
 	wf_list_foreach(it, tmp, &ctx->workers) {
 		struct weft_worker *w = wf_list_entry(it, struct weft_worker, link);
 
-		wf_fd_close(&w->poll.epfd);
-		wf_fd_close(&w->bell_fd);
-		wf_fd_close(&w->timer_fd);
+		wf_poll_forget(&w->poll);
 		wf_list_remove(it);
 	}
 	wf_forkmark_fini(&ctx->fork);

@@ -21,6 +21,7 @@ int wf_poll_init(struct wf_poll *p)
 	p->epfd = wf_fault_point("epoll_create") ? (errno = EMFILE, -1) :
 						   epoll_create1(EPOLL_CLOEXEC);
 	p->n_watch = 0;
+	wf_list_init(&p->watches);
 	p->batch_at = 0;
 	p->batch_n = 0;
 	return p->epfd < 0 ? -errno : 0;
@@ -35,6 +36,20 @@ void wf_poll_fini(struct wf_poll *p)
 	p->batch_n = 0;
 }
 
+void wf_poll_forget(struct wf_poll *p)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_pop_front(&p->watches))) {
+		struct wf_watch *w = wf_list_entry(it, struct wf_watch, link);
+
+		close(w->fd);
+		w->fd = -1;
+	}
+	close(p->epfd);
+	p->epfd = -1;
+}
+
 int wf_poll_add(struct wf_poll *p, struct wf_watch *w, int fd, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = w };
@@ -45,6 +60,7 @@ int wf_poll_add(struct wf_poll *p, struct wf_watch *w, int fd, uint32_t events)
 		return -errno;
 	w->fd = fd;
 	w->events = events;
+	wf_list_push_back(&p->watches, &w->link);
 	p->n_watch++;
 	return 0;
 }
@@ -68,6 +84,7 @@ void wf_poll_del(struct wf_poll *p, struct wf_watch *w)
 	epoll_ctl(p->epfd, EPOLL_CTL_DEL, w->fd, NULL);
 	w->fd = -1;
 	w->events = 0;
+	wf_list_remove(&w->link);
 	p->n_watch--;
 	for (int i = p->batch_at; i < p->batch_n; i++) {
 		if (p->batch[i].data.ptr == w)

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "base/list.h"
+
 #define WF_POLL_BATCH 64
 
 struct wf_watch;
@@ -29,11 +31,13 @@ struct wf_watch {
 	uint32_t events;
 	wf_watch_fn *fn;
 	void *arg;
+	struct wf_list link; /* all watches of the set */
 };
 
 struct wf_poll {
 	int epfd;
 	uint32_t n_watch;
+	struct wf_list watches;
 	int batch_at, batch_n; /* the events that are being dispatched */
 	struct epoll_event batch[WF_POLL_BATCH];
 };
@@ -44,12 +48,19 @@ int wf_poll_init(struct wf_poll *p);
 /* Closes the set. Watches that are still in it are forgotten, not closed. */
 void wf_poll_fini(struct wf_poll *p);
 
+/*
+ * In a forked child: closes the set and every descriptor that is watched in it, so that the child keeps none of the
+ * parent's connections alive. The parent's set is not touched (no epoll_ctl: the set is shared with it).
+ */
+void wf_poll_forget(struct wf_poll *p);
+
 static inline void wf_watch_init(struct wf_watch *w, wf_watch_fn *fn, void *arg)
 {
 	w->fd = -1;
 	w->events = 0;
 	w->fn = fn;
 	w->arg = arg;
+	wf_list_init(&w->link);
 }
 
 static inline bool wf_watch_is_on(const struct wf_watch *w)
