@@ -45,6 +45,17 @@ static inline bool wf_is_pow2(uint64_t x)
 	return x && !(x & (x - 1));
 }
 
+/* Compares in a time that does not tell how much was right. */
+static inline bool wf_same_secret(const void *a, const void *b, size_t len)
+{
+	const volatile uint8_t *x = a, *y = b;
+	uint8_t diff = 0;
+
+	for (size_t i = 0; i < len; i++)
+		diff |= x[i] ^ y[i];
+	return !diff;
+}
+
 /* A busy-wait hint to the core. */
 static inline void wf_cpu_relax(void)
 {

@@ -51,6 +51,7 @@ struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 	wf_list_init(&ep->txq);
 	wf_list_init(&ep->streamq);
 	wf_list_init(&ep->bulkq);
+	wf_list_init(&ep->lent);
 	wf_list_init(&ep->ops);
 	wf_list_init(&ep->rx_ops);
 	wf_list_init(&ep->msgs);
@@ -190,7 +191,16 @@ static void drop_ctls(struct weft_ep *ep)
 
 	/* what is left in the queues are control frames: operations take themselves out */
 	while ((it = wf_list_pop_front(&ep->txq)) || (it = wf_list_pop_front(&ep->streamq)))
-		wf_pool_put(&ep->w->ctls, wf_list_entry(it, struct wf_ctl, tx.link));
+		wf_ctl_free(ep, wf_list_entry(it, struct wf_ctl, tx.link));
+}
+
+/* Operations that had ended but for frames of the lane, which is closed now. */
+static void end_lent(struct weft_ep *ep)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_first(&ep->lent)))
+		wf_op_quiet(wf_list_entry(it, struct wf_op, link));
 }
 
 static void end_ops(struct weft_ep *ep, struct wf_list *ops)
@@ -249,6 +259,7 @@ bool wf_ep_bury(struct weft_ep *ep)
 	ep->burying = true;
 	cool(ep);
 	close_lanes(ep);
+	end_lent(ep);
 	end_ops(ep, &ep->ops);
 	end_ops(ep, &ep->rx_ops);
 	wf_stream_end(ep, ep->status);

@@ -26,7 +26,9 @@
 #include "wire/match.h"
 
 #define WF_TR_MAX 8
-#define WF_CTL_PAYLOAD 256u
+#define WF_CTL_PAYLOAD 40u               /* kept inside a control frame that waits; more is allocated */
+#define WF_OPENS_MAX (1u << 16)          /* grants that one endpoint's peer may hold open */
+#define WF_IDS_MAX (1u << 20)            /* slots of a pool that wf_wire_id() can tell apart */
 #define WF_MSG_INLINE 192u
 #define WF_BULK_CHUNK (256u << 10)       /* bytes of bulk data between two looks at the ordered queue */
 #define WF_STREAM_FIRST (64u << 10)      /* bytes of stream that may be sent before the first CREDIT: part of the protocol */
@@ -137,6 +139,7 @@ struct wf_op {
 struct wf_ctl {                          /* a control frame that waits */
 	struct wf_txitem tx;
 	struct wf_frame h;
+	void *big;                       /* payload beyond WF_CTL_PAYLOAD */
 	uint8_t payload[WF_CTL_PAYLOAD];
 };
 
@@ -205,12 +208,15 @@ struct weft_ep {
 	struct wf_lane *boot, *msg;      /* bootstrap and message lane, may be the same */
 	struct wf_conn *conn;
 	struct wf_list txq, streamq, bulkq;
+	struct wf_list lent;             /* operations that have ended but for frames that still read their bytes */
 	struct wf_list ops, rx_ops;      /* pending: sending kinds in order of posting; receives bound to it */
 	struct wf_list msgs;             /* unexpected */
 	struct wf_list opens, remotes, replies;
 	struct wf_stream *stream;
 	struct wf_note up_note, down_note;
 	uint64_t user_data;
+	uint32_t n_waiting;              /* control frames and answers that the peer does not read */
+	uint32_t n_opens;
 	int32_t status;                  /* why down */
 	int32_t put_status;              /* first put of the peer that failed; told with FLUSHED */
 	struct wf_error *why;
@@ -394,8 +400,15 @@ static inline void *wf_by_wire_id(const struct wf_pool *pool, uint32_t id)
 	return obj && wf_pool_is_used(pool, obj) && wf_wire_id(pool, obj) == id ? obj : NULL;
 }
 
+/* A status that a peer sent as -aux: one of ours, or WEFT_EPROTO. */
+static inline int32_t wf_foreign_status(uint16_t aux)
+{
+	return -(int32_t)aux >= WEFT_STATUS_MIN_ ? -(int32_t)aux : WEFT_EPROTO;
+}
+
 uint32_t wf_op_wire_id(const struct wf_op *op);
 struct wf_op *wf_op_by_wire_id(struct weft_worker *w, uint32_t id, const struct weft_ep *ep, const struct wf_kind *kind);
+void wf_op_quiet(struct wf_op *op);                             /* one that is lent: its frames are gone */
 void wf_op_stop(struct wf_op *op, int32_t status);
 void wf_op_stop_parts(struct wf_op *whole);                     /* of a batch or a worker's flush */
 void wf_op_part_ended(struct wf_op *part);                      /* on_end of each: the last one ends the whole */
@@ -420,6 +433,8 @@ void wf_ep_released(struct weft_ep *ep);                        /* the user's cl
 /* ---- tx.c ---- */
 int wf_ep_tx(struct weft_ep *ep, struct wf_tx *tx);             /* WEFT_OK, WEFT_PENDING, WEFT_AGAIN (blocked now), < 0 */
 void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload, size_t len);
+void wf_ctl_free(struct weft_ep *ep, struct wf_ctl *c);
+bool wf_ep_owes_too_much(const struct weft_ep *ep);
 void wf_ep_queue(struct weft_ep *ep, struct wf_op *op);         /* at the back of txq, and kicks */
 void wf_ep_queue_bulk(struct weft_ep *ep, struct wf_op *op);
 void wf_ep_unqueue(struct wf_op *op);

@@ -189,7 +189,7 @@ static void let_in(struct wf_incoming *in, const struct wf_hello *hello)
 	struct wf_lane *lane = in->lane;
 	struct weft_ep *ep;
 
-	if (memcmp(hello->secret, w->secret, WF_UUID)) {
+	if (!wf_same_secret(hello->secret, w->secret, WF_UUID)) {
 		refuse(in, WEFT_EREJECTED, "this address is for those who know its secret");
 		return;
 	}

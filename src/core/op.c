@@ -232,8 +232,18 @@ void wf_op_done(struct wf_op *op, int32_t status)
 	wf_ep_unqueue(op);
 	if (op->inflight == 0)
 		end(op);
+	else if (ep)
+		wf_list_push_back(&ep->lent, &op->link);
 	if (ep && was_listed)
 		wf_ep_ops_moved(ep);
+}
+
+/* The lane has sent the last frame that lends its bytes, or was closed. */
+void wf_op_quiet(struct wf_op *op)
+{
+	op->inflight = 0;
+	wf_list_remove(&op->link);
+	end(op);
 }
 
 static void on_sent(struct wf_sent *s)
@@ -242,7 +252,7 @@ static void on_sent(struct wf_sent *s)
 
 	if (--op->inflight == 0) {
 		if (op->done)
-			end(op);
+			wf_op_quiet(op);
 		else if (op->all_sent)
 			wf_op_done(op, WEFT_OK);
 	}

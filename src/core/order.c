@@ -184,8 +184,8 @@ static int push_fence(struct weft_ep *ep, struct wf_txitem *it)
 		return WEFT_AGAIN;       /* older bytes of the stream wait for credit */
 	wf_list_remove(&partner->tx.link);
 	wf_list_remove(&it->link);
-	wf_pool_put(&ep->w->ctls, partner);
-	wf_pool_put(&ep->w->ctls, c);
+	wf_ctl_free(ep, partner);
+	wf_ctl_free(ep, c);
 	return WEFT_OK;
 }
 
@@ -200,6 +200,8 @@ static int fence_queues(struct weft_ep *ep)
 			wf_pool_put(&ep->w->ctls, b);
 		return wf_fail(WEFT_ENOMEM, 0, "weft_fence", NULL, "no memory");
 	}
+	ep->n_waiting += 2;
+	a->big = b->big = NULL;
 	wf_list_init(&a->tx.link);
 	wf_list_init(&b->tx.link);
 	a->tx.push = push_fence;
@@ -255,7 +257,7 @@ static int in_flushed(struct weft_ep *ep, const struct wf_frame *h)
 	}
 	op = wf_pool_find(&ep->w->ops, h->tag);
 	if (op && op->ep == ep && op->kind == &wf_kind_flush && !op->done && op->state == ORDER_ASKED)
-		wf_op_done(op, -(int32_t)h->aux);
+		wf_op_done(op, wf_foreign_status(h->aux));
 	return 0;
 }
 

@@ -389,7 +389,7 @@ static int in_opened(struct weft_ep *ep, const struct wf_frame *h, const uint8_t
 		return WEFT_EPROTO;
 	memcpy(&o, p, sizeof(o));
 	r->state = h->aux ? WF_REMOTE_FAILED : WF_REMOTE_OPEN;
-	r->status = -(int32_t)h->aux;
+	r->status = wf_foreign_status(h->aux);
 	r->open_id = o.open;
 	if (!h->aux) {
 		r->len = o.len;
@@ -478,13 +478,13 @@ int wf_in_rma(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 	case WF_FR_GET_FAIL:
 		op = find_asked(ep, h->tag, &kind_get);
 		if (op)
-			wf_op_done(op, -(int32_t)h->aux);
+			wf_op_done(op, wf_foreign_status(h->aux));
 		return 0;
 	case WF_FR_ATOMIC_DONE:
 		op = find_asked(ep, h->tag, &kind_atomic);
 		if (op) {
 			memcpy(&op->ev_value, p, sizeof(op->ev_value));
-			wf_op_done(op, -(int32_t)h->aux);
+			wf_op_done(op, wf_foreign_status(h->aux));
 		}
 		return 0;
 	default:

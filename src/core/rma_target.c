@@ -40,6 +40,8 @@ static void free_open(struct wf_open *o)
 	struct weft_ep *ep = o->ep;
 
 	wf_grant_unopen(o);
+	if (wf_list_is_linked(&o->link))
+		ep->n_opens--;
 	wf_list_remove(&o->link);
 	if (wf_list_is_linked(&o->note.link))
 		return;                  /* its last signal waits to be reaped; take_signal() comes back here */
@@ -69,15 +71,6 @@ static void take_signal(struct wf_note *n, weft_event *out)
 		free_open(o);
 }
 
-static bool same_key(const uint8_t *a, const uint8_t *b)
-{
-	uint8_t diff = 0;
-
-	for (int i = 0; i < 16; i++)
-		diff |= a[i] ^ b[i];
-	return !diff;
-}
-
 /* The grant that a token names, its count of opens already up; or NULL and why. */
 static struct wf_grant *admit(struct weft_ep *ep, const struct wf_token *t, int32_t *why)
 {
@@ -87,7 +80,7 @@ static struct wf_grant *admit(struct weft_ep *ep, const struct wf_token *t, int3
 	pthread_mutex_lock(&ctx->lock);
 	g = wf_map_find(&ctx->grants, t->grant);
 	*why = WEFT_EACCESS;
-	if (g && (!same_key(g->key, t->key) || (g->only_worker && (g->only_worker != ep->w->id || g->only_ep != ep->id))))
+	if (g && (!wf_same_secret(g->key, t->key, sizeof(g->key)) || (g->only_worker && (g->only_worker != ep->w->id || g->only_ep != ep->id))))
 		g = NULL;
 	if (g && atomic_load_explicit(&g->revoked, memory_order_acquire)) {
 		*why = WEFT_EREVOKED;
@@ -129,7 +122,10 @@ static int in_open(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *
 	o = wf_pool_get(&ep->w->opens);
 	if (!o)
 		return WEFT_AGAIN;
-	g = admit(ep, &t, &why);
+	if (ep->n_opens < WF_OPENS_MAX)
+		g = admit(ep, &t, &why);
+	else
+		why = WEFT_ELIMIT;
 	if (!g) {
 		wf_pool_put(&ep->w->opens, o);
 		wf_ep_ctl(ep, WF_FR_OPENED, 0, (uint16_t)-why, h->id, 0, &none, sizeof(none));
@@ -143,6 +139,7 @@ static int in_open(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *
 	o->grant_id = g->id;
 	o->peer_id = h->id;
 	ep->refs++;
+	ep->n_opens++;
 	wf_list_push_back(&ep->opens, &o->link);
 	answer_open(ep, o);
 	return 0;
@@ -241,6 +238,7 @@ static void end_reply(struct reply *r)
 
 	wf_list_remove(&r->tx.link);
 	wf_list_remove(&r->link);
+	r->ep->n_waiting--;
 	wf_pool_put(&w->replies, r);
 	if (--o->busy == 0 && o->closed)
 		free_open(o);
@@ -294,6 +292,10 @@ static int in_get(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p
 			wf_ep_ctl(ep, WF_FR_GET_FAIL, 0, (uint16_t)-why, 0, get.op, NULL, 0);
 		return 0;
 	}
+	if (wf_ep_owes_too_much(ep)) {
+		wf_ep_fail(ep, WEFT_ELIMIT, 0, "the peer asks and asks and does not read the answers");
+		return WEFT_ELIMIT;
+	}
 	r = wf_pool_get(&ep->w->replies);
 	if (!r)
 		return WEFT_AGAIN;
@@ -303,6 +305,7 @@ static int in_get(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p
 	r->tx.push = push_reply;
 	r->sent.done = on_sent;
 	o->busy++;
+	ep->n_waiting++;
 	wf_list_push_back(&ep->replies, &r->link);
 	wf_list_push_back(&ep->bulkq, &r->tx.link);
 	wf_ep_kick(ep);

@@ -11,6 +11,7 @@
 
 #include "core/internal.h"
 
+#define WAITING_MIN (16u << 20)   /* bytes of answers that any peer may leave unread */
 #define ORDERED_RUN 16     /* ordered items between two pieces of bulk */
 
 int wf_ep_tx(struct weft_ep *ep, struct wf_tx *tx)
@@ -39,16 +40,54 @@ int wf_op_tx(struct wf_op *op, struct wf_tx *tx)
 	return ret == WEFT_AGAIN ? WEFT_AGAIN : WEFT_OK;
 }
 
+void wf_ctl_free(struct weft_ep *ep, struct wf_ctl *c)
+{
+	ep->n_waiting--;
+	wf_free(c->big);
+	wf_pool_put(&ep->w->ctls, c);
+}
+
+/*
+ * Answers wait for a peer that does not read. An honest one has at most as many questions as operations; one that only asks
+ * must not fill our memory.
+ */
+bool wf_ep_owes_too_much(const struct weft_ep *ep)
+{
+	return (uint64_t)ep->n_waiting * sizeof(struct wf_ctl) > 4 * (uint64_t)ep->w->ctx->conf.limit_unexpected + WAITING_MIN;
+}
+
 static int push_ctl(struct weft_ep *ep, struct wf_txitem *it)
 {
 	struct wf_ctl *c = wf_container_of(it, struct wf_ctl, tx);
-	struct wf_tx tx = { .h = c->h, .pre = c->payload, .pre_len = c->h.len };
+	struct wf_tx tx = { .h = c->h, .pre = c->big ? c->big : c->payload, .pre_len = c->h.len };
 
 	if (wf_ep_tx(ep, &tx) == WEFT_AGAIN)
 		return WEFT_AGAIN;
 	wf_list_remove(&it->link);
-	wf_pool_put(&ep->w->ctls, c);
+	wf_ctl_free(ep, c);
 	return WEFT_OK;
+}
+
+static struct wf_ctl *ctl_new(struct weft_ep *ep, const void *payload, size_t len)
+{
+	struct wf_ctl *c = wf_pool_get(&ep->w->ctls);
+
+	if (!c)
+		return NULL;
+	c->big = NULL;
+	if (len > WF_CTL_PAYLOAD) {
+		c->big = wf_malloc(len);
+		if (!c->big) {
+			wf_pool_put(&ep->w->ctls, c);
+			return NULL;
+		}
+	}
+	if (len)
+		memcpy(c->big ? c->big : c->payload, payload, len);
+	c->tx.push = push_ctl;
+	wf_list_init(&c->tx.link);
+	ep->n_waiting++;
+	return c;
 }
 
 void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload,
@@ -64,17 +103,15 @@ void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, ui
 		return;
 	if (wf_ep_can_send(ep) && wf_ep_tx(ep, &tx) != WEFT_AGAIN)
 		return;
-	c = wf_pool_get(&ep->w->ctls);
+	c = ctl_new(ep, payload, len);
 	if (!c) {
 		wf_ep_fail(ep, WEFT_ENOMEM, 0, "no memory for a control frame");
 		return;
 	}
 	c->h = tx.h;
-	if (len)
-		memcpy(c->payload, payload, len);
-	c->tx.push = push_ctl;
-	wf_list_init(&c->tx.link);
 	wf_list_push_back(&ep->txq, &c->tx.link);
+	if (wf_ep_owes_too_much(ep))
+		wf_ep_fail(ep, WEFT_ELIMIT, 0, "the peer asks and asks and does not read the answers");
 }
 
 void wf_ep_queue(struct weft_ep *ep, struct wf_op *op)

@@ -33,8 +33,8 @@ static void init_pools(struct weft_worker *w, uint32_t ops_max)
 	wf_pool_init(&w->ctls, sizeof(struct wf_ctl), 0);
 	wf_pool_init(&w->copies, sizeof(struct wf_copy), 0);
 	wf_pool_init(&w->msgs, sizeof(struct wf_msg), 0);
-	wf_pool_init(&w->remotes, sizeof(struct weft_remote), 0);
-	wf_pool_init(&w->opens, sizeof(struct wf_open), 0);
+	wf_pool_init(&w->remotes, sizeof(struct weft_remote), WF_IDS_MAX);
+	wf_pool_init(&w->opens, sizeof(struct wf_open), WF_IDS_MAX);
 	wf_pool_init(&w->replies, wf_reply_size(), 0);
 	wf_list_init(&w->any_recvs);
 	wf_list_init(&w->eps_list);
@@ -157,6 +157,22 @@ static void drop_events(struct weft_worker *w)
 	}
 }
 
+/* Active messages that were reaped and never released, messages that were probed and never received. */
+static void drop_messages(struct weft_worker *w)
+{
+	struct wf_list *it, *tmp, *msg;
+
+	wf_list_foreach(it, tmp, &w->eps_list) {
+		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, link);
+
+		ep->refs++;
+		while ((msg = wf_list_first(&ep->msgs)))
+			wf_msg_free(wf_list_entry(msg, struct wf_msg, link));
+		ep->refs--;
+		wf_ep_free_if_gone(ep);
+	}
+}
+
 int weft_worker_free(weft_worker *w)
 {
 	struct weft_ctx *ctx;
@@ -182,6 +198,7 @@ int weft_worker_free(weft_worker *w)
 	wf_revoke_drop_all(w);
 	wf_grants_forget(w);
 	drop_events(w);
+	drop_messages(w);
 	wf_worker_bury(w);
 	for (unsigned i = 0; i < w->ctx->n_tr; i++) {
 		if (!w->port[i])

@@ -441,7 +441,7 @@ void wpy_mem_signal(const weft_event *e)
 
 	if (!g)
 		return;
-	g->sum = e->value;
+	g->sum += e->value;
 	for (Worker *w = wpy_workers(); w; w = w->next) {
 		if (!w->signals.first)
 			continue;
