@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * case_cancel.c - operations that end early: cancelled, or at their deadline. What was not received is not lost, and
+ * what was taken back does not arrive.
+ */
+#include "conform/conform.h"
+
+/* No message of that tag is there, and a new one gets through. */
+static void assert_only_this_arrives(struct wt_pair *p, uint64_t tag)
+{
+	uint64_t in = 0, what = 4711;
+	struct wt_posted r = wt_recv(p, 1, &in, sizeof(in), tag, WT_EXACT);
+
+	wt_send(p, 0, &what, sizeof(what), tag, WEFT_COPY | WEFT_NO_EVENT);
+	wt_ok(p->w[1], r);
+	assert_int_equal(in, 4711);
+}
+
+static void a_cancelled_receive_takes_no_message(void **state)
+{
+	uint64_t in[2] = { 0, 0 }, what = 5;
+	struct wt_pair p;
+	struct wt_posted r[2];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	r[0] = wt_recv(&p, 1, &in[0], 8, 1, WT_EXACT);
+	r[1] = wt_recv(&p, 1, &in[1], 8, 1, WT_EXACT);
+	assert_int_equal(weft_cancel(p.w[1]->w, r[0].op), WEFT_OK);
+	wt_fails(p.w[1], r[0], WEFT_ECANCELED);
+	wt_send(&p, 0, &what, 8, 1, WEFT_COPY | WEFT_NO_EVENT);
+	wt_ok(p.w[1], r[1]);
+	assert_int_equal(in[0], 0);
+	assert_int_equal(in[1], 5);
+	assert_int_equal(weft_cancel(p.w[1]->w, r[0].op), WEFT_ESTALE);
+	wt_pair_close(&p);
+}
+
+/* Cancelled at every stage of a large transfer: either it was too late, or the message is back and whole. */
+static void a_receive_cancelled_in_mid_transfer_puts_its_message_back(void **state)
+{
+	size_t len = 4 << 20;
+	unsigned char *out = malloc(len), *in = malloc(len);
+	unsigned back = 0, late = 0;
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_fill(out, len, 3);
+	for (int turns = 0; turns < 60; turns++) {
+		struct wt_posted r = wt_recv(&p, 1, in, len, 1, WT_EXACT), s;
+		weft_event e;
+
+		memset(in, 0, len);
+		s = wt_send(&p, 0, out, len, 1, 0);
+		for (int i = 0; i < turns / 2; i++)
+			weft_progress(p.w[(i + turns) & 1]->w);
+		assert_true(weft_cancel(p.w[1]->w, r.op) != WEFT_EINVAL);
+		e = wt_done(p.w[1], r);
+		if (e.status == 0) {
+			late++;
+		} else {
+			assert_int_equal(e.status, WEFT_ECANCELED);
+			assert_true(wt_is_pending(p.w[0], s));
+			memset(in, 0xbb, len); /* ours again: nobody writes to it */
+			wt_pump_ms(2);
+			assert_int_equal(in[0] + in[len / 2] + in[len - 1], 3 * 0xbb);
+			wt_ok(p.w[1], wt_recv(&p, 1, in, len, 1, WT_EXACT));
+			back++;
+		}
+		wt_ok(p.w[0], s);
+		wt_assert_data(in, len, 3);
+	}
+	printf("# cancelled in mid transfer: %u put back, %u too late\n", back, late);
+	wt_pair_close(&p);
+	free(out);
+	free(in);
+}
+
+static void a_loop_of_short_receives_loses_nothing(void **state)
+{
+	enum { N = 40 };
+	size_t len = 300000;
+	unsigned char *out = malloc(len), *in = malloc(len);
+	struct wt_pair p;
+	unsigned got = 0, tries = 0;
+	uint64_t limit = wt_in_ms(wt_slow(30000));
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (uint64_t i = 0; i < N; i++) {
+		memcpy(out, &i, sizeof(i));
+		wt_send(&p, 0, out, i % 2 ? len : 100, 1, WEFT_COPY | WEFT_NO_EVENT);
+	}
+	while (got < N && wt_now_ns() < limit) {
+		weft_buf b = wt_buf(in, len);
+		weft_call c = wt_call(0);
+		weft_event e;
+		uint64_t i;
+
+		tries++;
+		c.deadline_ns = wt_now_ns() + 1000 * (tries % 300);
+		e = wt_done(p.w[1], wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c));
+		if (e.status == WEFT_ETIMEDOUT)
+			continue;
+		assert_int_equal(e.status, 0);
+		memcpy(&i, in, sizeof(i));
+		assert_int_equal(i, got); /* in order, none lost or doubled */
+		got++;
+	}
+	assert_int_equal(got, N);
+	printf("# %u receives for %u messages\n", tries, got);
+	wt_pair_close(&p);
+	free(out);
+	free(in);
+}
+
+static void a_cancelled_unmatched_send_does_not_arrive(void **state)
+{
+	static unsigned char out[2000000];
+	static const size_t len[] = { 10, 5000, 2000000 };
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (size_t i = 0; i < 3; i++) {
+		struct wt_posted s = wt_send(&p, 0, out, len[i], 1, WEFT_SYNC);
+
+		wt_pump_ms(5);
+		assert_int_equal(weft_cancel(p.w[0]->w, s.op), WEFT_OK);
+		wt_fails(p.w[0], s, WEFT_ECANCELED);
+		assert_only_this_arrives(&p, 1);
+		s = wt_send(&p, 0, out, len[i], 1, WEFT_SYNC); /* before anything had a chance to move */
+		assert_int_equal(weft_cancel(p.w[0]->w, s.op), WEFT_OK);
+		wt_fails(p.w[0], s, WEFT_ECANCELED);
+		assert_only_this_arrives(&p, 1);
+	}
+	wt_pair_close(&p);
+}
+
+static void a_send_cancelled_in_mid_transfer_ends_once(void **state)
+{
+	size_t len = 4 << 20;
+	unsigned char *out = malloc(len), *in = malloc(len);
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_fill(out, len, 3);
+	for (int turns = 0; turns < 30; turns++) {
+		struct wt_posted r = wt_recv(&p, 1, in, len, 1, WT_EXACT), s = wt_send(&p, 0, out, len, 1, 0);
+		weft_event e;
+
+		for (int i = 0; i < turns; i++)
+			weft_progress(p.w[i & 1]->w);
+		weft_cancel(p.w[0]->w, s.op);
+		e = wt_done(p.w[0], s);
+		assert_true(e.status == 0 || e.status == WEFT_ECANCELED);
+		if (e.status == WEFT_ECANCELED) /* its receive still waits, for the next one */
+			wt_send(&p, 0, out, len, 1, WEFT_NO_EVENT | WEFT_COPY);
+		e = wt_done(p.w[1], r);
+		assert_int_equal(e.status, 0);
+		assert_int_equal(e.len, len);
+	}
+	wt_pair_close(&p);
+	free(out);
+	free(in);
+}
+
+static void a_cancelled_probed_message_goes_back(void **state)
+{
+	static unsigned char out[1000000], in[1000000];
+	weft_buf b = wt_buf(in, sizeof(in));
+	weft_message *m = NULL;
+	struct wt_posted s, r;
+	struct wt_pair p;
+	weft_call c;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_fill(out, sizeof(out), 8);
+	s = wt_send(&p, 0, out, sizeof(out), 1, 0);
+	do {
+		wt_pump();
+		c = wt_call(0);
+	} while (weft_probe(p.w[1]->w, 1, WT_EXACT, &c, &m) == WEFT_AGAIN);
+	c = wt_call(0);
+	r = wt_took(p.w[1], weft_recv_message(m, &b, 1, &c), &c);
+	weft_cancel(p.w[1]->w, r.op);
+	e = wt_done(p.w[1], r);
+	if (e.status == WEFT_ECANCELED)
+		wt_ok(p.w[1], wt_recv(&p, 1, in, sizeof(in), 1, WT_EXACT));
+	else
+		assert_int_equal(e.status, 0);
+	wt_ok(p.w[0], s);
+	wt_assert_data(in, sizeof(in), 8);
+	wt_pair_close(&p);
+}
+
+/* Sleeps in weft_wait_any() until the operation's end comes; how long after the deadline. */
+static int64_t wait_past(struct wt_w *w, uint64_t id, uint64_t deadline, weft_event *out)
+{
+	uint64_t limit = wt_in_ms(wt_slow(5000));
+
+	while (!wt_take(w, WEFT_EV_OP, id, out)) {
+		int ret = weft_wait_any(w->w, limit);
+
+		assert_true(ret == WEFT_OK || ret == WEFT_AGAIN);
+		wt_pump();
+	}
+	return (int64_t)(wt_now_ns() - deadline);
+}
+
+static void a_receive_ends_at_its_deadline(void **state)
+{
+	char in[8];
+	weft_buf b = wt_buf(in, sizeof(in));
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (unsigned ms = 1; ms <= 125; ms *= 5) {
+		weft_call c = wt_call(0);
+		struct wt_posted r;
+		weft_event e;
+		int64_t after;
+
+		c.deadline_ns = wt_in_ms(ms);
+		r = wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c);
+		after = wait_past(p.w[1], r.id, c.deadline_ns, &e);
+		assert_int_equal(e.status, WEFT_ETIMEDOUT);
+		assert_true(after >= 0);
+		assert_true(after < (int64_t)wt_slow(50) * 1000000);
+	}
+	assert_only_this_arrives(&p, 1);
+	wt_pair_close(&p);
+}
+
+static void many_deadlines_end_in_their_order(void **state)
+{
+	enum { N = 100 };
+	struct wt_posted r[N];
+	uint64_t deadline[N], start = wt_now_ns();
+	char in[N];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (int i = 0; i < N; i++) {
+		weft_buf b = wt_buf(&in[i], 1);
+		weft_call c = wt_call(0);
+
+		c.deadline_ns = deadline[i] = start + 20000000u + (uint64_t)(i * 37 % N) * 500000u;
+		r[i] = wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c);
+	}
+	for (int i = 0; i < N; i++) {
+		wt_fails(p.w[1], r[i], WEFT_ETIMEDOUT);
+		assert_true(wt_now_ns() >= deadline[i]);
+	}
+	wt_pair_close(&p);
+}
+
+static void a_sync_send_ends_at_its_deadline(void **state)
+{
+	static unsigned char out[500000];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (size_t len = 1; len <= sizeof(out); len += sizeof(out) - 1) {
+		weft_buf b = wt_buf(out, len);
+		weft_call c = wt_call(WEFT_SYNC);
+		struct wt_posted s;
+		uint64_t now;
+
+		c.deadline_ns = wt_in_ms(40);
+		s = wt_took(p.w[0], weft_send(p.ep[0], &b, 1, 1, &c), &c);
+		wt_fails(p.w[0], s, WEFT_ETIMEDOUT);
+		now = wt_now_ns();
+		assert_true(now >= c.deadline_ns);
+		assert_true(now < c.deadline_ns + wt_slow(50) * 1000000ull);
+		assert_only_this_arrives(&p, 1);
+	}
+	wt_pair_close(&p);
+}
+
+static void a_deadline_in_the_past_ends_at_once(void **state)
+{
+	char in[8];
+	weft_buf b = wt_buf(in, sizeof(in));
+	weft_call c = wt_call(0);
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	c.deadline_ns = wt_now_ns() - 1000000;
+	wt_fails(p.w[1], wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c), WEFT_ETIMEDOUT);
+	wt_pair_close(&p);
+}
+
+static const struct CMUnitTest cases[] = {
+	WT_CASE(a_cancelled_receive_takes_no_message),
+	WT_CASE(a_receive_cancelled_in_mid_transfer_puts_its_message_back),
+	WT_CASE(a_loop_of_short_receives_loses_nothing),
+	WT_CASE(a_cancelled_unmatched_send_does_not_arrive),
+	WT_CASE(a_send_cancelled_in_mid_transfer_ends_once),
+	WT_CASE(a_cancelled_probed_message_goes_back),
+	WT_CASE(a_receive_ends_at_its_deadline),
+	WT_CASE(many_deadlines_end_in_their_order),
+	WT_CASE(a_sync_send_ends_at_its_deadline),
+	WT_CASE(a_deadline_in_the_past_ends_at_once),
+};
+WT_GROUP(wt_group_cancel, cases);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * case_see.c - what can be seen from outside: explain, stats, trace, log, texts; and the bound on memory for messages that
+ * nobody expects.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "conform/conform.h"
+
+/* The whole text, asked for as the header says. */
+static char *explain(weft_ctx *ctx, weft_ep *ep, const char *url, int json)
+{
+	size_t len = 0;
+	char *text;
+
+	assert_int_equal(weft_explain(ctx, ep, url, json, NULL, &len), WEFT_EINVAL);
+	len += 1000; /* counters in it may grow */
+	text = malloc(len);
+	assert_int_equal(weft_explain(ctx, ep, url, json, text, &len), WEFT_OK);
+	assert_int_equal(strlen(text), len);
+	return text;
+}
+
+static void assert_json(const char *text)
+{
+	size_t at = wt_json_fault(text);
+
+	if (at != SIZE_MAX || text[0] != '{')
+		fail_msg("not one JSON object, from \"%.60s\" on", text + (at == SIZE_MAX ? 0 : at));
+}
+
+static void explain_names_the_path(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 300000, 1);
+	for (int json = 0; json < 2; json++) {
+		char *text[3] = { explain(p.ctx, p.ep[0], NULL, json), explain(p.ctx, NULL, NULL, json),
+				  explain(p.ctx, NULL, p.url, json) };
+
+		for (int i = 0; i < 3; i++) {
+			if (json)
+				assert_json(text[i]);
+			assert_non_null(strstr(text[i], wt_variant->transport));
+		}
+		assert_non_null(strstr(text[1], "connect_timeout")); /* the settings */
+		for (int i = 0; i < 3; i++)
+			free(text[i]);
+	}
+	assert_int_equal(weft_explain(p.ctx, NULL, "nonsense", 0, NULL, &(size_t){ 0 }), WEFT_EURL);
+	wt_pair_close(&p);
+}
+
+static void stats_are_counted(void **state)
+{
+	const void *what[3];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 100, 1);
+	wt_exchange(&p, 0, 1000000, 2);
+	what[0] = p.ep[0];
+	what[1] = p.w[0]->w;
+	what[2] = NULL;
+	for (int i = 0; i < 3; i++) {
+		char text[8192];
+		size_t len = 2;
+
+		assert_int_equal(weft_stats(p.ctx, what[i], text, &len), WEFT_EINVAL);
+		assert_true(len > 2 && len < sizeof(text));
+		len = sizeof(text);
+		assert_int_equal(weft_stats(p.ctx, what[i], text, &len), WEFT_OK);
+		assert_int_equal(strlen(text), len);
+		assert_json(text);
+	}
+	wt_pair_close(&p);
+}
+
+static void events_say_which_path_carried_them(void **state)
+{
+	static char out[100];
+	struct wt_pair p;
+	weft_event e;
+	char *text;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_send(&p, 0, out, sizeof(out), 1, WEFT_NO_EVENT);
+	e = wt_ok(p.w[1], wt_recv(&p, 1, out, sizeof(out), 1, WT_EXACT));
+	text = explain(p.ctx, p.ep[1], NULL, 1);
+	assert_true(e.path < 16);
+	free(text);
+	wt_pair_close(&p);
+}
+
+static void a_trace_is_json(void **state)
+{
+	int fd = memfd_create("trace", MFD_CLOEXEC);
+	struct wt_pair p;
+	off_t len;
+	char *text;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_trace_start(p.ctx, fd), WEFT_OK);
+	assert_int_equal(weft_trace_start(p.ctx, fd), WEFT_EBUSY);
+	for (int i = 0; i < 20; i++)
+		wt_exchange(&p, i & 1, 1000 * i, 1);
+	assert_int_equal(weft_trace_stop(p.ctx), WEFT_OK);
+	len = lseek(fd, 0, SEEK_END);
+	assert_true(len > 100);
+	text = calloc(1, (size_t)len + 1);
+	assert_int_equal(pread(fd, text, (size_t)len, 0), len);
+	assert_int_equal(wt_json_fault(text), SIZE_MAX);
+	assert_non_null(strstr(text, "send"));
+	free(text);
+	close(fd);
+	wt_exchange(&p, 0, 10, 1);
+	wt_pair_close(&p);
+}
+
+static void count_line(void *arg, int level, const char *line)
+{
+	(void)level;
+	*(unsigned *)arg += line[0] != 0;
+}
+
+static void a_log_is_silent_unless_asked_for(void **state)
+{
+	unsigned lines = 0;
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	weft_log_set(p.ctx, count_line, &lines, WEFT_LOG_TRACE);
+	wt_exchange(&p, 0, 10, 1);
+	weft_log_set(p.ctx, NULL, NULL, 0);
+	wt_pair_close(&p);
+}
+
+static void every_status_has_a_name_and_a_text(void **state)
+{
+	char text[200];
+
+	(void)state;
+	for (int32_t s = WEFT_STATUS_MIN_; s < 0; s++) {
+		weft_event e = { .size = sizeof(e), .kind = WEFT_EV_OP, .status = s };
+
+		assert_int_equal(strncmp(weft_status_name(s), "WEFT_E", 6), 0);
+		assert_int_equal(weft_event_error(&e)->status, s);
+		assert_true(weft_error_text(weft_event_error(&e), text, sizeof(text)) > 10);
+		assert_non_null(strstr(text, weft_status_name(s)));
+		assert_int_equal(weft_error_text(weft_event_error(&e), text, 4), weft_error_text(weft_event_error(&e), NULL, 0));
+		assert_int_equal(strlen(text), 3);
+	}
+	assert_string_equal(weft_status_name(12345), "WEFT_?");
+	assert_non_null(weft_last_error());
+	assert_int_equal(weft_version() >> 16, WEFT_VERSION_MAJOR);
+}
+
+static void messages_beyond_the_limit_wait_at_their_sender(void **state)
+{
+	enum { N = 1000, LEN = 1000 };
+	static unsigned char out[N * LEN], in[LEN];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_unexpected", "64K");
+	wt_fill(out, sizeof(out), 1);
+	for (int i = 0; i < N; i++)
+		wt_send(&p, 0, out + i * LEN, LEN, i, WEFT_NO_EVENT);
+	wt_pump_ms(50);
+	wt_ok(p.w[1], wt_recv(&p, 1, in, LEN, N - 1, WT_EXACT)); /* one in particular, behind all the others */
+	assert_int_equal(wt_differs_at(in, LEN, 1, (N - 1) * LEN), SIZE_MAX);
+	for (int i = 0; i < N - 1; i++) {
+		wt_ok(p.w[1], wt_recv(&p, 1, in, LEN, i, WT_EXACT));
+		assert_int_equal(wt_differs_at(in, LEN, 1, i * LEN), SIZE_MAX);
+	}
+	for (int i = 0; i < 20; i++) /* the pressure is gone again */
+		wt_exchange(&p, i & 1, 3000, i + 1);
+	wt_pair_close(&p);
+}
+
+static void active_messages_beyond_the_limit_wait_too(void **state)
+{
+	enum { N = 400, LEN = 1000 };
+	static unsigned char out[N * LEN], in[LEN];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_unexpected", "64K");
+	wt_fill(out, sizeof(out), 1);
+	for (int i = 0; i < N; i++) {
+		weft_buf b = wt_buf(out + i * LEN, LEN);
+		weft_call c = wt_call(WEFT_NO_EVENT);
+
+		assert_true(weft_am_send(p.ep[0], 1, &i, sizeof(i), &b, 1, &c) >= 0);
+	}
+	wt_pump_ms(30);
+	for (int i = 0; i < N; i++) {
+		weft_event am = wt_wait(p.w[1], WEFT_EV_AM, UINT64_MAX, WT_LIMIT_MS);
+		weft_buf b = wt_buf(in, LEN);
+		weft_call c = wt_call(0);
+
+		assert_memory_equal(am.data, &i, sizeof(i));
+		wt_ok(p.w[1], wt_took(p.w[1], weft_am_recv(p.w[1]->w, &am, &b, 1, &c), &c));
+		weft_event_release(p.w[1]->w, &am);
+		assert_int_equal(wt_differs_at(in, LEN, 1, i * LEN), SIZE_MAX);
+	}
+	wt_exchange(&p, 0, 3000, 1);
+	wt_pair_close(&p);
+}
+
+static void opening_is_quick_and_leaves_nothing(void **state)
+{
+	weft_config *c = wt_config();
+	int before = wt_fd_count();
+	uint64_t best = UINT64_MAX;
+	weft_ctx *ctx;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		uint64_t start = wt_now_ns(), took;
+
+		assert_int_equal(weft_open(c, &ctx), WEFT_OK);
+		took = wt_now_ns() - start;
+		best = took < best ? took : best;
+		assert_int_equal(weft_close(ctx), WEFT_OK);
+	}
+	assert_true(best < wt_slow(5) * 1000000ull);
+	assert_int_equal(wt_fd_count(), before);
+	weft_config_free(c);
+}
+
+static const struct CMUnitTest cases[] = {
+	WT_CASE(explain_names_the_path),
+	WT_CASE(stats_are_counted),
+	WT_CASE(events_say_which_path_carried_them),
+	WT_CASE(a_trace_is_json),
+	WT_CASE(a_log_is_silent_unless_asked_for),
+	WT_CASE(every_status_has_a_name_and_a_text),
+	WT_CASE(messages_beyond_the_limit_wait_at_their_sender),
+	WT_CASE(active_messages_beyond_the_limit_wait_too),
+	WT_CASE(opening_is_quick_and_leaves_nothing),
+};
+WT_GROUP(wt_group_see, cases);
