@@ -54,11 +54,10 @@ struct wf_tx {
 	struct wf_sent *sent;            /* may be NULL: then the bytes must be taken at once (WEFT_PENDING not allowed) */
 };
 
-/* Lent with a frame that was answered WEFT_PENDING; ended by wf_sent_done(). Embedded in its owner. */
+/* Lent with a frame that was answered WEFT_PENDING; ended by wf_sent_done(), once for each frame: several frames of one
+ * owner may be under way with the same struct. */
 struct wf_sent {
 	void (*done)(struct wf_sent *s);
-	struct wf_list link;             /* the transport's */
-	uint64_t word;                   /* the transport's */
 };
 
 /* Where the payload of the frame that is being received goes; set by wf_sink_begin(), lives in the lane. Core may replace
@@ -187,6 +186,7 @@ struct wf_port {
 	const struct wf_log *log;
 	void *shared;                    /* shared_size bytes of the context                                         */
 	struct wf_list lanes;            /* all of this port, by wf_lane.link; kept by core                          */
+	uint32_t hot;                    /* lanes whose descriptor poll() reads by itself, as they had bytes lately (kept by transport) */
 	uint32_t busy;                   /* > 0: poll() wants to be called again without sleeping (kept by transport) */
 };
 

@@ -192,15 +192,22 @@ static void unstall(struct weft_worker *w)
 	}
 }
 
+#define FDS_COLD 64              /* turns between two looks: a control connection or a death only */
+#define FDS_HOT 16               /* a transport reads its busy sockets itself: others, and new ones, wait this long */
+
 /*
  * Rings every turn, descriptors when they may matter: every turn as long as a connection is being made or messages go
- * over sockets, else now and then (a control connection or a death only).
+ * over sockets that their transport does not read by itself, else now and then.
  */
-static bool wants_fds(struct weft_worker *w)
+static bool wants_fds(const struct weft_worker *w)
 {
-	if (w->armed || w->fd_hot)
-		return true;
-	return (w->turn & 63) == 0;
+	uint32_t hot = 0;
+
+	if (!w->fd_hot)
+		return w->turn % FDS_COLD == 0;
+	for (unsigned i = 0; i < w->ctx->n_tr; i++)
+		hot += w->port[i] ? w->port[i]->hot : 0;
+	return !hot || w->turn % FDS_HOT == 0;
 }
 
 int wf_worker_turn(struct weft_worker *w)

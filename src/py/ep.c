@@ -66,7 +66,7 @@ void wpy_ep_set_peer(Endpoint *ep)
 
 static void call_soon(Worker *w, PyObject *fn, PyObject *arg)
 {
-	PyObject *ret = w->call_soon ? PyObject_CallFunctionObjArgs(w->call_soon, fn, arg, NULL) : Py_NewRef(Py_None);
+	PyObject *ret = w->h ? PyObject_CallFunctionObjArgs(w->call_soon, fn, arg, NULL) : Py_NewRef(Py_None);
 
 	if (!ret)
 		PyErr_WriteUnraisable(fn);

@@ -253,6 +253,8 @@ static int turn_body(Worker *w, bool *again)
 		if (!w->h)
 			return 0;
 		if (!n) {
+			if (wpy_mem_ghosts)
+				wpy_mem_retry();
 			ret = weft_arm(w->h);
 			if (ret != WEFT_AGAIN)
 				return 0;
@@ -278,8 +280,6 @@ static PyObject *take_turn(Worker *w)
 	w->work = 0;
 	if (w->n_graves)
 		bury_graves(w);
-	if (wpy_mem_ghosts)
-		wpy_mem_retry();
 	ret = turn_body(w, &again);
 	w->in_turn = false;
 	if (again && w->h && !w->turn_due) {

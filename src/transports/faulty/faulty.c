@@ -355,7 +355,6 @@ static int hold(struct faulty_lane *fl, const struct wf_tx *tx)
 	h->due_ns = fl->last_ns;
 	h->h = tx->h;
 	h->sent = (struct wf_sent){ .done = sent_done };
-	wf_list_init(&h->sent.link);
 	if (tx->pre_len)
 		memcpy(h->data, tx->pre, tx->pre_len);
 	wf_bufs_copy_out(h->data + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);

@@ -58,6 +58,7 @@ void tcp_hot_add(struct tcp_lane *t)
 		if (tp->n_hot == TCP_HOT)
 			return;
 		tp->hot[tp->n_hot++] = t;
+		tp->p.hot = tp->n_hot;
 		t->is_hot = true;
 	}
 	t->hot_left = (uint16_t)(TCP_HOT_TRIES >> tp->n_hot);
@@ -73,6 +74,7 @@ void tcp_hot_remove(struct tcp_lane *t)
 	for (uint32_t i = 0; i < tp->n_hot; i++) {
 		if (tp->hot[i] == t) {
 			tp->hot[i] = tp->hot[--tp->n_hot];
+			tp->p.hot = tp->n_hot;
 			return;
 		}
 	}
