@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -169,6 +171,7 @@ int wf_sock_pulse(int fd, struct wf_pulse *pulse, uint64_t now_ns, uint64_t dete
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 	uint64_t heard_ns;
+	int waiting = 1;
 
 	if (wf_fault_point("tcp_info"))
 		return -ETIMEDOUT;
@@ -176,7 +179,7 @@ int wf_sock_pulse(int fd, struct wf_pulse *pulse, uint64_t now_ns, uint64_t dete
 		return -errno;
 	if (!is_silent(&info)) {
 		pulse->silent_since_ns = 0;
-		return 0;
+		return !ioctl(fd, SIOCOUTQ, &waiting) && !waiting;
 	}
 	heard_ns = now_ns - WF_MIN(now_ns, info.tcpi_last_ack_recv * WF_NS_PER_MS);
 	if (!pulse->silent_since_ns || heard_ns > pulse->silent_since_ns)

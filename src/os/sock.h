@@ -52,7 +52,8 @@ struct wf_pulse {
  * Does the peer's kernel still answer, although our output is not getting on? Ask about every
  * quarter of @detect_ns while output waits (keepalive is silent then). A peer that lives and does
  * not read, because it computes, answers; a dead host or link is found within about @detect_ns.
- * 0, -ETIMEDOUT: dead, or another -errno. TCP_USER_TIMEOUT cannot be used for this: it ends a
+ * 0: it waits and the peer answers; 1: nothing waits for an acknowledgement; -ETIMEDOUT: dead, or another -errno.
+ * TCP_USER_TIMEOUT cannot be used for this: it ends a
  * connection whose peer answers every probe but keeps its window shut for that long.
  */
 int wf_sock_pulse(int fd, struct wf_pulse *pulse, uint64_t now_ns, uint64_t detect_ns);

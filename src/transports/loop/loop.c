@@ -490,11 +490,13 @@ static int loop_arm(struct wf_port *p)
 {
 	struct loop_shared *sh = p->shared;
 	struct loop_port *port = loop_port_of(p);
+	bool idle;
 
 	pthread_mutex_lock(&sh->lock);
-	port->armed = wf_list_is_empty(&port->ready) && wf_list_is_empty(&port->arrivals);
+	idle = wf_list_is_empty(&port->ready) && wf_list_is_empty(&port->arrivals);
+	port->armed = idle;
 	pthread_mutex_unlock(&sh->lock);
-	return port->armed ? WEFT_OK : WEFT_AGAIN;
+	return idle ? WEFT_OK : WEFT_AGAIN;
 }
 
 static void loop_disarm(struct wf_port *p)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * shm.c - the port: its table of rows, which lanes are looked at and when, sleeping and waking, and how a lane's end
- * comes about.
+ * shm.c - the port: its table of rows, which lanes are looked at and when, sleeping and waking, and how a lane's
+ * end comes about.
  *
- * poll() walks the hot lanes and, only while there are any, the chores: lanes whose owner has to be told something,
- * deadlines, lanes without room, large copies. Upcalls may close other lanes, so every walk either pops from its list or
- * goes on from port->next, which closing a lane moves.
+ * poll() walks the hot lanes and, only while there are any, the chores: lanes whose owner has to be told
+ * something, deadlines, lanes without room, large copies. Upcalls may close other lanes, so every walk either pops
+ * from its list or goes on from port->next, which closing a lane moves.
  */
 #include "transports/shm/shm.h"
 
@@ -76,7 +76,7 @@ static void on_bell(void *arg, uint32_t events)
 	look_at_parked(p);
 }
 
-/* `asleep` is set; from here on every sender sees it, or we see what it sent. Pairs with shm_send() and shm_wake(). */
+/* `asleep` is set; now every sender sees it, or we see what it sent. Pairs with shm_send() and shm_wake(). */
 static void sleeper_fence(const struct shm_port *p)
 {
 	if (p->membarrier)

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * shm.h - two processes of one host: what lies in the memory they share, and the private structs of this transport.
+ * shm.h - two processes of one host: what lies in the memory they share, and the private structs of this
+ * transport.
  *
- * Model. Each direction of a lane has a segment: a sealed memfd that its sender made and both sides map. In it, a ring of
- * 64-byte slots (a frame and its small payload in one cache line), a ring of bytes for longer payloads, a table of large
- * buffers that both processes copy together, and three control lines, each written by one side only:
+ * Model. Each direction of a lane has a segment: a sealed memfd that its sender made and both sides map. In it, a
+ * ring of 64-byte slots (a frame and its small payload in one cache line), a ring of bytes for longer payloads, a
+ * table of large buffers that both processes copy together, and three control lines, each written by one side
+ * only:
  *   want_room  sender: "ring when you freed something"
  *   freed      receiver: how far it has consumed, published in batches
  *   asleep     receiver: "ring the bell when you publish"; 1 while it sleeps, taken back by whoever rings
- * The segments, the bells (eventfds) and a pidfd for each process are passed over a UNIX socket (shm_attach.c), which
- * stays open for memory that is passed later (shm_mem.c) and as a second witness of the peer's end.
+ * The segments, the bells (eventfds) and a pidfd for each process are passed over a UNIX socket (shm_attach.c),
+ * which stays open for memory that is passed later (shm_mem.c) and as a second witness of the peer's end.
  *
- * Trust. Everything in the peer's reach may hold garbage at any time. A field is read once into a private copy, then
- * checked; positions in the rings are our own, so foreign numbers never decide where we read or write. What breaks the rules
- * ends the lane with WEFT_EPROTO.
+ * Trust. Everything in the peer's reach may hold garbage at any time. A field is read once into a private copy,
+ * then checked; positions in the rings are our own, so foreign numbers never decide where we read or write. What
+ * breaks the rules ends the lane with WEFT_EPROTO.
  *
- * Sleep. A lane is hot (looked at in each poll) or parked (asleep stays set; the bell makes it hot again). Who goes to
- * sleep sets `asleep` on its hot lanes, pays for the barrier, and looks once more; who publishes only reads a line that
- * it has in its cache.
+ * Sleep. A lane is hot (looked at in each poll) or parked (asleep stays set; the bell makes it hot again). Who
+ * goes to sleep sets `asleep` on its hot lanes, pays for the barrier, and looks once more; who publishes only
+ * reads a line that it has in its cache.
  */
 #ifndef WF_TRANSPORTS_SHM_H
 #define WF_TRANSPORTS_SHM_H
@@ -30,6 +32,10 @@
 #include "os/mem.h"
 #include "os/proc.h"
 #include "os/sock.h"
+
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan" /* gcc's sanitizer does not follow fences; the peers are processes anyhow */
+#endif
 
 #define SHM_VERSION 1u
 #define SHM_SLOTS 128u                   /* a power of two; both directions together stay within the L1 cache */
@@ -48,7 +54,7 @@
 #define SHM_MAPS 256u                    /* memory of one peer that is mapped at a time */
 #define SHM_SEGMENT_MAX ((size_t)SHM_RING_MAX + (1u << 20))
 
-/* ---- shared memory -------------------------------------------------------------------------------------------------- */
+/* ---- shared memory ---- */
 
 struct shm_slot {
 	WF_ALIGNED(64) struct wf_frame h;   /*  0 */
@@ -70,7 +76,7 @@ struct shm_where {
 	struct shm_piece piece[SHM_PIECES];
 };
 
-/* One side's part of a large copy; written by that side, but for done and failed, which the receiver resets at its start. */
+/* One side's part of a large copy, written by that side; the receiver also resets done and failed at its start. */
 struct shm_part {
 	WF_ALIGNED(64) struct shm_where where;
 	WF_ALIGNED(64) _Atomic uint32_t done;   /* chunks that this side has copied */
@@ -96,7 +102,7 @@ static inline size_t shm_segment_len(uint32_t ring)
 	return sizeof(struct shm_segment) + ring;
 }
 
-/* ---- what is said over the UNIX socket --------------------------------------------------------------------------------- */
+/* ---- what is said over the UNIX socket ---- */
 
 #define SHM_MAGIC 0x6d687377u
 
@@ -126,7 +132,7 @@ struct shm_offer {                       /* in the hello of the connection */
 };
 _Static_assert(sizeof(struct shm_offer) == 8 + SHM_SECRET + SHM_NAME, "no padding on the wire");
 
-/* ---- port, lane ---------------------------------------------------------------------------------------------------------- */
+/* ---- port, lane ---- */
 
 struct shm_port {
 	struct wf_port base;
@@ -281,7 +287,8 @@ size_t shm_mem_offer(struct wf_lane *l, const struct wf_region *r, uint64_t off,
 		     void *desc, size_t cap);
 int shm_mem_open(struct wf_lane *l, struct wf_direct *d);
 void shm_mem_close(struct wf_lane *l, struct wf_direct *d);
-int shm_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);
+int shm_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n,
+	    size_t len);
 int shm_atomic(struct wf_lane *l, struct wf_direct *d, uint32_t what, uint64_t off, uint64_t operand, uint64_t compare,
 	       uint64_t *old_out);
 

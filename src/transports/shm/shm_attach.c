@@ -2,13 +2,15 @@
  *
  * shm_attach.c - how two lanes of two processes come to share memory.
  *
- * The offer in the connection's hello names a UNIX listener in the abstract namespace (no file; gone with its process) and
- * a secret of the lane. The active side connects there, which works only on the same host and network namespace, and sends
- * HELLO: the peer lane's secret, its own, and three descriptors: its segment, the bell of its worker, a pidfd of its
- * process. The passive side finds the lane by the secret, checks, maps, and sends ANSWER with the same three; it is up. The
- * active side checks and maps: it is up too, and says in a note whether it may copy straight from the peer's memory.
+ * The offer in the connection's hello names a UNIX listener in the abstract namespace (no file; gone with its
+ * process) and a secret of the lane. The active side connects there, which works only on the same host and network
+ * namespace, and sends HELLO: the peer lane's secret, its own, and three descriptors: its segment, the bell of its
+ * worker, a pidfd of its process. The passive side finds the lane by the secret, checks, maps, and sends ANSWER
+ * with the same three; it is up. The active side checks and maps: it is up too, and says in a note whether it may
+ * copy straight from the peer's memory.
  *
- * Whoever connects and does not say a known secret is dropped without a word: such halves are few, for a short time.
+ * Whoever connects and does not say a known secret is dropped without a word: such halves are few, for a short
+ * time.
  */
 #include "transports/shm/shm.h"
 

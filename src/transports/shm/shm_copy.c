@@ -2,16 +2,17 @@
  *
  * shm_copy.c - one large buffer, copied by both processes at once.
  *
- * The sender describes its buffer in a slot of its segment and names the slot in the message's announcement. When the
- * receiver has buffers for it, it describes those and makes the slot ACTIVE. Then whoever has time claims a chunk and copies it:
- * the receiver from the low end (it reads the sender's memory), the sender from the high end (it writes the receiver's),
- * until the ends meet. Where one of the buffers is mapped by the other process a chunk is a memcpy, else process_vm_*.
- * A side that cannot copy says so (failed) and leaves all to the other.
+ * The sender describes its buffer in a slot of its segment and names the slot in the message's announcement. When
+ * the receiver has buffers for it, it describes those and makes the slot ACTIVE. Then whoever has time claims a
+ * chunk and copies it: the receiver from the low end (it reads the sender's memory), the sender from the high end
+ * (it writes the receiver's), until the ends meet. Where one of the buffers is mapped by the other process a chunk
+ * is a memcpy, else process_vm_*. A side that cannot copy says so (failed) and leaves all to the other.
  *
- * The claim word { generation 16 | state 4 | lo 22 | hi 22 } is only changed by compare-and-swap; chunks lo .. hi-1 are
- * unclaimed. Only the receiver moves lo, only the sender hi, each by one at a time, so a chunk that could not be copied is
- * given back by moving the end back. A side copies within one call of its poll(): what it has claimed and not counted in
- * `done` is what it is copying right now. The peer is quiet when its claimed chunks equal its done chunks.
+ * The claim word { generation 16 | state 4 | lo 22 | hi 22 } is only changed by compare-and-swap; chunks lo ..
+ * hi-1 are unclaimed. Only the receiver moves lo, only the sender hi, each by one at a time, so a chunk that could
+ * not be copied is given back by moving the end back. A side copies within one call of its poll(): what it has
+ * claimed and not counted in `done` is what it is copying right now. The peer is quiet when its claimed chunks
+ * equal its done chunks.
  *
  *   FREE -> OFFERED            sender
  *   OFFERED -> ACTIVE          receiver, after it wrote its part
@@ -190,7 +191,8 @@ static struct shm_map *find_map(struct shm_xfer *x, const struct shm_where *at)
 
 /* ---- a chunk ---- */
 
-static bool copy_mapped(struct shm_xfer *x, const struct shm_where *at, const struct iovec *peer, size_t n, uint64_t off)
+static bool copy_mapped(struct shm_xfer *x, const struct shm_where *at, const struct iovec *peer, size_t n,
+			uint64_t off)
 {
 	for (size_t i = 0; i < n; off += peer[i].iov_len, i++) {
 		uint64_t in = (uintptr_t)peer[i].iov_base - at->base;
@@ -547,7 +549,7 @@ static void xfer_run(struct shm_xfer *x)
 
 /* ---- rows ---- */
 
-/* Chunks of copy_chunk; smaller for short messages, so that both sides have some; larger where they would be too many. */
+/* copy_chunk; less for short messages, so that both sides have some; more where they would be too many. */
 static uint32_t choose_chunk(size_t conf_chunk, uint64_t len)
 {
 	uint64_t least = len / CHUNKS_MAX + 1;

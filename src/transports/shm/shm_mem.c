@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * shm_mem.c - the peer's memory: whether we may copy straight from it (rights), what of it is mapped here (regions), and
- * one-sided access through either.
+ * shm_mem.c - the peer's memory: whether we may copy straight from it (rights), what of it is mapped here
+ * (regions), and one-sided access through either.
  *
- * A region that lies in a memfd (weft_mem_alloc) is passed over the lane's UNIX socket when it is first needed, once for
- * each lane, and mapped whole by the peer. It is passed to processes of the same user only: a mapping gives more than one
- * grant. Plain memory is reached by process_vm_*, where we have the right to.
+ * A region that lies in a memfd (weft_mem_alloc) is passed over the lane's UNIX socket when it is first needed,
+ * once for each lane, and mapped whole by the peer. It is passed to processes of the same user only: a mapping
+ * gives more than one grant. Plain memory is reached by process_vm_*, where we have the right to.
  */
 #include "transports/shm/shm.h"
 
@@ -42,8 +42,8 @@ static void no_rights(struct shm_lane *l, const char *remedy, const char *why)
 }
 
 /*
- * May we read the peer's memory, and is the process that the kernel names the one we talk to? It has told us random
- * bytes and where it keeps them: who finds them there reads the right process.
+ * May we read the peer's memory, and is the process that the kernel names the one we talk to? It has told us
+ * random bytes and where it keeps them: who finds them there reads the right process.
  */
 void shm_rights_check(struct shm_lane *l, const struct shm_hello *h)
 {
@@ -350,7 +350,8 @@ static int rma_by_kernel(struct shm_lane *l, uint64_t addr, int what, const weft
 	return WEFT_OK;
 }
 
-int shm_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len)
+int shm_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n,
+	    size_t len)
 {
 	struct shm_lane *l = shm_lane_of(base);
 	struct shm_direct *sd = d->ptr[0];

@@ -2,11 +2,11 @@
  *
  * shm_ring.c - frames through the two rings of a lane.
  *
- * A frame takes the next slot; a payload beyond SHM_INLINE also takes the next bytes of the byte ring: contiguous, from a
- * multiple of 64, and from the start where the end is too near. Both sides compute that place from the lengths alone, so
- * no position is ever taken from shared memory. frame_max is a quarter of the byte ring: with freed bytes published in
- * quarters, a frame that finds no room always has more than a quarter of unread bytes in front of it, whose reading
- * publishes room.
+ * A frame takes the next slot; a payload beyond SHM_INLINE also takes the next bytes of the byte ring: contiguous,
+ * from a multiple of 64, and from the start where the end is too near. Both sides compute that place from the
+ * lengths alone, so no position is ever taken from shared memory. frame_max is a quarter of the byte ring: with
+ * freed bytes published in quarters, a frame that finds no room always has more than a quarter of unread bytes in
+ * front of it, whose reading publishes room.
  *
  * The hot path of send() and shm_rx() makes no system call, takes no lock and allocates nothing.
  */
@@ -17,7 +17,7 @@
 #define MASK (SHM_SLOTS - 1)
 #define PUBLISH (SHM_SLOTS / 4)
 
-/* Frames whose payload is the user's bytes, which core copies; all others are parsed, so they are made private first. */
+/* Frames whose payload is the user's bytes, which core copies. All others are parsed, so they are made private. */
 #define BULK_TYPES                                                                                                 \
 	(1ull << WF_FR_EAGER | 1ull << WF_FR_DATA | 1ull << WF_FR_AM | 1ull << WF_FR_STREAM | 1ull << WF_FR_PUT | \
 	 1ull << WF_FR_GOT)
@@ -72,8 +72,8 @@ static inline void gather_inline(uint8_t *to, const struct wf_tx *tx)
 }
 
 /*
- * Field by field: the caller has just written them so, and a wider load than the stores it covers would wait until those
- * have left the store buffer. volatile keeps the compiler from making it one.
+ * Field by field: the caller has just written them so, and a wider load than the stores it covers would wait until
+ * those have left the store buffer. volatile keeps the compiler from making it one.
  */
 static inline void put_header(volatile struct wf_frame *to, const struct wf_frame *h)
 {

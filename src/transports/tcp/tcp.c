@@ -19,6 +19,8 @@
 #include "os/clock.h"
 #include "transports/tcp/tcp.h"
 
+#define PULSE_TURNS 16           /* polls between two looks at the clock */
+
 #define GONE (EPOLLRDHUP | EPOLLHUP | EPOLLERR) /* the peer is, or its end of the stream */
 
 /* ---- what lanes want ---- */
@@ -42,12 +44,35 @@ int tcp_fail(struct tcp_lane *t, int32_t status, int sys_errno, const char *caus
 	return t->status;
 }
 
+static void set_wake(struct tcp_port *tp)
+{
+	uint64_t at = tp->wake_at;
+
+	if (!at || (tp->pulse_at && tp->pulse_at < at))
+		at = tp->pulse_at;
+	wf_port_wake_at(&tp->p, at);
+}
+
 void tcp_wake_soon(struct tcp_port *tp)
 {
 	if (tp->wake_at)
 		return;
 	tp->wake_at = wf_now_ns() + TCP_RETRY_NS;
-	wf_port_wake_at(&tp->p, tp->wake_at);
+	set_wake(tp);
+}
+
+void tcp_pulse_watch(struct tcp_lane *t)
+{
+	struct tcp_port *tp = t->tp;
+
+	if (wf_list_is_linked(&t->pulsing) || !tp)
+		return;
+	t->pulse = (struct wf_pulse){ 0 };
+	wf_list_push_back(&tp->pulsing, &t->pulsing);
+	if (tp->pulse_at)
+		return;
+	tp->pulse_at = wf_now_ns() + tp->p.conf->failure_detect_ns / 4;
+	set_wake(tp);
 }
 
 void tcp_hot_add(struct tcp_lane *t)
@@ -224,7 +249,7 @@ static void poll_waiting(struct tcp_port *tp)
 	struct wf_list now, *node;
 
 	tp->wake_at = 0;
-	wf_port_wake_at(&tp->p, 0);
+	set_wake(tp);
 
 	wf_list_init(&now);
 	wf_list_splice_back(&now, &tp->starved);
@@ -238,6 +263,28 @@ static void poll_waiting(struct tcp_port *tp)
 		tcp_fail(t, WEFT_ERESET, 0, "peer closed the connection");
 		tcp_settle(t);
 	}
+}
+
+/*
+ * A host that died with our output under way: the kernel alone would try for a quarter of an hour. Lanes whose output was
+ * acknowledged leave the list, so that an idle program is woken for this at most once.
+ */
+static void poll_pulses(struct tcp_port *tp)
+{
+	uint64_t now = wf_now_ns(), detect = tp->p.conf->failure_detect_ns;
+	struct wf_list *node, *tmp;
+
+	wf_list_foreach(node, tmp, &tp->pulsing) {
+		struct tcp_lane *t = wf_list_entry(node, struct tcp_lane, pulsing);
+		int ret = wf_sock_pulse(t->fd, &t->pulse, now, detect);
+
+		if (ret == 1 && !t->q_head)
+			wf_list_remove(&t->pulsing);
+		else if (ret < 0)
+			tcp_fail(t, WEFT_ERESET, -ret, "the peer's host does not answer");
+	}
+	tp->pulse_at = wf_list_is_empty(&tp->pulsing) ? 0 : now + detect / 4;
+	set_wake(tp);
 }
 
 static void flush_held(struct tcp_port *tp)
@@ -264,6 +311,8 @@ static int tcp_poll(struct wf_port *p)
 	poll_due(tp);
 	if (tp->wake_at && wf_now_ns() >= tp->wake_at)
 		poll_waiting(tp);
+	if (tp->pulse_at && tp->turn % PULSE_TURNS == 0 && wf_now_ns() >= tp->pulse_at)
+		poll_pulses(tp);
 	flush_held(tp);
 	next_turn(tp);
 	p->busy = !wf_list_is_empty(&tp->due);
@@ -340,6 +389,7 @@ static int tcp_open(struct wf_port *p)
 	wf_list_init(&tp->held);
 	wf_list_init(&tp->starved);
 	wf_list_init(&tp->ending);
+	wf_list_init(&tp->pulsing);
 	tp->turn = 1;
 	return 0;
 }

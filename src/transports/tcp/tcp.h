@@ -19,6 +19,7 @@
 #define WF_TRANSPORTS_TCP_H
 
 #include "core/transport.h"
+#include "os/sock.h"
 #include "os/poll.h"
 
 #define TCP_FRAME_MAX   (256u << 10) /* payload of one frame that we send */
@@ -69,7 +70,9 @@ struct tcp_port {
 	uint32_t turn;                   /* counts polls; never 0 */
 	uint32_t events;                 /* upcalls made */
 	bool armed;                      /* between arm() and disarm(): nothing is held back */
+	struct wf_list pulsing;          /* lanes whose output may not have been acknowledged yet */
 	uint64_t wake_at;                /* for starved and ending; 0: neither */
+	uint64_t pulse_at;               /* for pulsing */
 
 	struct tcp_seg *free_copied, *free_lent;
 	uint32_t n_free_copied, n_free_lent;
@@ -86,7 +89,8 @@ struct tcp_lane {
 	struct wf_lane l;
 	struct tcp_port *tp;             /* as l.port, but ours */
 	struct wf_watch watch;
-	struct wf_list due, held, ending;
+	struct wf_list due, held, ending, pulsing;
+	struct wf_pulse pulse;
 	int fd;
 	uint8_t state;                   /* enum tcp_state */
 	bool blocked;                    /* the socket is full: EPOLLOUT will tell */
@@ -154,6 +158,8 @@ void tcp_interest(struct tcp_lane *t);
 /* Reads and settles; every byte that can be had before an end is delivered. */
 void tcp_attend(struct tcp_lane *t);
 
+/* Output was written: look after a while whether the peer's host has acknowledged it. */
+void tcp_pulse_watch(struct tcp_lane *t);
 void tcp_hot_add(struct tcp_lane *t);
 void tcp_hot_remove(struct tcp_lane *t);
 

@@ -28,6 +28,7 @@ void tcp_lane_init(struct tcp_lane *t, struct tcp_port *tp, int fd, const char *
 	wf_list_init(&t->due);
 	wf_list_init(&t->held);
 	wf_list_init(&t->ending);
+	wf_list_init(&t->pulsing);
 	t->sent_tail = &t->sent_head;
 
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
@@ -148,6 +149,7 @@ static int leave(struct tcp_lane *t)
 	wf_list_remove(&t->due);
 	wf_list_remove(&t->held);
 	wf_list_remove(&t->ending);
+	wf_list_remove(&t->pulsing);
 	tcp_hot_remove(t);
 	wf_poll_del(tp->p.poll, &t->watch);
 	t->tp = NULL;
@@ -160,6 +162,7 @@ static int enter(struct tcp_lane *t, struct tcp_port *tp)
 	t->tp = tp;
 	t->l.port = &tp->p;
 	t->turn = 0;
+	tcp_pulse_watch(t); /* what it sent before may not be acknowledged yet */
 	tcp_due(t); /* for bytes that it brings along, or its end */
 	tcp_interest(t);
 	return 0;
@@ -186,6 +189,7 @@ void tcp_shut(struct tcp_lane *t)
 	tcp_rx_drop(t);
 	wf_list_remove(&t->due);
 	wf_list_remove(&t->ending);
+	wf_list_remove(&t->pulsing);
 	if (t->tp) {
 		tcp_hot_remove(t);
 		wf_poll_del(t->tp->p.poll, &t->watch);

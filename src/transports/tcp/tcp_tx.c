@@ -238,6 +238,7 @@ int tcp_flush(struct tcp_lane *t)
 			return tcp_fail(t, WEFT_ERESET, (int)-ret, "connection broke while sending");
 		}
 		queue_advance(t, ret < 0 ? 0 : (size_t)ret);
+		tcp_pulse_watch(t);
 		if (ret < (ssize_t)want) {
 			t->blocked = true;
 			tcp_interest(t);
