@@ -18,6 +18,7 @@
 
 #define START_MS 10000
 #define ALARM_S  180                 /* beyond the time of a cell: checking, warming up, a peer that stalls */
+#define ALARM_WAITS 10               /* waits of a cell that may all be slow */
 #define URL_CAP  200
 
 struct cpus {
@@ -94,7 +95,7 @@ static bool run_cell(struct side *s, const struct perf_opts *o, const struct per
 {
 	struct cell c = { .test = test, .transport = way->name, .size = size, .cpu = { cpus->cpu[0], cpus->cpu[1] } };
 
-	alarm((unsigned)o->time_s + ALARM_S);
+	alarm((unsigned)o->time_s + ALARM_S + (unsigned)(ALARM_WAITS * slow_s(2 * size)));
 	if (!measure(s, o, &c))
 		return false;
 	c.both_copied = !way->threads && c.copied_here && c.copied_peer;
@@ -139,7 +140,7 @@ static bool ended_well(const struct side *s, const struct perf_way *way, const c
 
 static int serve_here(const struct perf_way *way, const struct cpus *cpus, int fd)
 {
-	struct side s = { .polls = cpus->several, .stall_s = 4 * SIDE_STALL_S };
+	struct side s = { .polls = cpus->several, .stall_s = SERVE_STALL_S };
 	char url[URL_CAP] = "";
 
 	pin(cpus->cpu[1]);
@@ -187,7 +188,7 @@ static bool reap_child(pid_t pid)
 
 static bool run_processes(const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus)
 {
-	struct side s = { .polls = cpus->several, .stall_s = SIDE_STALL_S };
+	struct side s = { .polls = cpus->several, .stall_s = MEASURE_STALL_S };
 	char url[URL_CAP];
 	pid_t parent = getpid(), pid;
 	int fd[2];
@@ -234,8 +235,8 @@ static void *serve_thread(void *arg)
 
 static bool run_threads(const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus)
 {
-	struct side s = { .polls = cpus->several, .stall_s = SIDE_STALL_S };
-	struct server v = { .side = { .polls = cpus->several, .stall_s = 4 * SIDE_STALL_S }, .cpus = cpus };
+	struct side s = { .polls = cpus->several, .stall_s = MEASURE_STALL_S };
+	struct server v = { .side = { .polls = cpus->several, .stall_s = SERVE_STALL_S }, .cpus = cpus };
 	char url[URL_CAP];
 	pthread_t thread;
 	bool ok, started = false;
@@ -248,10 +249,7 @@ static bool run_threads(const struct perf_opts *o, const struct perf_way *way, c
 		else if (side_connect(&s, url))
 			run_tests(&s, o, way, cpus);
 	}
-	if (s.failed && s.ep) {          /* lets the other side know, or it would wait for its limit */
-		weft_ep_abort(s.ep);
-		s.ep = NULL;
-	}
+	side_hang_up(&s);                /* before the join: the other side may wait for what only our turns deliver */
 	if (started)
 		pthread_join(thread, NULL);
 	else

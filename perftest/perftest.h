@@ -5,7 +5,7 @@
  * Model of `weft perf`. Two sides stand at the ends of one endpoint: the measuring side sends commands as tagged
  * messages ("echo 1000 messages of 8 bytes"), the serving side obeys them until it is told to quit. The sides are two
  * processes, or for the transport that never leaves a process two threads. Nothing waits for ever: a wait that lasts
- * stall_s ends with an error, and so does whatever the library reports about the peer.
+ * stall_s ends with an error, as does whatever the library reports about the peer.
  */
 #ifndef PERFTEST_H
 #define PERFTEST_H
@@ -16,8 +16,15 @@
 
 #include "weft/weft.h"
 
-#define SIDE_STALL_S 30
+#define MEASURE_STALL_S 30           /* without progress, plus slow_s() */
+#define SERVE_STALL_S   600          /* the next command may be long in coming; a dead peer is noticed at once */
 #define SIZES_MAX 64
+
+/* How long a busy machine with little memory may take over so many bytes: 64 MiB a second. */
+static inline uint64_t slow_s(uint64_t bytes)
+{
+	return bytes >> 26;
+}
 
 /* ---- options: args.c ---- */
 
@@ -95,6 +102,9 @@ bool side_listen(struct side *s, char *url, size_t cap);
 bool side_accept(struct side *s);
 bool side_connect(struct side *s, const char *url);
 bool side_fail(struct side *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Ends the connection: orderly when the side is well (what was sent arrives), at once otherwise. */
+void side_hang_up(struct side *s);
+/* Hangs up and frees everything. */
 void side_close(struct side *s);
 
 void job_init(struct job *j, const struct side *s);

@@ -93,7 +93,7 @@ static void take_event(struct side *s, weft_event *e)
 /* Turns the wheel until *there. With one CPU the other side can only run while this one sleeps. */
 static bool wait_for(struct side *s, const bool *there)
 {
-	uint64_t limit = now_ns() + s->stall_s * 1000000000ull;
+	uint64_t limit_s = s->stall_s + slow_s(s->slots.size * s->slots.window), limit = now_ns() + limit_s * 1000000000u;
 	unsigned turns = 0;
 	weft_event ev[EVENTS];
 
@@ -113,7 +113,7 @@ static bool wait_for(struct side *s, const bool *there)
 		else
 			sched_yield();
 		if (now_ns() >= limit)
-			return side_fail(s, "nothing moved for %u s", s->stall_s);
+			return side_fail(s, "nothing came from the peer for %llu s", (unsigned long long)limit_s);
 	}
 	return !s->failed;
 }
@@ -164,12 +164,13 @@ bool side_connect(struct side *s, const char *url)
 	return wait_for(s, &s->connected);
 }
 
-/* Orderly when both sides are well, at once otherwise. */
-static void close_ep(struct side *s)
+void side_hang_up(struct side *s)
 {
 	struct job *j = &s->ctl;
 	int ret;
 
+	if (!s->ep)
+		return;
 	s->closing = true;
 	job_init(j, s);
 	j->done = false;
@@ -185,8 +186,7 @@ static void close_ep(struct side *s)
 
 void side_close(struct side *s)
 {
-	if (s->ep)
-		close_ep(s);
+	side_hang_up(s);
 	if (s->listener)
 		weft_listener_close(s->listener);
 	if (s->w)

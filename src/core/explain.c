@@ -108,7 +108,7 @@ static const char *large_way(const struct wf_lane *l)
 {
 	if (!l->can_copy)
 		return "rendezvous, streamed as frames";
-	return l->tr->caps & WF_CAP_INTERNAL ? "rendezvous, one copy" : "rendezvous, both processes copy";
+	return l->tr->caps & WF_CAP_INTERNAL ? "rendezvous, one copy" : "rendezvous, copied as said above where it can be";
 }
 
 static const char *rma_way(const struct weft_ep *ep)
@@ -131,7 +131,7 @@ static void ep_text(const struct weft_ep *ep, struct text *t)
 		put(t, "  messages: path %u, %s: %s\n", ep->path, l->tr->name, line);
 		put(t, "  up to %u bytes: eager; longer: %s\n", l->eager_max, large_way(l));
 		put(t, "  one-sided: %s; atomics: the CPU's, one executor\n", rma_way(ep));
-		put(t, "  neither encrypted nor authenticated beyond the connection's secret\n");
+		put(t, "  neither encrypted nor authenticated\n");
 		if (l->why[0])
 			put(t, "  could be better: %s%s%s\n", l->why, l->remedy[0] ? "; " : "", l->remedy);
 		put(t, "  so far: %llu messages sent, %llu received; %llu eager, %llu rendezvous, %llu copied in place, %llu direct\n",
@@ -214,6 +214,8 @@ int weft_explain(weft_ctx *ctx, weft_ep *ep, const char *url, int json, char *ou
 
 	if (!ctx || !len)
 		return wf_fail(WEFT_EINVAL, 0, "weft_explain", NULL, "NULL argument");
+	if (wf_forkmark_is_forked(&ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "context", "open another in the child", "made before fork()");
 	if (what)
 		return wf_fail(WEFT_EURL, 0, url, "weft://address:port", "%s", what);
 	if (json) {
