@@ -164,6 +164,13 @@ $(TESTAR): $(call obj,$(TESTLIB))
 $(UNIT): $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
 
+# These count what the library's objects call: see the head of the test, and torture.h.
+comma   := ,
+WRAP    := malloc calloc realloc posix_memalign strdup free
+WRAP_MT := pthread_mutex_lock pthread_mutex_trylock pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_spin_lock
+$(TORTURE): LDLIBS_ += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
+$(O)/tests/unit/test_counts: LDLIBS_ += $(addprefix -Wl$(comma)--wrap=,$(WRAP) aligned_alloc $(WRAP_MT))
+
 CASES := $(filter-out $(CONF_TOP),$(CONF_SRC))
 CASEAR := $(if $(CASES),$(O)/tests/libcases.a)
 $(CASEAR): $(call obj,$(CASES))
@@ -208,7 +215,7 @@ setup: ## install what the checks need (Debian packages, build/venv)
 check: setup ## everything that needs no special hardware
 	+@$(MAKE) --no-print-directory check-all
 
-check-all: all tests $(O)/gen_settings $(FUZZ)
+check-all: all tests $(O)/gen_settings $(FUZZ) torture-short
 	@$(RUN) --fuzz-seconds $(if $(FUZZ_T),$(FUZZ_T),5)
 
 test-unit: $(UNIT) ## unit tests (cmocka)
@@ -232,9 +239,14 @@ fuzz: $(FUZZ) ## each fuzz target for T seconds
 torture: ## every allocation and fault point failing in turn
 	+@$(MAKE) --no-print-directory FAULTS=1 SAN=address torture-run
 
-.PHONY: torture-run san-run
+.PHONY: torture-run torture-short torture-build san-run
 torture-run: $(TORTURE)
 	@$(RUN) --only torture
+
+# For `check`: the library once more, with fault points; the run takes points from all scenarios for half a minute.
+torture-short:
+	+@$(MAKE) --no-print-directory FAULTS=1 O=$(O)/faults torture-build
+torture-build: $(TORTURE)
 
 asan: ## unit, conformance and Python tests with AddressSanitizer
 	+@$(MAKE) --no-print-directory SAN=address san-run

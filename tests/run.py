@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "torture"]
-LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 600, "torture": 600}
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "torture": 900}
 SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 
 
@@ -174,7 +174,7 @@ def find_fuzz(o):
         corpus = ROOT / "tests/fuzz/corpus" / p.name
         found = o.build / "fuzz-found" / p.name
         found.mkdir(parents=True, exist_ok=True)
-        argv = [p, f"-max_total_time={o.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=0"]
+        argv = [p, f"-max_total_time={o.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=2048", "-error_exitcode=1", "-timeout_exitcode=2"]
         argv += [f"-artifact_prefix={found}/bad-", found] + ([corpus] if corpus.is_dir() else [])
         yield Job("fuzz", f"fuzz/{p.name}", argv, extra_s=o.fuzz_seconds, reader=read_status)
 
@@ -184,7 +184,8 @@ def find_py(o):
         return
     if o.san == "thread":
         return  # the interpreter is not built for it
-    argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider", "tests/py"]
+    argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider"]
+    argv += ["-o", "faulthandler_timeout=120", "tests/py"]
     argv[-1:-1] = ["-k", o.k] if o.k else []
     env = python_env(o)
     pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
@@ -192,8 +193,10 @@ def find_py(o):
 
 
 def find_torture(o):
-    for p in programs(o.build / "tests/torture"):
-        yield Job("torture", f"torture/{p.name}", [p])
+    """All of it in the build with fault points; as a part of everything, half a minute of it."""
+    short = not o.only
+    for p in programs(o.build / ("faults/tests/torture" if short else "tests/torture")):
+        yield Job("torture", f"torture/{p.name}", [p] + (["--short"] if short else []))
 
 
 def python_env(o):
@@ -212,7 +215,7 @@ def find_jobs(o):
         "walls": find_walls, "unit": find_unit, "conform": find_conform, "examples": find_examples,
         "fuzz": find_fuzz, "py": find_py, "torture": find_torture,
     }
-    kinds = o.only.split(",") if o.only else [k for k in KINDS if k != "torture"]
+    kinds = o.only.split(",") if o.only else KINDS
     jobs = [job for kind in kinds for job in finders[kind](o)]
     if o.k:
         jobs = [j for j in jobs if j.kind == "py" or o.k in j.name]

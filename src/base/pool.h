@@ -122,6 +122,12 @@ static inline void *wf_pool_find(const struct wf_pool *pool, uint64_t handle)
 	return obj;
 }
 
+/* No slot is free, and there may be no more of them. */
+static inline bool wf_pool_is_full(const struct wf_pool *pool)
+{
+	return !pool->free && pool->slots == pool->max_slots;
+}
+
 static inline uint32_t wf_pool_in_use(const struct wf_pool *pool)
 {
 	return pool->in_use;

@@ -81,16 +81,6 @@ int weft_close(weft_ctx *ctx)
 	return WEFT_OK;
 }
 
-uint64_t wf_ctx_id(struct weft_ctx *ctx)
-{
-	uint64_t id;
-
-	pthread_mutex_lock(&ctx->lock);
-	id = ctx->next_id++;
-	pthread_mutex_unlock(&ctx->lock);
-	return id;
-}
-
 int weft_calibrate(weft_ctx *ctx, const char *path, uint64_t budget_ns)
 {
 	(void)ctx;

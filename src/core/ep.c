@@ -48,6 +48,7 @@ struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 		ep->flags = o->flags;
 	}
 	wf_list_init(&ep->dying_link);
+	wf_list_init(&ep->answers);
 	wf_list_init(&ep->txq);
 	wf_list_init(&ep->streamq);
 	wf_list_init(&ep->bulkq);
@@ -120,17 +121,24 @@ void wf_ep_ready(struct weft_ep *ep, struct wf_lane *msg)
 		msg->paused = false;
 		msg->tr->resume(msg);
 	}
+	wf_ep_tell_pressure(ep);
 	wf_ep_kick(ep);
 	wf_ep_ops_moved(ep);
 }
 
 /* ---- going down ---- */
 
+/* The connection is gone, but among the last frames is the word that the peer closed in order. */
+static bool is_corrected(const struct weft_ep *ep, int32_t status)
+{
+	return ep->status == WEFT_ERESET && !ep->drained && status == WEFT_ECLOSED;
+}
+
 void wf_ep_fail(struct weft_ep *ep, int32_t status, int sys_errno, const char *cause)
 {
 	char object[128];
 
-	if (ep->dying || ep->state >= WF_EP_DOWN)
+	if (ep->state >= WF_EP_DOWN || (ep->dying && !is_corrected(ep, status)))
 		return;
 	if (status == WEFT_ERESET && ep->peer_closed)
 		status = WEFT_ECLOSED;
@@ -138,10 +146,12 @@ void wf_ep_fail(struct weft_ep *ep, int32_t status, int sys_errno, const char *c
 	ep->status = status;
 	wf_ep_object(ep, object, sizeof(object));
 	WF_LOG(&ep->w->ctx->log, WF_LOG_DEBUG, "%s: down: %s: %s", object, weft_status_name(status), cause);
-	ep->why = wf_malloc(sizeof(*ep->why));       /* without memory the status alone must do */
+	if (!ep->why)
+		ep->why = wf_malloc(sizeof(*ep->why));       /* without memory the status alone must do */
 	if (ep->why)
 		wf_error_fill(ep->why, status, sys_errno, object, NULL, "%s", cause);
-	wf_list_push_back(&ep->w->dying, &ep->dying_link);
+	if (!wf_list_is_linked(&ep->dying_link))
+		wf_list_push_back(&ep->w->dying, &ep->dying_link);
 }
 
 /* A dead peer's last frames lie in the ring that both mapped: they were sent, so they are received. */
@@ -190,7 +200,8 @@ static void drop_ctls(struct weft_ep *ep)
 	struct wf_list *it;
 
 	/* what is left in the queues are control frames: operations take themselves out */
-	while ((it = wf_list_pop_front(&ep->txq)) || (it = wf_list_pop_front(&ep->streamq)))
+	while ((it = wf_list_pop_front(&ep->answers)) || (it = wf_list_pop_front(&ep->txq)) ||
+	       (it = wf_list_pop_front(&ep->streamq)))
 		wf_ctl_free(ep, wf_list_entry(it, struct wf_ctl, tx.link));
 }
 
@@ -259,6 +270,7 @@ bool wf_ep_bury(struct weft_ep *ep)
 	ep->burying = true;
 	cool(ep);
 	close_lanes(ep);
+	wf_rma_remotes_down(ep);         /* before the operations that hold them: they must not touch the lane any more */
 	end_lent(ep);
 	end_ops(ep, &ep->ops);
 	end_ops(ep, &ep->rx_ops);
@@ -274,6 +286,17 @@ bool wf_ep_bury(struct weft_ep *ep)
 	return true;
 }
 
+void wf_ep_forget_refs(struct weft_ep *ep)
+{
+	struct wf_list *it;
+
+	ep->refs++;
+	while ((it = wf_list_first(&ep->msgs)))
+		wf_msg_free(wf_list_entry(it, struct wf_msg, link));
+	ep->refs = 0;
+	wf_ep_free_if_gone(ep);
+}
+
 void wf_ep_free_if_gone(struct weft_ep *ep)
 {
 	if (ep->state != WF_EP_GONE || ep->refs || ep->burying || wf_list_is_linked(&ep->dying_link) ||
@@ -282,7 +305,6 @@ void wf_ep_free_if_gone(struct weft_ep *ep)
 	wf_worker_unnote(ep->w, &ep->up_note);
 	wf_worker_unnote(ep->w, &ep->down_note);
 	wf_stream_free(ep);
-	wf_rma_ep_free(ep);
 	wf_free(ep->why);
 	ep->why = NULL;
 	wf_list_remove(&ep->link);
@@ -327,11 +349,6 @@ int wf_ep_close_down(struct weft_ep *ep, weft_call *call)
 	wf_answer_now(w, ep, call, "close", ep->status == WEFT_ECLOSED ? WEFT_OK : ep->status, 0, 0, 0);
 	let_go(ep);
 	return WEFT_OK;
-}
-
-void wf_ep_released(struct weft_ep *ep)
-{
-	let_go(ep);
 }
 
 void weft_ep_set_user_data(weft_ep *ep, uint64_t user_data)

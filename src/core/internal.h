@@ -55,7 +55,7 @@ struct weft_ctx {
 	uint64_t next_id;                /* regions, grants, workers */
 	struct wf_map grants;            /* id -> struct wf_grant */
 	struct wf_map requests;          /* id -> weft_request that was reaped and not answered */
-	struct wf_trace *trace;          /* NULL: off */
+	_Atomic(struct wf_trace *) trace;   /* NULL: off; behind it only under the lock */
 };
 
 /* ---- what waits to be reaped -------------------------------------------------------------------------------------- */
@@ -113,6 +113,7 @@ struct wf_op {
 	bool matched;                    /* receive: has taken a message */
 	bool all_sent;                   /* done as soon as nothing is in flight */
 	bool copy_stopping;
+	bool copied;                     /* COPY: the bytes are our own */
 	bool from_probe;                 /* receive of a taken message or AM: was never in match */
 	uint32_t peer_op;                /* the peer's operation at the other end of this transfer */
 	int32_t stop;                    /* asked to end early: with which status */
@@ -195,6 +196,7 @@ struct weft_ep {
 	bool drained;                    /* dying: the last frames were looked for */
 	bool closed_due;                 /* peer has closed: CLOSED is to be sent, then it is over */
 	uint32_t fences;                 /* FLUSH for a fence on their way */
+	uint32_t gets_asked;             /* gets that the peer is answering */
 	bool pressure;                   /* peer asked for rendezvous only */
 	bool told_pressure;
 	bool stalled;                    /* we told the lane "not now" */
@@ -207,6 +209,7 @@ struct weft_ep {
 	struct wf_list dying_link;
 	struct wf_lane *boot, *msg;      /* bootstrap and message lane, may be the same */
 	struct wf_conn *conn;
+	struct wf_list answers;          /* control frames that wait for room only */
 	struct wf_list txq, streamq, bulkq;
 	struct wf_list lent;             /* operations that have ended but for frames that still read their bytes */
 	struct wf_list ops, rx_ops;      /* pending: sending kinds in order of posting; receives bound to it */
@@ -239,8 +242,11 @@ struct weft_worker {
 	bool shared, dispatching, freeing;
 	pthread_mutex_t lock;            /* SHARED */
 	atomic_bool woken;
-	unsigned sleepers;               /* threads of a SHARED worker that sleep on the fd */
-	uint64_t n_ended, ended_mark;    /* completions and events so far; when the sleepers were last rung for */
+	uint64_t n_ended;                /* completions and events so far */
+	bool polling, poll_wakeable;     /* SHARED: a thread sleeps on the fd, without the lock (in weft_wait_any()); */
+	unsigned followers, wakeable;    /*   others sleep on `ended`; of them in weft_wait_any() */
+	uint64_t poll_mark, told_mark;   /*   n_ended when that thread went to sleep; when the others were told */
+	pthread_cond_t ended;
 	bool armed;
 	unsigned turn, fd_hot, spin_miss;
 	int n_cpus;
@@ -267,7 +273,8 @@ struct weft_worker {
 	uint8_t uuid[WF_UUID], secret[WF_UUID];
 	uint32_t next_lane, next_ep;
 	unsigned n_incoming;
-	atomic_bool revoke_work;
+	atomic_bool ctx_work;            /* the context has something for us to do: grants revoked, memory freed */
+	struct wf_list regions_gone;     /* under ctx->lock */
 	/* counters */
 	uint64_t n_progress, n_arm, n_arm_again, n_sleep, n_wake_empty, n_fd_polls, n_ops, n_done_now, n_events_total;
 };
@@ -278,7 +285,6 @@ struct weft_mem {
 	struct weft_ctx *ctx;
 	struct wf_list link;
 	struct wf_region region;
-	uint16_t kind;
 	bool allocated;
 	unsigned n_grants;
 	atomic_uint users;               /* operations that hold it */
@@ -362,7 +368,11 @@ static inline void wf_leave(struct weft_worker *w)
 int wf_registry_open(struct weft_ctx *ctx);
 void wf_registry_close(struct weft_ctx *ctx);
 bool wf_transport_allowed(const struct weft_ctx *ctx, unsigned i, const char *allow);
-uint64_t wf_ctx_id(struct weft_ctx *ctx);
+
+static inline bool wf_is_traced(struct weft_ctx *ctx)
+{
+	return atomic_load_explicit(&ctx->trace, memory_order_relaxed) != NULL;
+}
 
 /* ---- worker.c ---- */
 struct wf_port *wf_worker_port(struct weft_worker *w, unsigned i);   /* opens it when needed; NULL: see last error */
@@ -372,6 +382,7 @@ void wf_worker_unnote(struct weft_worker *w, struct wf_note *n);
 void wf_worker_bury(struct weft_worker *w);
 void wf_worker_bury_now(struct weft_worker *w);                 /* from a call that is not inside progress */
 int wf_worker_turn(struct weft_worker *w);
+void wf_worker_tell_sleepers(struct weft_worker *w);            /* SHARED, at the end of a call: of what it has done */
 int wf_worker_wait(struct weft_worker *w, uint64_t deadline_ns);   /* OK: events wait; AGAIN: woken; WEFT_ETIMEDOUT */
 void wf_worker_disarm(struct weft_worker *w);
 int wf_worker_wait_op(struct weft_worker *w, weft_op op, uint64_t deadline_ns);   /* BY_HANDLE: OK: done; WEFT_ETIMEDOUT, WEFT_ESTALE */
@@ -386,6 +397,8 @@ int wf_op_own(struct wf_op *op);                                /* COPY: copies 
 void wf_op_drop(struct wf_op *op);                              /* a refused one: nobody is told */
 void wf_op_done(struct wf_op *op, int32_t status);              /* once; waits for inflight */
 int wf_op_answer(struct wf_op *op, weft_call *call);            /* what a posting call returns: OK when it is done already */
+/* Fills call->event for an operation that is done; wf_answer_now() counts it, too, and returns WEFT_OK. */
+void wf_answer_fill(struct weft_ep *ep, weft_call *call, int32_t status, uint64_t tag, uint64_t len, uint64_t value);
 int wf_answer_now(struct weft_worker *w, struct weft_ep *ep, weft_call *call, const char *what, int32_t status, uint64_t tag, uint64_t len, uint64_t value);
 /* 32-bit ids for frames: 20 bits of index, 12 of generation. What may be answered late carries more (see frame.h). */
 static inline uint32_t wf_wire_id(const struct wf_pool *pool, const void *obj)
@@ -428,7 +441,7 @@ void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap);
 void wf_ep_ops_moved(struct weft_ep *ep);                       /* a pending op is gone: a flush or close may be first now */
 uint32_t wf_ep_path(const struct weft_ep *ep);
 int wf_ep_close_down(struct weft_ep *ep, weft_call *call);      /* weft_ep_close() of one that is down */
-void wf_ep_released(struct weft_ep *ep);                        /* the user's close is done */
+void wf_ep_forget_refs(struct weft_ep *ep);                     /* the worker ends: whoever still names it does not count */
 
 /* ---- tx.c ---- */
 int wf_ep_tx(struct weft_ep *ep, struct wf_tx *tx);             /* WEFT_OK, WEFT_PENDING, WEFT_AGAIN (blocked now), < 0 */
@@ -455,6 +468,7 @@ void wf_msg_free(struct wf_msg *m);
 void wf_msg_keep(struct wf_msg *m);                              /* matchable: to a receive, else among the unexpected */
 void wf_msg_deliver(struct wf_msg *m, struct wf_op *recv);       /* gives a kept message to a receive */
 void wf_msg_pressure(struct weft_worker *w);
+void wf_ep_tell_pressure(struct weft_ep *ep);                    /* when it does not know yet */
 bool wf_msg_room(struct weft_ep *ep, size_t bytes);
 void wf_msg_cache_free(struct weft_worker *w);
 void wf_recv_drop_all(struct weft_worker *w);                    /* receives from any, when the worker ends */
@@ -495,11 +509,13 @@ int wf_in_rma_target(struct weft_ep *ep, const struct wf_frame *h, const uint8_t
 int wf_sink_put(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 int wf_sink_got(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 void wf_rma_ep_down(struct weft_ep *ep);
-void wf_rma_ep_free(struct weft_ep *ep);
-void wf_remote_unref(struct weft_remote *r);
+void wf_rma_remotes_down(struct weft_ep *ep);                    /* the lane is closed: remotes reach nothing any more */
 void wf_revoke_step(struct weft_worker *w);
 void wf_revoke_drop_all(struct weft_worker *w);
 void wf_grants_forget(struct weft_worker *w);
+void wf_ctx_wake_workers(struct weft_ctx *ctx);                  /* under ctx->lock: each looks at ctx_work */
+void wf_mem_gone_step(struct weft_worker *w);                    /* tells our peers of memory that was freed */
+void wf_mem_gone_drop(struct weft_worker *w);
 void wf_grant_unopen(struct wf_open *o);
 size_t wf_reply_size(void);
 const struct wf_region *wf_bufs_region(const weft_buf *b, size_t n);
@@ -524,6 +540,7 @@ void wf_incoming_down(struct wf_incoming *in);
 int wf_incoming_frame(struct wf_incoming *in, const struct wf_frame *h, const uint8_t *p);
 void wf_request_release(struct weft_worker *w, weft_event *e);
 void wf_request_drop_all(struct weft_ctx *ctx);
+void wf_requests_forget(struct weft_worker *w);                   /* the worker ends: reaped ones may be accepted elsewhere */
 int wf_url_check(const struct wf_url *u, const char *text);
 
 /* ---- trace.c ---- */

@@ -39,7 +39,7 @@ struct weft_request {
 	struct wf_note note;
 	struct wf_list link;             /* listener->requests */
 	struct weft_ctx *ctx;
-	struct weft_worker *w;           /* the listener's */
+	struct weft_worker *w;           /* the listener's; NULL when it is gone */
 	uint64_t user_data, id;          /* id: in ctx->requests once it was reaped */
 	struct wf_lane *lane;
 	struct wf_hello hello;
@@ -321,6 +321,16 @@ int weft_accept(weft_request *r, weft_worker *w, const weft_conn_opts *o, weft_e
 	return ret;
 }
 
+/* Its listener's worker is gone, and with it the port that could send the reason. */
+static int reject_alone(struct weft_request *r)
+{
+	if (wf_forkmark_is_forked(&r->ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "request", NULL, "made before fork()");
+	claim(r->ctx, r->id);
+	abandon(r);
+	return WEFT_OK;
+}
+
 int weft_reject(weft_request *r, int32_t why, const char *text)
 {
 	struct weft_worker *w;
@@ -329,6 +339,8 @@ int weft_reject(weft_request *r, int32_t why, const char *text)
 	if (!r)
 		return wf_fail(WEFT_EINVAL, 0, "weft_reject", NULL, "NULL request");
 	w = r->w;
+	if (!w)
+		return reject_alone(r);
 	ret = wf_enter(w);
 	if (ret)
 		return ret;
@@ -355,11 +367,29 @@ void wf_request_release(struct weft_worker *w, weft_event *e)
 {
 	struct weft_request *r;
 
+	if (wf_forkmark_is_forked(&w->ctx->fork))
+		return;
 	pthread_mutex_lock(&w->ctx->lock);
 	r = wf_map_find(&w->ctx->requests, e->op.v);
 	pthread_mutex_unlock(&w->ctx->lock);
 	if (r)
 		weft_reject(r, WEFT_EREJECTED, "nobody answered");
+}
+
+/* The worker ends: requests of its listeners that were reaped may still be accepted elsewhere. */
+void wf_requests_forget(struct weft_worker *w)
+{
+	const struct wf_map_row *row;
+	size_t at = 0;
+
+	pthread_mutex_lock(&w->ctx->lock);
+	while ((row = wf_map_next(&w->ctx->requests, &at))) {
+		struct weft_request *r = row->value;
+
+		if (r->w == w)
+			r->w = NULL;
+	}
+	pthread_mutex_unlock(&w->ctx->lock);
 }
 
 /* The context closes: requests that the user never answered. Their workers are gone. */
@@ -448,6 +478,16 @@ static bool leaves_process(const struct weft_ctx *ctx)
 	return false;
 }
 
+/* The reason of the first transport that cannot, else that the settings leave none. */
+static int nothing_listens(const struct weft_ctx *ctx, const char *addr)
+{
+	for (unsigned i = 0; i < ctx->n_tr; i++)
+		if (ctx->tr[i].status)
+			return wf_fail(WEFT_ENOTSUP, 0, addr, ctx->tr[i].remedy[0] ? ctx->tr[i].remedy : NULL,
+				       "no transport that is allowed can listen; %s: %s", ctx->tr[i].tr->name, ctx->tr[i].why);
+	return wf_fail(WEFT_ENOTSUP, 0, addr, "allow tcp, shm or loop in the settings", "no transport that is allowed can listen");
+}
+
 /* First the transport that decides the port, then the context's own under the same address. */
 static int listen_at(struct weft_listener *l, char *addr)
 {
@@ -466,7 +506,7 @@ static int listen_at(struct weft_listener *l, char *addr)
 			ret = listen_on(l, i, addr);
 		}
 	if (!ret && l->n == before)
-		ret = wf_fail(WEFT_ENOTSUP, 0, addr, "allow tcp, shm or loop in the settings", "no transport that is allowed can listen");
+		ret = nothing_listens(ctx, addr);
 	return ret;
 }
 

@@ -100,6 +100,55 @@ void *weft_mem_addr(const weft_mem *m, size_t *len)
 	return m->region.addr;
 }
 
+/* ---- freed memory that peers may have mapped: each worker tells its own peers, from its own progress ---- */
+
+struct region_gone {
+	struct wf_list link;             /* worker->regions_gone, under ctx->lock */
+	uint64_t id;
+};
+
+/* Under ctx->lock. Without memory to remember it, peers keep their mapping until the lane ends. */
+static void tell_workers(struct weft_ctx *ctx, uint64_t id)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ctx->workers) {
+		struct region_gone *g = wf_malloc(sizeof(*g));
+
+		if (!g)
+			continue;
+		g->id = id;
+		wf_list_init(&g->link);
+		wf_list_push_back(&wf_list_entry(it, struct weft_worker, link)->regions_gone, &g->link);
+	}
+	wf_ctx_wake_workers(ctx);
+}
+
+void wf_mem_gone_step(struct weft_worker *w)
+{
+	struct region_gone *g;
+	struct wf_list *it;
+
+	do {
+		pthread_mutex_lock(&w->ctx->lock);
+		it = wf_list_pop_front(&w->regions_gone);
+		pthread_mutex_unlock(&w->ctx->lock);
+		g = it ? wf_list_entry(it, struct region_gone, link) : NULL;
+		for (unsigned i = 0; g && i < w->ctx->n_tr; i++)
+			if (w->port[i] && w->port[i]->tr->region_gone)
+				w->port[i]->tr->region_gone(w->port[i], g->id);
+		wf_free(g);
+	} while (g);
+}
+
+void wf_mem_gone_drop(struct weft_worker *w)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_pop_front(&w->regions_gone)))
+		wf_free(wf_list_entry(it, struct region_gone, link));
+}
+
 int weft_mem_free(weft_mem *m)
 {
 	struct weft_ctx *ctx;
@@ -118,6 +167,8 @@ int weft_mem_free(weft_mem *m)
 	}
 	wf_list_remove(&m->link);
 	ctx->n_mems--;
+	if (m->allocated)
+		tell_workers(ctx, m->region.id);
 	pthread_mutex_unlock(&ctx->lock);
 	if (m->allocated) {
 		wf_unmap(&m->region.addr, m->region.len);

@@ -164,7 +164,7 @@ void wf_recv_finish(struct wf_op *op, uint64_t tag, uint64_t len, int32_t status
 	op->ev_value = WF_MIN(len, op->len);
 	if (status == WEFT_OK && len > op->len)
 		status = WEFT_ETRUNCATED;
-	op->ep->n_rx_msgs++;
+	op->ep->n_rx_msgs += op->kind == &wf_kind_recv;          /* an active message was counted when it arrived */
 	wf_op_done(op, status);
 }
 

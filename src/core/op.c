@@ -73,7 +73,11 @@ struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct 
 	struct wf_op *op = wf_pool_get(&w->ops);
 
 	if (wf_unlikely(!op)) {
-		wf_fail(WEFT_ENOMEM, 0, kind->name, NULL, "no memory, or as many operations pending as the worker may have");
+		if (wf_pool_is_full(&w->ops))
+			wf_fail(WEFT_ELIMIT, 0, kind->name, "reap, or raise weft_worker_opts.ops_max",
+				"%u operations are pending or wait to be reaped", wf_pool_in_use(&w->ops));
+		else
+			wf_fail(WEFT_ENOMEM, 0, kind->name, NULL, "no memory");
 		return NULL;
 	}
 	memset(op, 0, offsetof(struct wf_op, recv));
@@ -103,7 +107,7 @@ struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct 
 			}
 		}
 	}
-	if (wf_unlikely(w->ctx->trace != NULL))
+	if (wf_unlikely(wf_is_traced(w->ctx)))
 		op->t0 = wf_now_ns();
 	if (ep)
 		ep->refs++;
@@ -159,6 +163,7 @@ int wf_op_own(struct wf_op *op)
 	op->owned = copy;
 	op->one = (weft_buf){ .addr = copy, .len = op->len };
 	op->n = 1;
+	op->copied = true;
 	return 0;
 }
 
@@ -294,14 +299,14 @@ int wf_op_answer(struct wf_op *op, weft_call *call)
 		wf_op_put(op);
 		return WEFT_OK;
 	}
-	if (op->flags & WEFT_COPY && !(op->flags & WEFT_SYNC)) {
-		if (call) {
-			fill(op, &call->event);
-			call->event.status = WEFT_OK;
-			call->op.v = 0;
-		}
+	if (op->copied && !(op->flags & WEFT_SYNC)) {
+		fill(op, &call->event);
+		call->event.status = WEFT_OK;
+		call->event.len = op->len;
+		call->op.v = 0;
 		op->silent = true;
 		op->by_handle = false;
+		wf_heap_remove(&op->w->deadlines, &op->deadline.node);   /* it is done, as far as the caller knows */
 		return WEFT_OK;
 	}
 	if (call)
@@ -309,30 +314,34 @@ int wf_op_answer(struct wf_op *op, weft_call *call)
 	return WEFT_PENDING;
 }
 
+void wf_answer_fill(struct weft_ep *ep, weft_call *call, int32_t status, uint64_t tag, uint64_t len, uint64_t value)
+{
+	weft_event *e = &call->event;
+
+	call->op.v = 0;
+	e->size = sizeof(*e);
+	e->kind = WEFT_EV_OP;
+	e->status = status;
+	e->path = wf_ep_path(ep);
+	e->user_data = call->user_data;
+	e->op.v = 0;
+	e->ep = ep;
+	e->tag = tag;
+	e->len = len;
+	e->value = value;
+	e->data = NULL;
+	e->data_len = 0;
+}
+
 int wf_answer_now(struct weft_worker *w, struct weft_ep *ep, weft_call *call, const char *what, int32_t status, uint64_t tag,
 		  uint64_t len, uint64_t value)
 {
 	w->n_ops++;
 	w->n_done_now++;
-	if (wf_unlikely(w->ctx->trace != NULL))
+	if (wf_unlikely(wf_is_traced(w->ctx)))
 		wf_trace_op(w->ctx, what, w, wf_now_ns(), 0, len, tag, status);
-	if (call) {
-		weft_event *e = &call->event;
-
-		call->op.v = 0;
-		e->size = sizeof(*e);
-		e->kind = WEFT_EV_OP;
-		e->status = status;
-		e->path = wf_ep_path(ep);
-		e->user_data = call->user_data;
-		e->op.v = 0;
-		e->ep = ep;
-		e->tag = tag;
-		e->len = len;
-		e->value = value;
-		e->data = NULL;
-		e->data_len = 0;
-	}
+	if (call)
+		wf_answer_fill(ep, call, status, tag, len, value);
 	return WEFT_OK;
 }
 
@@ -354,10 +363,14 @@ struct wf_op *wf_op_by_wire_id(struct weft_worker *w, uint32_t id, const struct 
 
 void wf_op_stop(struct wf_op *op, int32_t status)
 {
+	struct weft_ep *ep = op->ep;
+
 	if (op->done || op->stop)
 		return;
 	op->stop = status;
-	op->kind->cancel(op);
+	op->kind->cancel(op);            /* from here on it may be gone; the memory of an endpoint stays */
+	if (ep)
+		wf_ep_kick(ep);          /* it may have stood in the way of others */
 }
 
 void wf_op_part_ended(struct wf_op *part)
@@ -439,8 +452,9 @@ int weft_test(weft_worker *w, weft_op handle, weft_event *out)
 	if (!op)
 		ret = WEFT_ESTALE;
 	else if (!take_if_done(op, out)) {
-		wf_worker_turn(w);
-		ret = take_if_done(op, out) ? WEFT_OK : WEFT_AGAIN;
+		wf_worker_turn(w);       /* where a handler may have taken it */
+		op = find_by_handle(w, handle, "weft_test");
+		ret = !op ? WEFT_ESTALE : take_if_done(op, out) ? WEFT_OK : WEFT_AGAIN;
 	}
 	wf_leave(w);
 	return ret;

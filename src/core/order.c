@@ -3,8 +3,9 @@
  * order.c - fence, flush and close. A flush or a close waits among the endpoint's pending operations until it is the first,
  * so all that was posted before is done on this side; then it asks the peer, whose answer follows all our frames.
  *
- * A fence holds messages and stream apart: an item in txq and one in streamq that only leave together. And it keeps
- * one-sided operations from overtaking frames through mapped memory: they go by frames until the peer has answered.
+ * A fence holds messages and stream apart: an item in txq and one in streamq that only leave together, when the gets
+ * before it have their bytes. And it keeps one-sided operations from overtaking frames through mapped memory: they go by
+ * frames until the peer has answered.
  */
 #include <string.h>
 
@@ -182,6 +183,8 @@ static int push_fence(struct weft_ep *ep, struct wf_txitem *it)
 	memcpy(&partner, c->payload, sizeof(partner));
 	if (wf_list_first(&ep->streamq) != &partner->tx.link)
 		return WEFT_AGAIN;       /* older bytes of the stream wait for credit */
+	if (ep->gets_asked)
+		return WEFT_AGAIN;       /* the peer is still reading what the next put may overwrite */
 	wf_list_remove(&partner->tx.link);
 	wf_list_remove(&it->link);
 	wf_ctl_free(ep, partner);
@@ -220,7 +223,7 @@ int weft_fence(weft_ep *ep)
 	if (ret)
 		return ret;
 	ret = wf_ep_check(ep);
-	if (!ret && !(wf_list_is_empty(&ep->txq) && wf_list_is_empty(&ep->streamq)))
+	if (!ret && !(wf_list_is_empty(&ep->txq) && wf_list_is_empty(&ep->streamq) && !ep->gets_asked))
 		ret = fence_queues(ep);
 	if (!ret && !wf_list_is_empty(&ep->remotes)) {
 		ep->fences++;
@@ -237,7 +240,7 @@ void wf_order_closed(struct weft_ep *ep)
 {
 	struct wf_tx tx = { .h = { .type = WF_FR_CLOSED } };
 
-	if (wf_ep_tx(ep, &tx) == WEFT_AGAIN) {
+	if (!ep->dying && wf_ep_tx(ep, &tx) == WEFT_AGAIN) {
 		ep->closed_due = true;   /* wf_lane_room() comes back here */
 		return;
 	}

@@ -14,36 +14,43 @@ static void free_grant(struct weft_ctx *ctx, struct wf_grant *g)
 	wf_free(g);
 }
 
-static bool is_over(struct weft_ctx *ctx, struct wf_op *op);
+/* Nobody has it open any more: it is freed. Else @last says that nobody waits for that from here on. */
+static bool is_over(struct wf_op *op, bool last)
+{
+	struct weft_ctx *ctx = op->w->ctx;
+	struct wf_grant *g = op->revoke.grant;
+	bool over;
+
+	pthread_mutex_lock(&ctx->lock);
+	over = !g->n_open;
+	if (over)
+		free_grant(ctx, g);
+	else if (last)
+		g->waiter = false;
+	pthread_mutex_unlock(&ctx->lock);
+	return over;
+}
 
 /* There is no way back: the grant goes on fading, only nobody waits for its end any more. */
 static void revoke_cancel(struct wf_op *op)
 {
-	struct weft_ctx *ctx = op->w->ctx;
-	bool over = is_over(ctx, op);
+	bool over = is_over(op, true);
 
-	if (!over) {
-		pthread_mutex_lock(&ctx->lock);
-		op->revoke.grant->waiter = false;
-		if (!op->revoke.grant->n_open)
-			free_grant(ctx, op->revoke.grant);
-		pthread_mutex_unlock(&ctx->lock);
-	}
 	wf_list_remove(&op->revoke.link);
 	wf_op_done(op, over ? WEFT_OK : op->stop);
 }
 
 static const struct wf_kind kind_revoke = { "revoke", revoke_cancel };
 
-static void wake_workers(struct weft_ctx *ctx)
+void wf_ctx_wake_workers(struct weft_ctx *ctx)
 {
 	struct wf_list *it, *tmp;
 
 	wf_list_foreach(it, tmp, &ctx->workers) {
 		struct weft_worker *w = wf_list_entry(it, struct weft_worker, link);
 
-		/* pairs with the acquire in wf_revoke_step(): the grant's mark first, then the word, then the bell */
-		atomic_store_explicit(&w->revoke_work, true, memory_order_release);
+		/* pairs with the exchange in wf_revoke_step(): what there is to do first, then the word, then the bell */
+		atomic_store_explicit(&w->ctx_work, true, memory_order_release);
 		wf_bell_ring(w->bell_fd);
 	}
 }
@@ -61,7 +68,7 @@ void wf_grant_unopen(struct wf_open *o)
 	g->n_open--;
 	if (atomic_load_explicit(&g->revoked, memory_order_relaxed) && !g->n_open) {
 		if (g->waiter)
-			wake_workers(ctx);
+			wf_ctx_wake_workers(ctx);
 		else
 			free_grant(ctx, g);
 	}
@@ -82,42 +89,30 @@ static void ask_peers(struct weft_ep *ep)
 	}
 }
 
-static bool is_over(struct weft_ctx *ctx, struct wf_op *op)
-{
-	struct wf_grant *g = op->revoke.grant;
-	bool over;
-
-	pthread_mutex_lock(&ctx->lock);
-	over = !g->n_open;
-	if (over)
-		free_grant(ctx, g);
-	pthread_mutex_unlock(&ctx->lock);
-	return over;
-}
-
 void wf_revoke_step(struct weft_worker *w)
 {
 	struct wf_list *it, *tmp;
 
-	atomic_exchange_explicit(&w->revoke_work, false, memory_order_acq_rel);
+	atomic_exchange_explicit(&w->ctx_work, false, memory_order_acq_rel);
+	wf_mem_gone_step(w);
 	wf_list_foreach(it, tmp, &w->eps_list)
 		ask_peers(wf_list_entry(it, struct weft_ep, link));
 	wf_list_foreach(it, tmp, &w->revokes) {
 		struct wf_op *op = wf_list_entry(it, struct wf_op, revoke.link);
 
-		if (!is_over(w->ctx, op))
+		if (!is_over(op, false))
 			continue;
 		wf_list_remove(it);
 		wf_op_done(op, WEFT_OK);
 	}
 }
 
-/* The worker on which the completion will be told: of an endpoint that opened it, else the only or first of the context. */
+/* The worker on which the completion will be told: of an endpoint that opened it; when that is gone, the first one. */
 static struct weft_worker *home_of(struct weft_ctx *ctx, struct wf_grant *g)
 {
 	if (g->home)
 		return g->home;
-	return wf_list_is_empty(&ctx->workers) ? NULL : wf_list_entry(wf_list_first(&ctx->workers), struct weft_worker, link);
+	return wf_list_entry(wf_list_first(&ctx->workers), struct weft_worker, link);
 }
 
 /* A grant that can still be revoked; under ctx->lock. */
@@ -133,7 +128,7 @@ static int no_such_grant(void)
 	return wf_fail(WEFT_ESTALE, 0, "weft_grant_revoke", NULL, "no such grant of this memory");
 }
 
-/* @w: where the completion will be told; NULL: there is no worker at all, so nobody can have opened it. */
+/* @w: where the completion will be told. */
 static int revoke(struct weft_worker *w, const weft_mem *m, weft_grant handle, weft_call *call)
 {
 	struct weft_ctx *ctx = m->ctx;
@@ -141,7 +136,7 @@ static int revoke(struct weft_worker *w, const weft_mem *m, weft_grant handle, w
 	struct wf_grant *g;
 	bool found, none_open = true;
 
-	if (call && w) {
+	if (call) {
 		op = wf_op_new(w, NULL, &kind_revoke, call);
 		if (!op)
 			return weft_last_error()->status;
@@ -159,7 +154,7 @@ static int revoke(struct weft_worker *w, const weft_mem *m, weft_grant handle, w
 		if (none_open)
 			free_grant(ctx, g);
 		else
-			wake_workers(ctx);
+			wf_ctx_wake_workers(ctx);
 	}
 	pthread_mutex_unlock(&ctx->lock);
 	if (!found) {
@@ -179,7 +174,7 @@ static int revoke(struct weft_worker *w, const weft_mem *m, weft_grant handle, w
 int weft_grant_revoke(weft_mem *m, weft_grant handle, weft_call *call)
 {
 	struct weft_ctx *ctx = m->ctx;
-	struct weft_worker *w;
+	struct weft_worker *w = NULL;
 	struct wf_grant *g;
 	int ret = wf_call_check(call);
 
@@ -189,12 +184,18 @@ int weft_grant_revoke(weft_mem *m, weft_grant handle, weft_call *call)
 		return wf_fail(WEFT_EFORKED, 0, "memory", NULL, "made before fork()");
 	pthread_mutex_lock(&ctx->lock);
 	g = find_live(ctx, m, handle);
-	w = g ? home_of(ctx, g) : NULL;
+	if (g && g->n_open)
+		w = home_of(ctx, g);
+	else if (g)
+		free_grant(ctx, g);
 	pthread_mutex_unlock(&ctx->lock);
 	if (!g)
 		return no_such_grant();
-	if (!w)
-		return revoke(NULL, m, handle, call);
+	if (!w) {                        /* nobody has opened it: no worker has a part in it */
+		if (call)
+			wf_answer_fill(NULL, call, WEFT_OK, 0, 0, 0);
+		return WEFT_OK;
+	}
 	ret = wf_enter(w);
 	if (ret)
 		return ret;
@@ -228,8 +229,7 @@ void wf_revoke_drop_all(struct weft_worker *w)
 	while ((it = wf_list_pop_front(&w->revokes))) {
 		struct wf_op *op = wf_list_entry(it, struct wf_op, revoke.link);
 
-		if (!is_over(w->ctx, op))
-			op->revoke.grant->waiter = false;
+		is_over(op, true);
 		wf_op_done(op, WEFT_EABORTED);
 	}
 }

@@ -33,6 +33,7 @@ int weft_remote_open(weft_ep *ep, const void *token, size_t token_len, weft_remo
 		r->ep = ep;
 		r->len = t.len;
 		r->access = t.access;
+		ep->refs++;
 		wf_list_push_back(&ep->remotes, &r->link);
 		wf_ep_ctl(ep, WF_FR_OPEN, 0, 0, wf_wire_id(&w->remotes, r), 0, token, token_len);
 		*out = r;
@@ -59,12 +60,8 @@ static void free_if_unused(struct weft_remote *r)
 		wf_ep_ctl(ep, WF_FR_CLOSE_REMOTE, 0, 0, r->open_id, 0, NULL, 0);
 	wf_list_remove(&r->link);
 	wf_pool_put(&ep->w->remotes, r);
-}
-
-void wf_remote_unref(struct weft_remote *r)
-{
-	r->users--;
-	free_if_unused(r);
+	ep->refs--;
+	wf_ep_free_if_gone(ep);
 }
 
 void weft_remote_close(weft_remote *r)
@@ -76,7 +73,7 @@ void weft_remote_close(weft_remote *r)
 	w = r->ep->w;
 	if (wf_enter(w))
 		return;
-	if (wf_pool_is_used(&w->remotes, r) && !r->closed) {   /* else it went with its endpoint */
+	if (wf_pool_is_used(&w->remotes, r) && !r->closed) {
 		r->closed = true;
 		free_if_unused(r);
 	}
@@ -96,14 +93,19 @@ static void rma_cancel(struct wf_op *op)
 	wf_op_done(op, op->stop);
 }
 
-static void release_remote(struct wf_op *op)
-{
-	wf_remote_unref(op->rma.remote);
-}
-
 static const struct wf_kind kind_put = { "put", rma_cancel };
 static const struct wf_kind kind_get = { "get", rma_cancel };
 static const struct wf_kind kind_atomic = { "atomic", rma_cancel };
+
+static void release_remote(struct wf_op *op)
+{
+	struct weft_remote *r = op->rma.remote;
+
+	if (op->kind == &kind_get && op->state == RMA_ASKED && !--op->ep->gets_asked)
+		wf_ep_kick(op->ep);      /* a fence may have waited for it */
+	r->users--;
+	free_if_unused(r);
+}
 
 /* The remote's answer: OK, WEFT_AGAIN as long as it has none, or why it cannot be used. */
 static int remote_status(const struct weft_remote *r)
@@ -170,6 +172,7 @@ static int push_ask(struct weft_ep *ep, struct wf_txitem *it)
 		return WEFT_AGAIN;
 	wf_ep_unqueue(op);
 	op->state = RMA_ASKED;
+	ep->gets_asked += is_get;
 	if (is_get && !op->len)
 		wf_op_done(op, WEFT_OK);
 	return WEFT_OK;
@@ -209,7 +212,9 @@ static int try_direct(struct weft_ep *ep, const struct wf_rma_post *p, uint64_t 
 	return WEFT_OK;
 }
 
-static struct wf_op *new_op(struct weft_ep *ep, const struct wf_rma_post *p, uint64_t len, const weft_call *call, int *ret)
+/* @copy: of a put, so that its buffers are free when the call returns. */
+static struct wf_op *new_op(struct weft_ep *ep, const struct wf_rma_post *p, uint64_t len, const weft_call *call, bool copy,
+			    int *ret)
 {
 	const struct wf_kind *kind = p->what == RMA_GET ? &kind_get : p->what == RMA_ATOMIC ? &kind_atomic : &kind_put;
 	struct wf_op *op = wf_op_new(ep->w, ep, kind, call);
@@ -219,14 +224,12 @@ static struct wf_op *new_op(struct weft_ep *ep, const struct wf_rma_post *p, uin
 		return NULL;
 	}
 	*ret = wf_op_bufs(op, p->bufs, p->n, len);
-	if (!*ret && op->flags & WEFT_COPY && kind == &kind_put)
+	if (!*ret && copy && kind == &kind_put)
 		*ret = wf_op_own(op);
 	if (*ret) {
 		wf_op_drop(op);
 		return NULL;
 	}
-	if (kind != &kind_put)
-		op->flags &= ~(uint32_t)WEFT_COPY;
 	op->rma.remote = p->remote;
 	op->rma.offset = p->offset;
 	op->rma.operand = p->operand;
@@ -259,7 +262,7 @@ static int post(struct weft_ep *ep, const struct wf_rma_post *p, weft_call *call
 	bad = foreseen(p, p->what == RMA_ATOMIC ? wf_amo_size(p->amo) : len);
 	if (bad || try_direct(ep, p, len, &old) == WEFT_OK)
 		return wf_answer_now(ep->w, ep, call, names[p->what], bad, 0, len, old);
-	op = new_op(ep, p, len, call, &ret);
+	op = new_op(ep, p, len, call, call && call->flags & WEFT_COPY, &ret);
 	if (!op)
 		return ret;
 	wf_ep_queue(ep, op);
@@ -323,7 +326,7 @@ static int32_t batch_part(struct weft_ep *ep, const weft_rma *v, struct wf_op *w
 
 	if (bad || try_direct(ep, &p, v->local.len, &old) == WEFT_OK)
 		return bad;
-	op = new_op(ep, &p, v->local.len, NULL, &ret);
+	op = new_op(ep, &p, v->local.len, NULL, whole->flags & WEFT_COPY, &ret);
 	if (!op)
 		return ret;
 	op->posting = false;
@@ -362,7 +365,6 @@ int weft_rma_batch(weft_ep *ep, const weft_rma *v, size_t n, weft_call *call)
 		wf_leave(ep->w);
 		return ret ? ret : weft_last_error()->status;
 	}
-	whole->flags &= ~(uint32_t)WEFT_COPY;
 	whole->children = 1;
 	for (size_t i = 0; i < n; i++) {
 		int32_t bad = batch_part(ep, &v[i], whole);

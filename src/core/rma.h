@@ -18,6 +18,4 @@ struct wf_rma_post {                     /* one one-sided operation, as it is po
 	uint64_t offset, operand, compare;
 };
 
-void wf_rma_remotes_down(struct weft_ep *ep);
-
 #endif

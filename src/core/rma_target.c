@@ -371,14 +371,4 @@ void wf_rma_ep_down(struct weft_ep *ep)
 		o->busy = 0;
 		close_open(o);
 	}
-	wf_rma_remotes_down(ep);
-}
-
-/* Remotes that the user never closed go with the endpoint. */
-void wf_rma_ep_free(struct weft_ep *ep)
-{
-	struct wf_list *it;
-
-	while ((it = wf_list_pop_front(&ep->remotes)))
-		wf_pool_put(&ep->w->remotes, wf_list_entry(it, struct weft_remote, link));
 }

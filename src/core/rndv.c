@@ -63,6 +63,12 @@ static void try_copy_offer(struct wf_op *op)
 		wf_copy_free(op);
 }
 
+static void end_copy_offer(struct wf_op *op)
+{
+	op->copy->lane->tr->copy_end(op->copy->lane, op->copy);
+	wf_copy_free(op);
+}
+
 /* RTS, from push(): the header of an AM goes before the description. */
 int wf_rndv_offer(struct wf_op *op)
 {
@@ -88,8 +94,11 @@ int wf_rndv_offer(struct wf_op *op)
 		.type = am ? WF_FR_AM_RTS : WF_FR_RTS, .aux = am ? op->am.header_len : 0, .id = wf_op_wire_id(op),
 		.tag = am ? op->am.id : op->tag, .len = (uint32_t)at,
 	};
-	if (wf_ep_tx(op->ep, &tx) == WEFT_AGAIN)
+	if (wf_ep_tx(op->ep, &tx) == WEFT_AGAIN) {
+		if (op->copy)
+			end_copy_offer(op);      /* the peer knows nothing of it; next time it may go eager, or be cancelled */
 		return WEFT_AGAIN;
+	}
 	wf_ep_unqueue(op);
 	op->state = SEND_OFFERED;
 	op->ep->n_rndv++;
@@ -189,10 +198,8 @@ static int in_cts(struct weft_ep *ep, const struct wf_frame *h)
 	}
 	if (op->state != SEND_OFFERED)
 		return WEFT_EPROTO;
-	if (op->copy) {                  /* the peer cannot: its transport has put the offer to rest */
-		op->copy->lane->tr->copy_end(op->copy->lane, op->copy);
-		wf_copy_free(op);
-	}
+	if (op->copy)                    /* the peer cannot: its transport has put the offer to rest */
+		end_copy_offer(op);
 	op->peer_op = (uint32_t)h->tag;
 	op->off = 0;
 	op->state = SEND_STREAMING;
@@ -212,8 +219,7 @@ static int in_fin(struct weft_ep *ep, const struct wf_frame *h)
 	if (op->copy && op->copy_stopping)
 		return 0;                /* its wf_copy_done() comes and says the same */
 	if (op->copy) {
-		op->copy->lane->tr->copy_end(op->copy->lane, op->copy);
-		wf_copy_free(op);
+		end_copy_offer(op);
 		ep->n_copy++;
 	}
 	wf_op_done(op, WEFT_OK);

@@ -78,6 +78,7 @@ static void unmatch(struct wf_op *op)
 	}
 	op->matched = false;
 	op->state = RECV_POSTED;
+	op->ev_tag = op->ev_len = 0;
 	wf_list_remove(&op->link);
 	if (!op->recv.from) {
 		op->ep = NULL;
@@ -108,11 +109,15 @@ static void taken_back(struct wf_op *op)
 		op->state = RECV_TAKEN_BACK;
 }
 
-/* The receive was cancelled: its message, of which nothing is lost, goes back. */
+/* The receive was cancelled: its message, of which nothing is lost, goes back, unless its sender has withdrawn it, too. */
 static void put_back(struct wf_op *op)
 {
 	struct wf_msg *m = op->msg;
 
+	if (m->withdrawn) {
+		unmatch(op);
+		return;
+	}
 	op->msg = NULL;
 	if (m->am)
 		wf_am_end_receive(m, false);   /* may be received again until its event is released */

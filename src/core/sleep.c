@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <time.h>
 
 #include "core/internal.h"
 #include "os/proc.h"
@@ -49,7 +50,7 @@ static bool has_work(struct weft_worker *w, bool for_op)
 	if (!for_op && (w->n_events || atomic_load_explicit(&w->woken, memory_order_acquire)))
 		return true;
 	return !wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves) ||
-	       atomic_load_explicit(&w->revoke_work, memory_order_acquire);
+	       atomic_load_explicit(&w->ctx_work, memory_order_acquire);
 }
 
 static int arm(struct weft_worker *w, bool for_op)
@@ -106,15 +107,52 @@ int weft_wake(weft_worker *w)
 {
 	if (wf_forkmark_is_forked(&w->ctx->fork))
 		return wf_fail(WEFT_EFORKED, 0, "worker", NULL, "made before fork()");
-	/* pairs with the exchanges in weft_arm() and weft_wait_any(): word first, then the bell */
+	/* pairs with the exchanges in weft_arm() and wait_for(): word first, then the bell */
 	atomic_store_explicit(&w->woken, true, memory_order_release);
 	wf_bell_ring(w->bell_fd);
 	return WEFT_OK;
 }
 
-/* Sleeps on the descriptor; a shared worker is open to others meanwhile. */
-static void sleep_on_fd(struct weft_worker *w, uint64_t deadline_ns)
+/*
+ * Of the threads that wait on a shared worker one sleeps on the descriptor, the others behind it. It is rung when a call
+ * has disarmed the transports, so that nothing else would wake it, or has ended what it may be waiting for: by every such
+ * call until it has woken, for the bell may be drained by another thread. The others are told of whatever has ended, and
+ * one of them when there is nobody on the descriptor any more.
+ */
+void wf_worker_tell_sleepers(struct weft_worker *w)
 {
+	bool woken = atomic_load_explicit(&w->woken, memory_order_acquire);
+
+	if (w->polling && (!w->armed || w->n_ended != w->poll_mark || (woken && w->poll_wakeable)))
+		wf_bell_ring(w->bell_fd);
+	if (!w->followers)
+		return;
+	if (w->n_ended != w->told_mark || (woken && w->wakeable)) {
+		w->told_mark = w->n_ended;
+		pthread_cond_broadcast(&w->ended);
+	} else if (!w->polling) {
+		pthread_cond_signal(&w->ended);
+	}
+}
+
+static void follow(struct weft_worker *w, uint64_t deadline_ns, bool wakeable)
+{
+	struct timespec at = { .tv_sec = (time_t)(deadline_ns / WF_NS_PER_S), .tv_nsec = (long)(deadline_ns % WF_NS_PER_S) };
+
+	w->followers++;
+	w->wakeable += wakeable;
+	if (deadline_ns)
+		pthread_cond_timedwait(&w->ended, &w->lock, &at);
+	else
+		pthread_cond_wait(&w->ended, &w->lock);
+	w->followers--;
+	w->wakeable -= wakeable;
+}
+
+/* Sleeps on the descriptor; a shared worker is open to others meanwhile. */
+static void sleep_on_fd(struct weft_worker *w, uint64_t deadline_ns, bool wakeable)
+{
+	unsigned depth = w->depth;
 	int timeout = -1;
 
 	if (deadline_ns) {
@@ -124,21 +162,26 @@ static void sleep_on_fd(struct weft_worker *w, uint64_t deadline_ns)
 		timeout = ms > 1000000 ? 1000000 : (int)ms;
 	}
 	w->n_sleep++;
-	if (w->shared) {
-		unsigned depth = w->depth;
-
-		w->sleepers++;
-		w->ended_mark = w->n_ended;
-		atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
+	if (!w->shared) {
+		wf_poll_one(w->poll.epfd, POLLIN, timeout);
+		return;
+	}
+	atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
+	if (w->polling) {
+		wf_worker_tell_sleepers(w);
+		follow(w, deadline_ns, wakeable);
+	} else {
+		w->polling = true;
+		w->poll_wakeable = wakeable;
+		w->poll_mark = w->n_ended;
+		wf_worker_tell_sleepers(w);
 		pthread_mutex_unlock(&w->lock);
 		wf_poll_one(w->poll.epfd, POLLIN, timeout);
 		pthread_mutex_lock(&w->lock);
-		atomic_store_explicit(&w->owner_thread, wf_thread_me(), memory_order_relaxed);
-		w->depth = depth;
-		w->sleepers--;
-		return;
+		w->polling = false;
 	}
-	wf_poll_one(w->poll.epfd, POLLIN, timeout);
+	atomic_store_explicit(&w->owner_thread, wf_thread_me(), memory_order_relaxed);
+	w->depth = depth;
 }
 
 /* What a sleeper waits for. */
@@ -195,9 +238,11 @@ static int wait_for(struct weft_worker *w, const struct want *want, uint64_t dea
 			return WEFT_AGAIN;
 		if (deadline_ns && wf_now_ns() >= deadline_ns)
 			return WEFT_ETIMEDOUT;
-		if (arm(w, !wakeable) != WEFT_OK)
+		if (arm(w, !wakeable) != WEFT_OK) {
+			w->n_arm_again++;
 			continue;
-		sleep_on_fd(w, deadline_ns);
+		}
+		sleep_on_fd(w, deadline_ns, wakeable);
 		wf_worker_turn(w);
 		w->n_wake_empty += !want->there(w, want->arg);
 	}

@@ -125,6 +125,8 @@ int weft_stats(weft_ctx *ctx, const void *what, char *out, size_t *len)
 
 	if (!ctx || !len)
 		return wf_fail(WEFT_EINVAL, 0, "weft_stats", NULL, "NULL argument");
+	if (wf_forkmark_is_forked(&ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "context", "open another in the child", "made before fork()");
 	w = what ? as_worker(ctx, what) : NULL;
 	if (w)
 		count_worker(w, &c, &e);

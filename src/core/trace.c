@@ -32,6 +32,8 @@ int weft_trace_start(weft_ctx *ctx, int fd)
 
 	if (!ctx || fd < 0)
 		return wf_fail(WEFT_EINVAL, 0, "weft_trace_start", NULL, "no context or no descriptor");
+	if (wf_forkmark_is_forked(&ctx->fork))
+		return wf_fail(WEFT_EFORKED, 0, "context", "open another in the child", "made before fork()");
 	t = wf_malloc(sizeof(*t));
 	if (!t)
 		return wf_fail(WEFT_ENOMEM, 0, "weft_trace_start", NULL, "no memory");
@@ -55,6 +57,8 @@ int weft_trace_stop(weft_ctx *ctx)
 {
 	struct wf_trace *t;
 
+	if (wf_forkmark_is_forked(&ctx->fork))           /* what is gathered here is the parent's to write */
+		return wf_fail(WEFT_EFORKED, 0, "context", "open another in the child", "made before fork()");
 	pthread_mutex_lock(&ctx->lock);
 	t = ctx->trace;
 	ctx->trace = NULL;

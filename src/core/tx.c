@@ -2,7 +2,8 @@
  *
  * tx.c - the way out. What finds room goes at once; the rest waits in three queues of the endpoint: txq, whose order is the
  * order of the wire (messages, puts, control); streamq, the byte stream, which may wait for credit; and bulkq, the pieces
- * of large transfers, which take turns, so that a gigabyte does not stand in the way of eight bytes.
+ * of large transfers, which take turns, so that a gigabyte does not stand in the way of eight bytes. What answers the peer
+ * goes before them all: what waits in the three may wait for the peer, who may be waiting for that very answer.
  *
  * push() of an item answers WEFT_OK: sent, it has left the queue (and may be gone); WEFT_PENDING: one frame sent, more to
  * come; WEFT_AGAIN: nothing sent, either the lane is full (ep->blocked) or the item waits for an answer of the peer.
@@ -90,6 +91,13 @@ static struct wf_ctl *ctl_new(struct weft_ep *ep, const void *payload, size_t le
 	return c;
 }
 
+/* Must it keep its place among what the user posts? Else it only answers, or follows a frame that is on the lane already. */
+static bool is_ordered(uint8_t type)
+{
+	return type == WF_FR_OPEN || type == WF_FR_CLOSE_REMOTE || type == WF_FR_SIGNAL || type == WF_FR_REVOKED ||
+	       type == WF_FR_FLUSH || type == WF_FR_CLOSE;
+}
+
 void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload,
 	       size_t len)
 {
@@ -97,11 +105,12 @@ void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, ui
 		.h = { .type = type, .flags = flags, .aux = aux, .id = id, .tag = tag, .len = (uint32_t)len },
 		.pre = payload, .pre_len = len,
 	};
+	struct wf_list *queue = is_ordered(type) ? &ep->txq : &ep->answers;
 	struct wf_ctl *c;
 
 	if (ep->state > WF_EP_READY || ep->dying || ep->peer_closed)
 		return;
-	if (wf_ep_can_send(ep) && wf_ep_tx(ep, &tx) != WEFT_AGAIN)
+	if (ep->state == WF_EP_READY && !ep->blocked && wf_list_is_empty(queue) && wf_ep_tx(ep, &tx) != WEFT_AGAIN)
 		return;
 	c = ctl_new(ep, payload, len);
 	if (!c) {
@@ -109,7 +118,7 @@ void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, ui
 		return;
 	}
 	c->h = tx.h;
-	wf_list_push_back(&ep->txq, &c->tx.link);
+	wf_list_push_back(queue, &c->tx.link);
 	if (wf_ep_owes_too_much(ep))
 		wf_ep_fail(ep, WEFT_ELIMIT, 0, "the peer asks and asks and does not read the answers");
 }
@@ -175,6 +184,8 @@ void wf_ep_kick(struct weft_ep *ep)
 	ep->kicking = true;
 	while (moved && !ep->blocked) {
 		moved = false;
+		while (!ep->blocked && push_from(ep, &ep->answers))
+			moved = true;
 		for (int i = 0; i < ORDERED_RUN && !ep->blocked && push_from(ep, &ep->txq); i++)
 			moved = true;
 		if (!ep->blocked && push_from(ep, &ep->streamq))

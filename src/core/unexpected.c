@@ -140,18 +140,23 @@ bool wf_msg_room(struct weft_ep *ep, size_t bytes)
 	return something_waits(ep) && w->unexpected < 4 * limit + HARD_EXTRA;
 }
 
-static void tell_all(struct weft_worker *w, bool on)
+void wf_ep_tell_pressure(struct weft_ep *ep)
+{
+	bool on = ep->w->pressure;
+
+	if (ep->state == WF_EP_READY && ep->told_pressure != on) {
+		ep->told_pressure = on;
+		wf_ep_ctl(ep, WF_FR_PRESSURE, 0, on, 0, 0, NULL, 0);
+	}
+}
+
+static void set_pressure(struct weft_worker *w, bool on)
 {
 	struct wf_list *it, *tmp;
 
-	wf_list_foreach(it, tmp, &w->eps_list) {
-		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, link);
-
-		if (ep->state == WF_EP_READY && ep->told_pressure != on) {
-			ep->told_pressure = on;
-			wf_ep_ctl(ep, WF_FR_PRESSURE, 0, on, 0, 0, NULL, 0);
-		}
-	}
+	w->pressure = on;
+	wf_list_foreach(it, tmp, &w->eps_list)
+		wf_ep_tell_pressure(wf_list_entry(it, struct weft_ep, link));
 }
 
 /* Asks the peers for rendezvous above half of the limit, and allows eager messages again below a quarter. */
@@ -159,13 +164,10 @@ void wf_msg_pressure(struct weft_worker *w)
 {
 	size_t limit = w->ctx->conf.limit_unexpected;
 
-	if (!w->pressure && w->unexpected > limit / 2) {
-		w->pressure = true;
-		tell_all(w, true);
-	} else if (w->pressure && w->unexpected < limit / 4) {
-		w->pressure = false;
-		tell_all(w, false);
-	}
+	if (!w->pressure && w->unexpected > limit / 2)
+		set_pressure(w, true);
+	else if (w->pressure && w->unexpected < limit / 4)
+		set_pressure(w, false);
 }
 
 /* To the receive that wants it, else among the unexpected. match.tag and seq are set. */

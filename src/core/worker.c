@@ -27,18 +27,11 @@ int wf_enter_slow(struct weft_worker *w, uintptr_t me)
 		       "another thread is inside a call on it");
 }
 
-/*
- * Others that sleep on the descriptor are rung when this call has disarmed the transports, so that nothing would wake
- * them, or has ended what one of them may be waiting for.
- */
 void wf_leave_slow(struct weft_worker *w)
 {
 	if (--w->depth)
 		return;
-	if (w->sleepers && (!w->armed || w->n_ended != w->ended_mark)) {
-		w->ended_mark = w->n_ended;
-		wf_bell_ring(w->bell_fd);
-	}
+	wf_worker_tell_sleepers(w);
 	atomic_store_explicit(&w->owner_thread, 0, memory_order_relaxed);
 	pthread_mutex_unlock(&w->lock);
 }
@@ -233,7 +226,7 @@ int wf_worker_turn(struct weft_worker *w)
 	}
 	if (wf_unlikely(w->n_stalled))
 		unstall(w);
-	if (wf_unlikely(atomic_load_explicit(&w->revoke_work, memory_order_relaxed)))
+	if (wf_unlikely(atomic_load_explicit(&w->ctx_work, memory_order_relaxed)))
 		wf_revoke_step(w);
 	if (wf_unlikely(!wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves)))
 		wf_worker_bury(w);

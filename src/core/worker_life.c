@@ -2,6 +2,8 @@
  *
  * worker_life.c - making and freeing a worker, and leaving everything alone in a forked child.
  */
+#include <time.h>
+
 #include "core/internal.h"
 #include "os/proc.h"
 #include "os/sock.h"
@@ -26,6 +28,17 @@ static void on_timer(void *arg, uint32_t events)
 	w->timer_at = 0;
 }
 
+static void init_lock(struct weft_worker *w)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->ended, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 static void init_pools(struct weft_worker *w, uint32_t ops_max)
 {
 	wf_pool_init(&w->ops, sizeof(struct wf_op), ops_max);
@@ -43,6 +56,7 @@ static void init_pools(struct weft_worker *w, uint32_t ops_max)
 	wf_list_init(&w->listeners);
 	wf_list_init(&w->incoming);
 	wf_list_init(&w->revokes);
+	wf_list_init(&w->regions_gone);
 	wf_list_init(&w->events);
 	wf_heap_init(&w->deadlines);
 	wf_map_init(&w->am_handlers);
@@ -91,6 +105,8 @@ static void release(struct weft_worker *w)
 	wf_fd_close(&w->bell_fd);
 	wf_fd_close(&w->timer_fd);
 	wf_poll_fini(&w->poll);
+	wf_mem_gone_drop(w);
+	pthread_cond_destroy(&w->ended);
 	pthread_mutex_destroy(&w->lock);
 	wf_free(w);
 }
@@ -113,7 +129,7 @@ int weft_worker_new(weft_ctx *ctx, const weft_worker_opts *o, weft_worker **out)
 	w->poll.epfd = w->bell_fd = w->timer_fd = -1;
 	w->shared = o && o->flags & WEFT_SHARED;
 	w->n_cpus = wf_cpu_count();
-	pthread_mutex_init(&w->lock, NULL);
+	init_lock(w);
 	init_pools(w, o && o->ops_max ? o->ops_max : OPS_MAX);
 	ret = open_fds(w);
 	if (ret) {
@@ -134,8 +150,10 @@ static void end_endpoints(struct weft_worker *w)
 {
 	struct wf_list *it, *tmp;
 
+	w->dispatching = true;           /* so that an abort buries nobody, of whom the next one in the list may be one */
 	wf_list_foreach(it, tmp, &w->eps_list)
 		weft_ep_abort(wf_list_entry(it, struct weft_ep, link));
+	w->dispatching = false;
 	wf_worker_turn(w);
 	while (!wf_list_is_empty(&w->dying)) {
 		wf_worker_turn(w);
@@ -157,20 +175,16 @@ static void drop_events(struct weft_worker *w)
 	}
 }
 
-/* Active messages that were reaped and never released, messages that were probed and never received. */
-static void drop_messages(struct weft_worker *w)
+/*
+ * Active messages that were reaped and never released, messages that were probed and never received, completions that
+ * were never taken by their handle, remotes that were never closed.
+ */
+static void drop_endpoints(struct weft_worker *w)
 {
-	struct wf_list *it, *tmp, *msg;
+	struct wf_list *it, *tmp;
 
-	wf_list_foreach(it, tmp, &w->eps_list) {
-		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, link);
-
-		ep->refs++;
-		while ((msg = wf_list_first(&ep->msgs)))
-			wf_msg_free(wf_list_entry(msg, struct wf_msg, link));
-		ep->refs--;
-		wf_ep_free_if_gone(ep);
-	}
+	wf_list_foreach(it, tmp, &w->eps_list)
+		wf_ep_forget_refs(wf_list_entry(it, struct weft_ep, link));
 }
 
 int weft_worker_free(weft_worker *w)
@@ -191,6 +205,7 @@ int weft_worker_free(weft_worker *w)
 	w->freeing = true;
 	wf_list_foreach(it, tmp, &w->listeners)
 		wf_listener_free(it);
+	wf_requests_forget(w);
 	wf_incoming_drop_all(w);
 	drop_events(w);
 	end_endpoints(w);
@@ -198,7 +213,7 @@ int weft_worker_free(weft_worker *w)
 	wf_revoke_drop_all(w);
 	wf_grants_forget(w);
 	drop_events(w);
-	drop_messages(w);
+	drop_endpoints(w);
 	wf_worker_bury(w);
 	for (unsigned i = 0; i < w->ctx->n_tr; i++) {
 		if (!w->port[i])

@@ -100,6 +100,7 @@ PyObject *wpy_connect(PyObject *Py_UNUSED(mod), PyObject *const *args, Py_ssize_
 	}
 	op->owner = Py_NewRef((PyObject *)ep);
 	ep->connecting = (Op *)Py_NewRef((PyObject *)op);
+	wpy_op_track(op);
 	if (wpy_worker_touch(w))
 		goto drop;
 	Py_XDECREF(allow);

@@ -243,6 +243,7 @@ PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op)
 	struct wpy_item *it = in->first;
 
 	op->owner = Py_NewRef((PyObject *)ep);
+	wpy_op_track(op);
 	if (it) {
 		in->first = it->next;
 		if (!in->first)
@@ -276,6 +277,7 @@ void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why)
 	while ((op = pop_wanter(in))) {
 		Endpoint *ep = (Endpoint *)Py_NewRef(op->owner);
 
+		op->quiet |= !ep->worker->h; /* its loop was closed */
 		wpy_op_fail(op, wpy_exc_again(why));
 		wpy_ep_unpin(ep);
 		Py_DECREF(ep);

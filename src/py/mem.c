@@ -493,6 +493,7 @@ static PyObject *mem_signalled(PyObject *self, PyObject *const *args, Py_ssize_t
 	op->handle.v = g->g.v;
 	op->want = want;
 	op->queued = true;
+	wpy_op_track(op);
 	wpy_ops_push(&w->signals, (Op *)Py_NewRef((PyObject *)op));
 	return (PyObject *)op;
 }

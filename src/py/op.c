@@ -62,7 +62,7 @@ Op *wpy_op_new(Worker *w, enum wpy_kind kind, const char *what)
 	return op;
 }
 
-static void track(Op *op)
+void wpy_op_track(Op *op)
 {
 	if (op->tracked)
 		return;
@@ -106,7 +106,9 @@ static void report_unheard(Op *op)
 			     "exception", op->result);
 	if (dict && op->worker->loop)
 		ret = PyObject_CallMethod(op->worker->loop, "call_exception_handler", "O", dict);
-	if (!ret && PyErr_Occurred())
+	if (!ret && PyErr_ExceptionMatches(PyExc_AttributeError))
+		PyErr_Clear();               /* a loop that the garbage collector has taken apart */
+	else if (!ret && PyErr_Occurred())
 		PyErr_WriteUnraisable(op->result);
 	Py_XDECREF(ret);
 	Py_XDECREF(dict);
@@ -273,7 +275,7 @@ static void conclude(Op *op, const weft_event *e)
 		op->state = WPY_FAILED;
 		if (!value)
 			take_error(op);
-		track(op);
+		wpy_op_track(op);
 	}
 	wpy_op_drop_buffers(op);
 	if (op->kind == WPY_CLOSE && op->owner)
@@ -304,6 +306,9 @@ void wpy_op_event(Op *op, const weft_event *e)
 	if (op->big) {
 		op->big = false;
 		w->n_big--;
+		if (w->spin_until)
+			w->spin[1].miss = 0; /* it paid off */
+		w->spin_until = 0;
 	}
 	if (op->kind == WPY_FETCH) {
 		wpy_inbox_fetched(op, e);
@@ -334,7 +339,7 @@ void wpy_op_finish_obj(Op *op, PyObject *header_and_parts)
 	op->state = WPY_DONE;
 	Py_XSETREF(op->aux, header_and_parts);
 	Py_CLEAR(op->owner);
-	track(op);
+	wpy_op_track(op);
 	leave(op);
 }
 
@@ -347,7 +352,7 @@ void wpy_op_fail(Op *op, PyObject *exc)
 	wpy_op_drop_buffers(op);
 	Py_CLEAR(op->owner);
 	Py_CLEAR(op->aux);
-	track(op);
+	wpy_op_track(op);
 	leave(op);
 }
 
@@ -385,7 +390,7 @@ PyObject *wpy_op_dead(Worker *w, const char *what, PyObject *exc)
 	if (!op)
 		return NULL;
 	((Op *)op)->state = WPY_FAILED;
-	track((Op *)op);
+	wpy_op_track((Op *)op);
 	return op;
 }
 
@@ -426,7 +431,7 @@ PyObject *wpy_op_posted(Op *op, int ret, const weft_call *call, PyObject *owner)
 		if (op->big)
 			w->n_big++;
 		wpy_ops_push(&w->pending, (Op *)Py_NewRef((PyObject *)op));
-		track(op);
+		wpy_op_track(op);
 		w->last_op = op;
 	} else {
 		return refused(op, ret);
@@ -595,7 +600,7 @@ static PyObject *op_add_done_callback(PyObject *self, PyObject *const *args, Py_
 	} else if (!op->cb) {
 		op->cb = Py_NewRef(out[0]);
 		op->cb_ctx = Py_NewRef(out[1]);
-		track(op);
+		wpy_op_track(op);
 		ret = 0;
 	} else {
 		if (!op->more)

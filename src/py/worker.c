@@ -140,60 +140,96 @@ bool wpy_worker_turn_owed(Worker *w, uint32_t cost)
 	return (w->turn_due || w->in_turn) && wpy_now() - w->turn_ns > WPY_TURN_NS;
 }
 
-static bool may_spin(Worker *w)
+static bool may_spin(struct wpy_spin *s)
 {
 	if (!spin_ns)
 		return false;
-	if (!w->spin_skip)
+	if (!s->skip)
 		return true;
-	w->spin_skip--;
+	s->skip--;
 	return false;
 }
 
-static void spin_result(Worker *w, bool hit)
+static void spin_result(struct wpy_spin *s, bool hit)
 {
 	if (hit) {
-		w->spin_miss = 0;
+		s->miss = 0;
 		return;
 	}
-	if (w->spin_miss < 10)
-		w->spin_miss++;
-	w->spin_skip = (1u << w->spin_miss) - 1;
+	if (s->miss < 6)
+		s->miss++;
+	s->skip = (1u << s->miss) - 1;
 }
 
-/* The spin of a turn, for loops in which several tasks wait: true when something came. */
+/* The spin of a turn, for operations that no await looks after: several tasks wait, or a gather. True: look again. */
 static bool spin_turn(Worker *w)
 {
 	uint64_t until;
 
-	if (w->n_suspended < 2 || !may_spin(w))
+	if (w->n_suspended == 1 || !w->pending.first)
+		return false;
+	if (w->n_big) {
+		if (may_spin(&w->spin[1]))
+			w->spin_until = wpy_now() + WPY_SPIN_BIG_NS;
+		return w->spin_until != 0;
+	}
+	if (!may_spin(&w->spin[0]))
 		return false;
 	until = wpy_now() + spin_ns;
 	do {
 		if (take_batch(w)) {
-			spin_result(w, true);
+			spin_result(&w->spin[0], true);
 			return true;
 		}
 	} while (wpy_now() < until);
-	spin_result(w, false);
+	spin_result(&w->spin[0], false);
+	return false;
+}
+
+/* For @op alone. A large copy is moved on by it; when it takes longer than the loop can wait, the loop's turns go on. */
+static size_t spin_for(Worker *w, Op *op)
+{
+	struct wpy_spin *s = &w->spin[op->big];
+	uint64_t now, until;
+	size_t n = 0;
+
+	if (!may_spin(s))
+		return 0;
+	now = wpy_now();
+	until = now + spin_ns;
+	if (op->big) {
+		until = now + WPY_TURN_NS;
+		w->spin_until = now + WPY_SPIN_BIG_NS;
+	}
+	do {
+		n += take_batch(w);
+	} while (op->state == WPY_PENDING && !w->wakes.first && wpy_now() < until);
+	if (!w->spin_until)
+		spin_result(s, op->state != WPY_PENDING);
+	return n;
+}
+
+/* True while a spin that spin_for() began is worth going on with. */
+static bool spin_goes_on(Worker *w)
+{
+	if (!w->spin_until)
+		return false;
+	if (w->n_big && wpy_now() < w->spin_until)
+		return true;
+	w->spin_until = 0;
+	spin_result(&w->spin[1], false);
 	return false;
 }
 
 int wpy_worker_look(Worker *w, Op *op)
 {
-	uint64_t until;
 	size_t n;
 
 	if (wpy_worker_check(w))
 		return -1;
 	n = take_batch(w);
-	if (op->state == WPY_PENDING && w->h && !w->n_suspended && !w->wakes.first && may_spin(w)) {
-		until = wpy_now() + spin_ns;
-		do {
-			n += take_batch(w);
-		} while (op->state == WPY_PENDING && !w->wakes.first && wpy_now() < until);
-		spin_result(w, op->state != WPY_PENDING);
-	}
+	if (op->state == WPY_PENDING && !w->n_suspended && !w->wakes.first)
+		n += spin_for(w, op);
 	if (n)
 		w->work += 4;
 	if (run_wakes(w, false))
@@ -244,7 +280,7 @@ static int turn_body(Worker *w, bool *again)
 	while (w->h) {
 		size_t n = take_batch(w);
 
-		if (!n && !w->wakes.first && spin_turn(w))
+		if (!n && !w->wakes.first && (spin_goes_on(w) || spin_turn(w)))
 			n = 1;
 		if (w->wakes.first && run_wakes(w, true)) {
 			*again = true;

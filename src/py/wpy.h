@@ -31,6 +31,7 @@
 #define WPY_BATCH 64                     /* events of one reap */
 #define WPY_TURN_NS 100000               /* the loop gets a turn at least this often */
 #define WPY_SPIN_NS 25000                /* longest look for work before sleeping */
+#define WPY_SPIN_BIG_NS 400000           /* the same for a large copy: its time, and that which its peer needs to wake up */
 #define WPY_BIG (256u << 10)             /* from here on a copy is worth releasing the GIL for */
 #define WPY_OBJ_ID 0x6a626f00u           /* active message id of send_obj() */
 #define WPY_AM_ID 0u                     /* active message id of am_send() */
@@ -101,6 +102,9 @@ extern PyTypeObject wpy_op_type;
 /* A pending op of @w. Gives a new reference; NULL with MemoryError. */
 Op *wpy_op_new(Worker *w, enum wpy_kind kind, const char *what);
 
+/* From here on the garbage collector has to know it: it waits, or has failed. */
+void wpy_op_track(Op *op);
+
 /* An op that is done with @value (taken; NULL: gives NULL up as the error that is set). */
 PyObject *wpy_op_ready(Worker *w, const char *what, PyObject *value);
 
@@ -161,7 +165,10 @@ struct wpy_worker {
 	uint32_t n_suspended;            /* ops that a task waits for */
 	uint32_t n_big;                  /* pending ops of WPY_BIG and more */
 	uint32_t work;                   /* since the clock was read */
-	uint32_t spin_skip, spin_miss;   /* chances to leave out; misses in a row */
+	struct wpy_spin {
+		uint32_t skip, miss;     /* chances to leave out; misses in a row */
+	} spin[2];                       /* for small operations and, longer, for those of WPY_BIG */
+	uint64_t spin_until;             /* for a large one: the loop's turns go on looking; 0: they sleep */
 	uint64_t turn_ns;                /* when the loop had its turn */
 	bool turn_due;                   /* turn is scheduled in the loop */
 	bool in_turn;                    /* the loop runs us */

@@ -240,6 +240,126 @@ static void a_handler_gets_them_instead_of_the_ring(void **state)
 	wt_pair_close(&p);
 }
 
+struct taker {
+	weft_op op;
+	int ret;
+};
+
+static void take_it(void *arg, weft_worker *w, const weft_event *am)
+{
+	struct taker *t = arg;
+	weft_event e;
+
+	(void)am;
+	t->ret = weft_test(w, t->op, &e);
+}
+
+static void a_handler_may_take_what_its_caller_waits_for(void **state)
+{
+	struct taker t = { .ret = -99 };
+	weft_call c = wt_call(WEFT_BY_HANDLE);
+	struct wt_pair p;
+	weft_event e;
+	char in[8];
+	weft_buf b = wt_buf(in, sizeof(in));
+	int ret = WEFT_AGAIN;
+	uint64_t limit = wt_in_ms(wt_slow(WT_LIMIT_MS));
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_am_bind(p.w[1]->w, 7, take_it, &t), WEFT_OK);
+	assert_int_equal(weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), WEFT_PENDING);
+	t.op = c.op;
+	wt_send(&p, 0, "1234567", 8, 1, WEFT_NO_EVENT | WEFT_COPY);
+	am_send(&p, 7, "", NULL, 0, WEFT_NO_EVENT);
+	while (ret == WEFT_AGAIN) {
+		weft_progress(p.w[0]->w);
+		ret = weft_test(p.w[1]->w, c.op, &e);
+		assert_true(wt_now_ns() < limit);
+	}
+	wt_pump_ms(5);
+	assert_true((ret == WEFT_OK) != (t.ret == WEFT_OK)); /* one of them had it */
+	wt_exchange(&p, 0, 100, 1);
+	wt_pair_close(&p);
+}
+
+static void end_all(void *arg, weft_worker *w, const weft_event *am)
+{
+	struct wt_pair *p = arg;
+	weft_call c = wt_call(WEFT_NO_EVENT);
+
+	(void)w;
+	weft_listener_close(p->listener);
+	p->listener = NULL;
+	if (am->value == 8)
+		weft_ep_abort(am->ep);
+	else
+		weft_ep_close(am->ep, &c);
+}
+
+static void a_handler_may_end_everything(void **state)
+{
+	static unsigned char out[300000];
+
+	(void)state;
+	for (uint32_t id = 8; id < 10; id++) {
+		struct wt_pair p;
+
+		wt_pair_open(&p, 0);
+		assert_int_equal(weft_am_bind(p.w[1]->w, id, end_all, &p), WEFT_OK);
+		am_send(&p, id, "head", out, id == 8 ? 10 : sizeof(out), WEFT_NO_EVENT);
+		wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+		p.ep[1] = NULL;
+		wt_pair_close(&p);
+	}
+}
+
+struct host {
+	struct wt_pair *p;
+	weft_ep *made, *taken;
+};
+
+/* Connects to its own worker the first time, accepts that the second time. */
+static void make_one(void *arg, weft_worker *w, const weft_event *am)
+{
+	struct host *h = arg;
+	weft_event e;
+
+	(void)am;
+	if (!h->made) {
+		weft_connect(w, h->p->url, NULL, &h->made);
+	} else if (!h->taken) {
+		while (weft_reap(w, &e, 1) == 1) {
+			if (e.kind == WEFT_EV_REQUEST)
+				weft_accept(e.data, w, NULL, &h->taken);
+		}
+	}
+}
+
+static void a_handler_may_connect_and_accept(void **state)
+{
+	uint64_t limit = wt_in_ms(wt_slow(WT_LIMIT_MS));
+	struct wt_pair p;
+	struct host h = { .p = &p };
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_am_bind(p.w[1]->w, 7, make_one, &h), WEFT_OK);
+	while (!h.taken) {
+		am_send(&p, 7, "", NULL, 0, WEFT_NO_EVENT | WEFT_COPY);
+		for (int i = 0; i < 5; i++) { /* nothing is reaped outside of the handler */
+			weft_progress(p.w[0]->w);
+			weft_progress(p.w[1]->w);
+		}
+		assert_true(wt_now_ns() < limit);
+	}
+	wt_wait_count(p.w[1], WEFT_EV_CONNECTED, 2, WT_LIMIT_MS);
+	assert_int_equal(weft_ep_abort(h.made), WEFT_OK);
+	assert_int_equal(weft_ep_abort(h.taken), WEFT_OK);
+	wt_exchange(&p, 0, 100, 1);
+	wt_pair_close(&p);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(active_messages_of_every_size_arrive),
 	WT_CASE(headers_and_payloads_may_be_empty),
@@ -248,5 +368,8 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_payload_larger_than_its_buffer_is_truncated),
 	WT_CASE(a_payload_is_received_once),
 	WT_CASE(a_handler_gets_them_instead_of_the_ring),
+	WT_CASE(a_handler_may_take_what_its_caller_waits_for),
+	WT_CASE(a_handler_may_end_everything),
+	WT_CASE(a_handler_may_connect_and_accept),
 };
 WT_GROUP(wt_group_am, cases);

@@ -99,7 +99,7 @@ static void a_loop_of_short_receives_loses_nothing(void **state)
 		uint64_t i;
 
 		tries++;
-		c.deadline_ns = wt_now_ns() + 1000 * (tries % 300);
+		c.deadline_ns = wt_now_ns() + 1000 * (tries % 300) * (1 + tries / 300); /* at last long enough */
 		e = wt_done(p.w[1], wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c));
 		if (e.status == WEFT_ETIMEDOUT)
 			continue;
@@ -299,6 +299,121 @@ static void a_deadline_in_the_past_ends_at_once(void **state)
 	wt_pair_close(&p);
 }
 
+static void a_copied_send_outlives_its_deadline(void **state)
+{
+	weft_ctx *ctx = wt_open(NULL, NULL);
+	struct wt_w *a = wt_worker(ctx, 0), *b = wt_worker(ctx, 0);
+	weft_buf out = wt_buf("1234567", 8), in;
+	weft_call c = wt_call(WEFT_COPY);
+	weft_listener *l;
+	char url[160], got[8] = "";
+	weft_ep *ep, *peer;
+
+	(void)state;
+	l = wt_listen(b, url, sizeof(url));
+	assert_int_equal(weft_connect(a->w, url, NULL, &ep), WEFT_OK);
+	c.deadline_ns = wt_in_ms(5);
+	assert_int_equal(weft_send(ep, &out, 1, 1, &c), WEFT_OK); /* done: what was accepted is not lost */
+	assert_int_equal(c.event.status, 0);
+	assert_int_equal(c.event.len, 8);
+	wt_pump_ms(30);
+	peer = wt_accept(b);
+	in = wt_buf(got, sizeof(got));
+	c = wt_call(0);
+	wt_ok(b, wt_took(b, weft_recv(b->w, &in, 1, 1, WT_EXACT, &c), &c));
+	assert_string_equal(got, "1234567");
+	weft_ep_abort(ep);
+	weft_ep_abort(peer);
+	weft_listener_close(l);
+	wt_worker_free(a);
+	wt_worker_free(b);
+	wt_close(ctx);
+}
+
+static void copying_is_for_senders(void **state)
+{
+	struct wt_posted r;
+	weft_call c = wt_call(WEFT_COPY);
+	struct wt_pair p;
+	char in[8] = "";
+	weft_buf b = wt_buf(in, sizeof(in));
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	r = wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c);
+	assert_true(wt_is_pending(p.w[1], r));
+	wt_ok(p.w[0], wt_send(&p, 0, "1234567", 8, 1, 0));
+	wt_ok(p.w[1], r);
+	assert_string_equal(in, "1234567");
+	c = wt_call(WEFT_COPY);
+	r = wt_took(p.w[1], weft_stream_recv(p.ep[1], &b, 1, &c), &c);
+	assert_true(wt_is_pending(p.w[1], r));
+	assert_int_equal(weft_cancel(p.w[1]->w, r.op), WEFT_OK);
+	wt_fails(p.w[1], r, WEFT_ECANCELED);
+	wt_pair_close(&p);
+}
+
+/* One of them has met a full lane with everything prepared. */
+static void large_sends_are_cancelled_on_a_full_lane(void **state)
+{
+	enum { N = 20000 };
+	size_t len = 1 << 20;
+	unsigned char *out = calloc(1, len), *in = malloc(len);
+	struct wt_posted *s = calloc(N, sizeof(*s));
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < N; i++)
+			s[i] = wt_send(&p, 0, out, len, 1, 0);
+		for (int i = N; i-- > 0;)
+			weft_cancel(p.w[0]->w, s[i].op);
+		for (int i = 0; i < N; i++)
+			wt_fails(p.w[0], s[i], WEFT_ECANCELED);
+		memset(out, round, len);
+		s[0] = wt_send(&p, 0, out, len, 2, 0);
+		wt_ok(p.w[1], wt_recv(&p, 1, in, len, 2, WT_EXACT));
+		wt_ok(p.w[0], s[0]);
+		assert_memory_equal(in, out, len);
+		assert_only_this_arrives(&p, 3);
+	}
+	wt_pair_close(&p);
+	free(s);
+	free(out);
+	free(in);
+}
+
+static void both_sides_may_cancel_a_transfer(void **state)
+{
+	size_t len = 64 << 20;
+	unsigned char *out = calloc(1, len), *in = malloc(len);
+	struct wt_posted s, r;
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (unsigned i = 0; i < wt_rounds(60); i++) {
+		weft_call c = wt_call(0);
+		weft_event e;
+
+		s = wt_send(&p, 0, out, len, 1, 0);
+		r = wt_recv(&p, 1, in, len, 1, WT_EXACT);
+		for (unsigned k = 0; k < 2 + i % 7; k++)
+			weft_progress(p.w[k & 1]->w);
+		weft_cancel(p.w[0]->w, s.op);
+		weft_cancel(p.w[1]->w, r.op);
+		e = wt_done(p.w[0], s);
+		if (wt_done(p.w[1], r).status && e.status) { /* neither has it: nor is it there for anybody else */
+			wt_pump_ms(3);
+			assert_int_equal(weft_probe(p.w[1]->w, 1, WT_EXACT, &c, NULL), WEFT_AGAIN);
+		}
+	}
+	wt_pair_close(&p);
+	free(out);
+	free(in);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(a_cancelled_receive_takes_no_message),
 	WT_CASE(a_receive_cancelled_in_mid_transfer_puts_its_message_back),
@@ -310,5 +425,9 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(many_deadlines_end_in_their_order),
 	WT_CASE(a_sync_send_ends_at_its_deadline),
 	WT_CASE(a_deadline_in_the_past_ends_at_once),
+	WT_CASE(a_copied_send_outlives_its_deadline),
+	WT_CASE(copying_is_for_senders),
+	WT_CASE(large_sends_are_cancelled_on_a_full_lane),
+	WT_CASE(both_sides_may_cancel_a_transfer),
 };
 WT_GROUP(wt_group_cancel, cases);

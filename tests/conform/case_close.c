@@ -236,6 +236,82 @@ static void a_context_with_workers_stays_open(void **state)
 	wt_close(ctx);
 }
 
+static void a_worker_may_go_with_handles_not_taken(void **state)
+{
+	weft_call c = wt_call(WEFT_BY_HANDLE);
+	struct wt_pair p;
+	char in[8];
+	weft_buf b = wt_buf(in, sizeof(in));
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	c.from = p.ep[0];
+	assert_int_equal(weft_recv(p.w[0]->w, &b, 1, 1, WT_EXACT, &c), WEFT_PENDING);
+	c = wt_call(0);
+	wt_took(p.w[0], weft_stream_recv(p.ep[0], &b, 1, &c), &c);
+	wt_pump_ms(2);
+	wt_worker_free(p.w[0]); /* what it knew of the endpoint is gone, too: a leak checker sees */
+	wt_worker_free(p.w[1]);
+	wt_close(p.ctx);
+}
+
+static void a_worker_may_go_with_an_end_not_come_to_its_end(void **state)
+{
+	weft_call c = wt_call(WEFT_NO_EVENT);
+	struct wt_pair p;
+	weft_ep *more[2];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_pair_more(&p, more);
+	assert_int_equal(weft_ep_close(more[0], &c), WEFT_PENDING);
+	assert_int_equal(weft_cancel(p.w[0]->w, c.op), WEFT_OK); /* an abort, that no progress has executed */
+	wt_worker_free(p.w[0]);
+	wt_worker_free(p.w[1]);
+	wt_close(p.ctx);
+}
+
+struct interlude {
+	struct wt_pair *p;
+	bool played;
+};
+
+static void play(void *arg, weft_worker *w, const weft_event *am)
+{
+	struct interlude *i = arg;
+
+	(void)w;
+	(void)am;
+	for (int n = 0; n < 200; n++) /* the other side answers the close, and all its descriptors are closed */
+		weft_progress(i->p->w[1]->w);
+	i->played = true;
+}
+
+/* The end of the connection is seen before the answer to the close, which was sent before it. */
+static void the_answer_counts_that_came_before_the_end(void **state)
+{
+	struct interlude i = { .played = false };
+	weft_call c = wt_call(0);
+	struct wt_posted closed;
+	weft_ep *more[2], *hot;
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_pair_more(&p, more);
+	i.p = &p;
+	assert_int_equal(weft_am_bind(p.w[0]->w, 1, play, &i), WEFT_OK);
+	assert_int_equal(weft_connect(p.w[0]->w, "weft://127.0.0.1:1", NULL, &hot), WEFT_OK);
+	c = wt_call(WEFT_NO_EVENT);
+	weft_am_send(more[1], 1, NULL, 0, NULL, 0, &c);
+	c = wt_call(0);
+	closed = wt_took(p.w[0], weft_ep_close(p.ep[0], &c), &c);
+	wt_ok(p.w[0], closed);
+	p.ep[0] = NULL;
+	weft_ep_abort(hot);
+	wt_pair_close(&p);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(a_close_sends_everything_first),
 	WT_CASE(what_came_before_the_close_can_still_be_received),
@@ -246,5 +322,8 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(an_abort_completes_everything_once),
 	WT_CASE(a_freed_worker_lets_its_peers_know),
 	WT_CASE(a_context_with_workers_stays_open),
+	WT_CASE(a_worker_may_go_with_handles_not_taken),
+	WT_CASE(a_worker_may_go_with_an_end_not_come_to_its_end),
+	WT_CASE(the_answer_counts_that_came_before_the_end),
 };
 WT_GROUP(wt_group_close, cases);

@@ -446,6 +446,36 @@ static void peers_know_each_others_address(void **state)
 	wt_pair_close(&p);
 }
 
+static void a_request_outlives_its_listeners_worker(void **state)
+{
+	weft_ctx *ctx = wt_open(NULL, NULL);
+	struct wt_w *a = wt_worker(ctx, 0), *b = wt_worker(ctx, 0), *d = wt_worker(ctx, 0);
+	weft_event e[3];
+	weft_listener *l;
+	weft_ep *ep[3], *peer;
+	char url[160];
+
+	(void)state;
+	l = wt_listen(b, url, sizeof(url));
+	(void)l;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(weft_connect(a->w, url, NULL, &ep[i]), WEFT_OK);
+	for (int i = 0; i < 3; i++)
+		e[i] = wt_wait(b, WEFT_EV_REQUEST, UINT64_MAX, WT_LIMIT_MS);
+	wt_worker_free(b);
+	assert_int_equal(weft_reject(e[0].data, WEFT_EREJECTED, "too late"), WEFT_OK);
+	weft_event_release(d->w, &e[1]);
+	assert_int_equal(weft_accept(e[2].data, d->w, NULL, &peer), WEFT_OK);
+	wt_wait_count(a, WEFT_EV_DOWN, 2, WT_LIMIT_MS);
+	wt_wait(d, WEFT_EV_CONNECTED, UINT64_MAX, WT_LIMIT_MS);
+	for (int i = 0; i < 3; i++)
+		weft_ep_abort(ep[i]);
+	weft_ep_abort(peer);
+	wt_worker_free(a);
+	wt_worker_free(d);
+	wt_close(ctx);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(one_listener_takes_many_connections),
 	WT_CASE(connections_are_usable_before_they_are_connected),
@@ -464,5 +494,6 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_connection_may_be_aborted_while_it_is_made),
 	WT_CASE(connecting_again_and_again_leaks_no_descriptor),
 	WT_CASE(peers_know_each_others_address),
+	WT_CASE(a_request_outlives_its_listeners_worker),
 };
 WT_GROUP(wt_group_conn, cases);

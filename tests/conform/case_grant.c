@@ -318,6 +318,29 @@ static void a_grant_that_nobody_opened_is_revoked_at_once(void **state)
 	wt_pair_close(&p);
 }
 
+static void a_grant_that_nobody_opened_needs_no_worker(void **state)
+{
+	weft_ctx *ctx = wt_open(NULL, NULL);
+	weft_buf b = wt_buf((char[16]){ 0 }, 16);
+	unsigned char token[64];
+	size_t len = sizeof(token);
+	weft_call c = wt_call(0);
+	weft_grant g;
+	weft_mem *m;
+
+	(void)state;
+	assert_int_equal(weft_mem_register(ctx, &b, WEFT_READ, &m), WEFT_OK);
+	assert_int_equal(weft_grant_new(m, 0, 16, WEFT_READ, NULL, token, &len, &g), WEFT_OK);
+	c.event.status = -99;
+	assert_int_equal(weft_grant_revoke(m, g, &c), WEFT_OK);
+	assert_int_equal(c.event.status, 0);
+	assert_int_equal(c.event.kind, WEFT_EV_OP);
+	assert_int_equal(c.event.user_data, c.user_data);
+	assert_int_equal(weft_grant_revoke(m, g, &c), WEFT_ESTALE);
+	assert_int_equal(weft_mem_free(m), WEFT_OK);
+	wt_close(ctx);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(a_token_that_is_none_is_refused),
 	WT_CASE(a_forged_token_reaches_nothing),
@@ -329,5 +352,6 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_revoked_grant_reaches_nothing),
 	WT_CASE(a_revocation_in_mid_traffic_is_final),
 	WT_CASE(a_grant_that_nobody_opened_is_revoked_at_once),
+	WT_CASE(a_grant_that_nobody_opened_needs_no_worker),
 };
 WT_GROUP(wt_group_grant, cases);

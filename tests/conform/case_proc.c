@@ -221,7 +221,8 @@ static struct wt_posted post(struct home *h, weft_remote *r, int kind)
 	return wt_took(h->w, ret, &c);
 }
 
-static void a_killed_peer_fails_everything_pending_with_the_reason(void **state)
+/* Nanoseconds from the kill until the last of all kinds of operations has failed. */
+static uint64_t kill_with_everything_pending(void)
 {
 	struct wt_posted op[KINDS][EACH];
 	struct shown shown;
@@ -232,7 +233,6 @@ static void a_killed_peer_fails_everything_pending_with_the_reason(void **state)
 	struct home h;
 	weft_event e;
 
-	(void)state;
 	home_open(&h, silent_peer);
 	wt_must(wt_hear(h.child.sock, &shown, sizeof(shown)));
 	assert_int_equal(weft_remote_open(h.ep, shown.token, shown.len, &r), WEFT_OK);
@@ -244,8 +244,8 @@ static void a_killed_peer_fails_everything_pending_with_the_reason(void **state)
 			op[k][i] = post(&h, r, k);
 	}
 	wt_pump_ms(20);
-	wt_child_kill(&h.child);
 	killed = wt_now_ns();
+	wt_child_kill(&h.child);
 	while (!wt_count(h.w, WEFT_EV_DOWN)) {
 		assert_int_equal(weft_wait_any(h.w->w, killed + wt_slow(5000) * 1000000ull), WEFT_OK);
 		wt_pump();
@@ -265,13 +265,26 @@ static void a_killed_peer_fails_everything_pending_with_the_reason(void **state)
 	for (int k = 0; k < KINDS; k++)
 		printf(" %s %u,", kind_name[k], failed[k]);
 	printf(" \"%s\"\n", text);
-	assert_true(took < wt_slow(1000) * 1000000ull);
 	for (int k = 0; k < 5; k++)
 		assert_int_equal(failed[k], EACH); /* one-sided ones may have been done without the peer */
 	wt_pump_ms(5);
 	assert_int_equal(wt_count(h.w, WEFT_EV_OP), 0);
 	weft_remote_close(r);
 	home_close(&h);
+	return took;
+}
+
+static void a_killed_peer_fails_everything_pending_with_the_reason(void **state)
+{
+	uint64_t best = UINT64_MAX, took;
+
+	(void)state;
+	/* once in time is enough: a machine that is busy with something else may be late */
+	for (int i = 0; i < 3 && best > wt_slow(100) * 1000000ull; i++) {
+		took = kill_with_everything_pending();
+		best = took < best ? took : best;
+	}
+	assert_true(best < wt_slow(100) * 1000000ull);
 }
 
 static int child_of_the_fork(int sock, void *arg)
@@ -282,6 +295,8 @@ static int child_of_the_fork(int sock, void *arg)
 	weft_event e;
 	weft_ctx *ctx;
 	weft_worker *w;
+	char text[64];
+	size_t len = sizeof(text);
 
 	(void)sock;
 	wt_must(weft_progress(p->w[0]->w) == WEFT_EFORKED);
@@ -292,6 +307,9 @@ static int child_of_the_fork(int sock, void *arg)
 	wt_must(weft_arm(p->w[1]->w) == WEFT_EFORKED);
 	wt_must(weft_wait_any(p->w[1]->w, wt_in_ms(10)) == WEFT_EFORKED);
 	wt_must(weft_wake(p->w[1]->w) == WEFT_EFORKED);
+	wt_must(weft_stats(p->ctx, NULL, text, &len) == WEFT_EFORKED);
+	wt_must(weft_explain(p->ctx, NULL, NULL, 0, text, &len) == WEFT_EFORKED);
+	wt_must(weft_trace_stop(p->ctx) == WEFT_EFORKED);
 	wt_must(weft_after_fork(p->ctx) == WEFT_OK);
 	ctx = wt_open(NULL, NULL); /* and it may start anew */
 	wt_must(weft_worker_new(ctx, NULL, &w) == WEFT_OK);

@@ -260,6 +260,20 @@ static void *bounce_thread(void *arg)
 	return NULL;
 }
 
+/* How often the worker has fallen asleep: it armed, and was not told to look again. */
+static unsigned long long times_asleep(weft_ctx *ctx, weft_worker *w)
+{
+	char text[4096];
+	size_t len = sizeof(text);
+	const char *arms, *refused;
+
+	wt_must(weft_stats(ctx, w, text, &len) == WEFT_OK);
+	arms = strstr(text, "\"arms\":");
+	refused = strstr(text, "\"arms_refused\":");
+	wt_must(arms && refused);
+	return strtoull(arms + 7, NULL, 10) - strtoull(refused + 15, NULL, 10);
+}
+
 static size_t sleeps(void)
 {
 	return getenv("WEFT_TEST_LONG") ? 1000000 : wt_slow(1) > 1 ? 2000 : wt_variant->slow ? 3000 : 20000;
@@ -329,7 +343,8 @@ static void no_wake_up_is_lost(void **state)
 	s.wrong = bounce(&s);
 	if (s.wrong)
 		fail_msg("round %zu: %s", s.at, s.wrong);
-	printf("# %zu rounds in %.2f s\n", rounds, (double)(wt_now_ns() - start) / 1e9);
+	printf("# %zu rounds in %.2f s, this side slept %llu times\n", rounds, (double)(wt_now_ns() - start) / 1e9,
+	       times_asleep(ctx, w->w));
 	wt_ep_close(w, s.ep);
 	assert_int_equal(wt_child_wait(&child, WT_LIMIT_MS), 0);
 	assert_int_equal(weft_listener_close(l), WEFT_OK);

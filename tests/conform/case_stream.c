@@ -236,6 +236,32 @@ static void the_end_tells_how_much_came(void **state)
 	wt_pair_close(&p);
 }
 
+static void a_cancelled_send_holds_nobody_behind_a_fence(void **state)
+{
+	size_t len = 64 << 20; /* more than any credit and queue */
+	unsigned char *out = calloc(1, len);
+	struct wt_posted s, m, r;
+	struct wt_pair p;
+	char in[8];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	s = put_in(&p, 0, out, len, 0);
+	wt_pump_ms(20);
+	assert_true(wt_is_pending(p.w[0], s));
+	assert_int_equal(weft_fence(p.ep[0]), WEFT_OK);
+	r = wt_recv(&p, 1, in, sizeof(in), 1, WT_EXACT);
+	m = wt_send(&p, 0, "1234567", 8, 1, 0);
+	wt_pump_ms(5);
+	assert_true(wt_is_pending(p.w[0], m));
+	assert_int_equal(weft_cancel(p.w[0]->w, s.op), WEFT_OK);
+	assert_int_equal(wt_done(p.w[0], s).status, WEFT_ECANCELED);
+	wt_ok(p.w[0], m);
+	wt_ok(p.w[1], r);
+	wt_pair_close(&p);
+	free(out);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(a_receive_takes_what_is_there),
 	WT_CASE(all_fills_the_buffer),
@@ -246,5 +272,6 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(arrival_is_told_when_wanted),
 	WT_CASE(a_cancelled_receive_says_what_it_took),
 	WT_CASE(the_end_tells_how_much_came),
+	WT_CASE(a_cancelled_send_holds_nobody_behind_a_fence),
 };
 WT_GROUP(wt_group_stream, cases);

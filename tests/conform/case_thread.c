@@ -260,10 +260,107 @@ static void a_wake_comes_from_any_thread(void **state)
 	wt_pair_close(&p);
 }
 
+enum { WAITERS = 3, WAIT_ROUNDS = 400 };
+
+struct waiter {
+	weft_worker *w;
+	uint64_t tag;
+	size_t rounds;
+	atomic_size_t *posted;
+	int wrong;
+};
+
+static void *wait_for_mine(void *arg)
+{
+	struct waiter *s = arg;
+
+	for (size_t i = 0; i < s->rounds && !s->wrong; i++) {
+		weft_call c = { .size = sizeof(c), .flags = WEFT_BY_HANDLE };
+		uint64_t in;
+		weft_buf b = wt_buf(&in, sizeof(in));
+		weft_event e;
+		int ret = weft_recv(s->w, &b, 1, s->tag, WT_EXACT, &c);
+
+		(*s->posted)++;
+		if (ret == WEFT_PENDING)
+			ret = weft_wait(s->w, c.op, wt_in_ms(wt_slow(2000)), &e);
+		if (ret)
+			s->wrong = ret;
+	}
+	return NULL;
+}
+
+/* One message in each round wakes one of those who sleep on the same worker; all of them come to their end. */
+static void those_who_wait_together_wake_each_other(void **state)
+{
+	struct waiter s[WAITERS];
+	pthread_t t[WAITERS];
+	struct wt_pair p = { .ctx = wt_open(NULL, NULL) };
+	atomic_size_t posted = 0;
+	uint64_t seed = 3;
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		p.w[i] = wt_worker(p.ctx, i ? WEFT_SHARED : 0);
+	p.listener = wt_listen(p.w[1], p.url, sizeof(p.url));
+	wt_pair_more(&p, p.ep);
+	for (int i = 0; i < WAITERS; i++) {
+		s[i] = (struct waiter){ .w = p.w[1]->w, .tag = i, .rounds = wt_rounds(WAIT_ROUNDS), .posted = &posted };
+		assert_int_equal(pthread_create(&t[i], NULL, wait_for_mine, &s[i]), 0);
+	}
+	for (size_t r = 0; r < s[0].rounds; r++) {
+		uint64_t limit = wt_in_ms(wt_slow(3000));
+
+		while (posted < (r + 1) * WAITERS && wt_now_ns() < limit)
+			weft_progress(p.w[0]->w);
+		if (wt_random(&seed) % 2)
+			nap_ms(1);
+		for (int i = 0; i < WAITERS; i++)
+			wt_send(&p, 0, &seed, sizeof(seed), (r + i) % WAITERS, WEFT_NO_EVENT | WEFT_COPY);
+		weft_progress(p.w[0]->w);
+	}
+	for (int i = 0; i < WAITERS;) {
+		weft_progress(p.w[0]->w);
+		i += !pthread_tryjoin_np(t[i], NULL);
+	}
+	for (int i = 0; i < WAITERS; i++)
+		assert_int_equal(s[i].wrong, 0);
+	wt_pair_close(&p);
+}
+
+static void a_grant_nobody_opened_is_no_workers_business(void **state)
+{
+	struct sleeper s = { 0 };
+	weft_buf b = wt_buf((char[16]){ 0 }, 16);
+	unsigned char token[64];
+	size_t len = sizeof(token);
+	weft_call c = wt_call(0);
+	weft_grant g;
+	weft_mem *m;
+	struct wt_pair p;
+	pthread_t t;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	s.w = p.w[0]->w;
+	assert_int_equal(pthread_create(&t, NULL, sleep_in_wait, &s), 0);
+	while (!s.started || weft_progress(s.w) != WEFT_ETHREAD)
+		nap_ms(1);
+	assert_int_equal(weft_mem_register(p.ctx, &b, WEFT_READ, &m), WEFT_OK);
+	assert_int_equal(weft_grant_new(m, 0, 16, WEFT_READ, NULL, token, &len, &g), WEFT_OK);
+	assert_int_equal(weft_grant_revoke(m, g, &c), WEFT_OK); /* not WEFT_ETHREAD: another thread has the first worker */
+	assert_int_equal(weft_mem_free(m), WEFT_OK);
+	assert_int_equal(weft_wake(s.w), WEFT_OK);
+	pthread_join(t, NULL);
+	wt_pair_close(&p);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(a_second_thread_is_told_off),
 	WT_CASE(a_shared_worker_serves_every_thread),
 	WT_CASE(two_workers_in_two_threads_talk),
 	WT_CASE(a_wake_comes_from_any_thread),
+	WT_CASE(those_who_wait_together_wake_each_other),
+	WT_CASE(a_grant_nobody_opened_is_no_workers_business),
 };
 WT_GROUP(wt_group_thread, cases);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bench_shm.c - the shm transport alone, between two processes on two CPUs, beside a bare cache line that goes to and fro.
- * Not a test and not built by make; link it like one: gcc -O2 -Isrc -Iinclude tests/unit/bench_shm.c libweft.a
+ * bench_shm.c - the shm transport alone, between two processes on two CPUs, beside a bare cache line that goes to
+ * and fro. Not a test and not built by make; link it like one: gcc -O2 -Isrc -Iinclude tests/unit/bench_shm.c
+ * libweft.a
  */
 #include "shm_mini.h"
 
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#define ROUNDS 20000
-#define TRIES 25                         /* the best of them counts: others may be using the CPUs */
+#define ROUNDS 1000
+#define TRIES 400                        /* short ones, of which the best count: others may be using the CPUs */
 #define STREAM 500000
 
 static double now_s(void)
@@ -43,9 +44,9 @@ static void spin_until(struct node *n, uint64_t want)
 		wf_shm.poll(&n->port.base);
 }
 
-static void bare(_Atomic uint64_t *line, int side)
+static void bare(_Atomic uint64_t *line, int side, uint64_t first)
 {
-	for (uint64_t i = 0; i < ROUNDS; i++) {
+	for (uint64_t i = first; i < first + ROUNDS; i++) {
 		if (side == 0) {
 			atomic_store_explicit(line, i + 1, memory_order_release);
 			while (atomic_load_explicit(line + 16, memory_order_acquire) != i + 1)
@@ -167,7 +168,7 @@ static void run(int side, int fd, _Atomic uint64_t *line)
 	for (int i = 0; i < TRIES; i++) {
 		double start = now_s();
 
-		bare(line + i * 64, side);
+		bare(line, side, (uint64_t)i * ROUNDS);
 		b = WF_MIN(b, (now_s() - start) / ROUNDS / 2);
 		start = pingpong(&n, k, side, 8, ROUNDS);
 		t = WF_MIN(t, start);
@@ -176,7 +177,7 @@ static void run(int side, int fd, _Atomic uint64_t *line)
 		printf("bare line %.1f ns, 8 B one way %.1f ns, ratio %.2f\n", b * 1e9, t * 1e9, t / b);
 	for (size_t len = 0; len <= 4096; len = len ? len * 2 : 8) {
 		t = b = 1;
-		for (int i = 0; i < TRIES / 3; i++) {
+		for (int i = 0; i < TRIES / 20; i++) {
 			double one = pingpong(&n, k, side, len, ROUNDS);
 
 			t = WF_MIN(t, one);
@@ -188,8 +189,8 @@ static void run(int side, int fd, _Atomic uint64_t *line)
 	}
 	for (size_t i = 0; i < WF_ARRAY_LEN(sizes); i++) {
 		t = 1;
-		for (int j = 0; j < TRIES; j++) {
-			b = large(&n, k, side, sizes[i], 20);
+		for (int j = 0; j < TRIES / 10; j++) {
+			b = large(&n, k, side, sizes[i], 5);
 			t = WF_MIN(t, b);
 		}
 		if (side == 0)
@@ -203,7 +204,7 @@ static void run(int side, int fd, _Atomic uint64_t *line)
 
 int main(void)
 {
-	_Atomic uint64_t *line = mmap(NULL, 64 << 10, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	_Atomic uint64_t *line = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int fds[2];
 
 	assert(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds));

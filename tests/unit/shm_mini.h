@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * shm_mini.h - stands in for core in the tests of the shm transport: a node is a worker with one shm port, a link one lane
- * on it. All upcalls end here; a test sets the callbacks that it wants. Included once by each test program.
+ * shm_mini.h - stands in for core in the tests of the shm transport: a node is a worker with one shm port, a link
+ * one lane on it. All upcalls end here; a test sets the callbacks that it wants. Included once by each test
+ * program.
  */
 #ifndef SHM_MINI_H
 #define SHM_MINI_H

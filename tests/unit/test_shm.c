@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * test_shm.c - lanes of the shm transport between two nodes of one process: handshake, frames, room, bad peers, sleep.
- * Large copies are in test_shm_copy.c, other processes in test_shm_procs.c.
+ * test_shm.c - lanes of the shm transport between two nodes of one process: handshake, frames, room, bad peers,
+ * sleep. Large copies are in test_shm_copy.c, other processes in test_shm_procs.c.
  */
 #include "unit.h"
 
 #include "shm_mini.h"
 
+#include <pthread.h>
 #include <sys/socket.h>
 
 /* What one side expects: frame i has tag i, a length and bytes that follow from the seed. */
@@ -266,6 +267,92 @@ static void test_idle_lanes_are_parked_and_come_back(void **state)
 	}
 	node_close(&a);
 	node_close(&b);
+}
+
+/*
+ * The sender publishes and looks at asleep in the very moment in which the receiver sets asleep and looks at the
+ * ring: one of them has to see the other, each time.
+ */
+#define MEETINGS 200000
+
+struct meeting {
+	struct pair p;
+	_Atomic unsigned round, sent;
+};
+
+static void spin(unsigned n)
+{
+	for (volatile unsigned i = 0; i < n; i++)
+		;
+}
+
+/* Waits for the other thread, which may be without a CPU. */
+static void meet(_Atomic unsigned *word, unsigned value)
+{
+	for (unsigned i = 0; atomic_load_explicit(word, memory_order_acquire) != value; i++)
+		if (i % 1024 == 1023)
+			sched_yield();
+}
+
+static void *sender_thread(void *arg)
+{
+	struct meeting *m = arg;
+	struct wf_rng r;
+
+	wf_rng_init(&r, 1);
+	for (unsigned i = 1; i <= MEETINGS; i++) {
+		unsigned wait = (unsigned)wf_rng_below(&r, 80);
+
+		meet(&m->round, i);
+		spin(wait);
+		link_send(m->p.ka, WF_FR_EAGER, 0, "x", 1);
+		atomic_store_explicit(&m->sent, i, memory_order_release);
+	}
+	return NULL;
+}
+
+static void meet_often(bool membarrier)
+{
+	static struct meeting m;
+	_Atomic uint32_t *asleep;
+	unsigned armed = 0, lost = 0;
+	pthread_t thread;
+	struct wf_rng r;
+
+	memset(&m, 0, sizeof(m));
+	node_open(&m.p.a, NULL);
+	node_open(&m.p.b, NULL);
+	m.p.a.port.membarrier &= membarrier;
+	m.p.b.port.membarrier &= membarrier;
+	link_pair(&m.p.a, &m.p.b, &m.p.ka, &m.p.kb);
+	asleep = &m.p.kb->lane.rx.seg->asleep;
+	wf_rng_init(&r, 2);
+	assert_int_equal(pthread_create(&thread, NULL, sender_thread, &m), 0);
+	for (unsigned i = 1; i <= MEETINGS; i++) {
+		unsigned wait = (unsigned)wf_rng_below(&r, 80);
+		int ret;
+
+		atomic_store_explicit(&m.round, i, memory_order_release);
+		spin(wait);
+		ret = wf_shm.arm(&m.p.b.port.base);
+		meet(&m.sent, i);
+		armed += ret == WEFT_OK;
+		lost += ret == WEFT_OK && atomic_load(asleep);
+		wf_shm.disarm(&m.p.b.port.base);
+		wf_bell_drain(m.p.b.port.bell_fd);
+		wf_shm.poll(&m.p.b.port.base);
+	}
+	pthread_join(thread, NULL);
+	printf("# %u of %u went to sleep\n", armed, MEETINGS);
+	assert_int_equal(lost, 0);
+	pair_close(&m.p);
+}
+
+static void test_sleeper_and_sender_never_miss_each_other(void **state)
+{
+	(void)state;
+	meet_often(true);
+	meet_often(false);
 }
 
 /* ---- refusals ---- */
@@ -637,6 +724,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_sleeping_sender_is_rung_when_room_appears),
 	cmocka_unit_test(test_arm_says_again_when_a_frame_waits),
 	cmocka_unit_test(test_idle_lanes_are_parked_and_come_back),
+	cmocka_unit_test(test_sleeper_and_sender_never_miss_each_other),
 	cmocka_unit_test(test_unknown_name_is_another_host),
 	cmocka_unit_test(test_limit_shm_sends_peers_to_tcp),
 	cmocka_unit_test(test_strangers_are_dropped_silently),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * test_shm_copy.c - large buffers that both sides of an shm lane copy together. Two actors, a sender and a receiver, do what
- * core may do at any moment: offer, start, stop from either side, start again, end. After each end the owner scribbles over
- * its buffer, so a chunk that moves too late is seen. Run with one thread under seeded schedules, and with a thread for
- * each side, which sleep when they have nothing to do.
+ * test_shm_copy.c - large buffers that both sides of an shm lane copy together. Two actors, a sender and a
+ * receiver, do what core may do at any moment: offer, start, stop from either side, start again, end. After each
+ * end the owner scribbles over its buffer, so a chunk that moves too late is seen. Run with one thread under
+ * seeded schedules, and with a thread for each side, which sleep when they have nothing to do. What runs in
+ * threads checks with assert(): cmocka's jumps stay in theirs.
  */
 #include "unit.h"
 
@@ -39,6 +40,7 @@ struct actor {
 	struct job job[JOBS];
 	struct wf_region region;
 	unsigned stop_per_1000;          /* of the turns, for each job */
+	double sleep_chance;             /* of a turn */
 	uint64_t uses;
 	uint64_t ok, canceled, frames;   /* how jobs ended */
 };
@@ -79,7 +81,7 @@ static bool send_note(struct job *j, uint8_t type, const void *p, size_t len)
 {
 	int ret = link_send(j->actor->k, type, j->tag, p, len);
 
-	assert_true(ret == WEFT_OK || ret == WEFT_AGAIN);
+	assert(ret == WEFT_OK || ret == WEFT_AGAIN);
 	return ret == WEFT_OK;
 }
 
@@ -153,8 +155,8 @@ static int sender_in(struct link *k, const struct wf_frame *h, const void *paylo
 
 static void sender_done(struct job *j, int32_t status)
 {
-	assert_int_equal(j->state, STOPPING);
-	assert_true(status == WEFT_ECANCELED || status == WEFT_OK);
+	assert(j->state == STOPPING);
+	assert(status == WEFT_ECANCELED || status == WEFT_OK);
 	if (status == WEFT_OK)
 		j->actor->ok++;
 	else
@@ -193,7 +195,7 @@ static void start(struct job *j)
 	struct actor *a = j->actor;
 	int ret;
 
-	assert_true(is_scribbled(j));
+	assert(is_scribbled(j));
 	j->c.len = wf_rng_hit(&a->rng, 0.2) ? wf_rng_below(&a->rng, j->len + 1) : j->len;
 	cut(j, &a->rng, j->c.len);
 	j->c.bufs = j->bufs;
@@ -204,7 +206,7 @@ static void start(struct job *j)
 	else if (ret == WEFT_AGAIN)
 		answer(j, ret);
 	else {
-		assert_int_equal(ret, WEFT_ECANCELED);
+		assert(ret == WEFT_ECANCELED);
 		j->state = IDLE;
 	}
 }
@@ -231,16 +233,16 @@ static void receiver_done(struct job *j, int32_t status)
 	struct actor *a = j->actor;
 	bool stopped = j->state == STOPPING;
 
-	assert_true(j->state == RUNNING || stopped);
+	assert(j->state == RUNNING || stopped);
 	if (status == WEFT_OK) {
 		a->ok++;
-		assert_true(mini_same(j->mem, j->c.len, j->seed));
+		assert(mini_same(j->mem, j->c.len, j->seed));
 		answer(j, WEFT_OK);
 	} else if (status == WEFT_AGAIN) {
 		a->frames++;
 		answer(j, WEFT_AGAIN);
 	} else {
-		assert_int_equal(status, WEFT_ECANCELED);
+		assert(status == WEFT_ECANCELED);
 		a->canceled++;
 		j->state = stopped ? ANNOUNCED : IDLE;
 	}
@@ -395,7 +397,7 @@ static void *run_actor(void *arg)
 	while (!atomic_load(&stop_all)) {
 		actor_step(a);
 		node_turn(&a->node);
-		if (wf_rng_hit(&a->rng, 0.05))
+		if (wf_rng_hit(&a->rng, a->sleep_chance))
 			node_sleep(&a->node, 2);
 		if (!a->sender && a->ok >= 1500)
 			atomic_store(&stop_all, true);
@@ -408,18 +410,19 @@ static void *run_actor(void *arg)
 	return NULL;
 }
 
-static void threads(bool regions, unsigned stop_per_1000)
+static void threads(bool regions, unsigned stop_per_1000, double sleep_chance)
 {
 	static struct actor s, r;
 	struct wf_conf conf;
 	pthread_t thread;
 
 	wf_conf_defaults(&conf);
-	conf.copy_chunk = 16u << 10;
+	conf.copy_chunk = sleep_chance > 0 ? 16u << 10 : 256u << 10;
 	actor_open(&s, true, regions, &conf, 1);
 	actor_open(&r, false, regions, &conf, 2);
 	actors_connect(&s, &r);
 	s.stop_per_1000 = r.stop_per_1000 = stop_per_1000;
+	s.sleep_chance = r.sleep_chance = sleep_chance;
 	atomic_store(&stop_all, false);
 	atomic_store(&stopped, 0);
 	alarm(100);
@@ -439,14 +442,16 @@ static void threads(bool regions, unsigned stop_per_1000)
 static void test_two_threads_copy_plain_memory(void **state)
 {
 	(void)state;
-	threads(false, 0);
+	threads(false, 0, 0.05);
 }
 
 static void test_two_threads_stop_and_start_again(void **state)
 {
 	(void)state;
-	threads(false, 30);
-	threads(true, 100);
+	threads(false, 30, 0.01);
+	threads(true, 100, 0.05);
+	threads(false, 200, 0);
+	threads(true, 200, 0);
 }
 
 /* ---- bad peers, and no way ---- */

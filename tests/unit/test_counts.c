@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test_counts.c - what a message costs, in counts: allocations, locks, system calls. Counts do not
+ * depend on the machine or on who else runs, so they can be bars where times cannot.
+ *
+ * Allocations and locks are counted by the linker's --wrap (see the Makefile), which catches the
+ * calls of the library's objects and of nobody else. System calls are counted from outside: the
+ * measured process is traced, and every call that it makes between two marks is counted, whoever
+ * makes it. A mark is a getppid() with a telling argument.
+ *
+ * The bar: on the eager path of shm a message costs no system call. A worker also looks at its
+ * descriptors now and then (one epoll_wait in 64 turns, so that a connection or a death is seen);
+ * that belongs to the turn and not to the message. It is counted by the library itself (fd_polls in
+ * weft_stats), so the test demands: system calls in all = looks, and looks <= turns / 64 + 1. One
+ * call more among 100,000 messages fails it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/wt.h"
+
+#define MARK      0x77656674ul
+#define SIDES     2
+#define ROUNDS    100000u
+#define OPEN_MAX_NS 5000000u
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+/* ---- allocations and locks ---- */
+
+static _Thread_local bool counting;
+static _Thread_local uint64_t n_alloc, n_lock;
+
+#define ALLOC(ret, name, args, call)   \
+	ret __real_##name args;        \
+	ret __wrap_##name args;        \
+	ret __wrap_##name args         \
+	{                              \
+		n_alloc += counting;   \
+		return __real_##name call; \
+	}
+#define LOCK(type, name)                  \
+	int __real_##name(type *p);       \
+	int __wrap_##name(type *p);       \
+	int __wrap_##name(type *p)        \
+	{                                 \
+		n_lock += counting;       \
+		return __real_##name(p);  \
+	}
+
+ALLOC(void *, malloc, (size_t n), (n))
+ALLOC(void *, calloc, (size_t n, size_t k), (n, k))
+ALLOC(void *, realloc, (void *p, size_t n), (p, n))
+ALLOC(int, posix_memalign, (void **out, size_t a, size_t n), (out, a, n))
+ALLOC(void *, aligned_alloc, (size_t a, size_t n), (a, n))
+ALLOC(char *, strdup, (const char *s), (s))
+
+void __real_free(void *p);
+void __wrap_free(void *p);
+void __wrap_free(void *p)
+{
+	n_alloc += counting && p;
+	__real_free(p);
+}
+
+LOCK(pthread_mutex_t, pthread_mutex_lock)
+LOCK(pthread_mutex_t, pthread_mutex_trylock)
+LOCK(pthread_rwlock_t, pthread_rwlock_rdlock)
+LOCK(pthread_rwlock_t, pthread_rwlock_wrlock)
+LOCK(pthread_spinlock_t, pthread_spin_lock)
+
+/* ---- what a measured process reports, in memory that it shares with the test ---- */
+
+struct count {
+	uint64_t messages, turns, looks; /* a look: epoll_wait of the library */
+	uint64_t allocs, locks;
+	uint64_t syscalls;               /* written by the tracer, as the following */
+	uint64_t clones, creates;        /* threads or processes made; files opened for creation */
+	uint64_t first_nr;               /* of the first call that was no epoll_wait */
+	bool ended_well;
+	uint64_t extra[4];
+	char url[160];
+	_Atomic uint32_t ready;
+};
+
+static struct count *counts; /* SIDES of them */
+
+static void mark(bool begin)
+{
+	syscall(SYS_getppid, MARK, begin);
+}
+
+static uint64_t stat_of(const char *text, const char *name)
+{
+	char key[64];
+	const char *at;
+
+	snprintf(key, sizeof(key), "\"%s\":", name);
+	at = strstr(text, key);
+	wt_must(at != NULL);
+	return strtoull(at + strlen(key), NULL, 10);
+}
+
+static uint64_t stat_read(weft_ctx *ctx, const void *what, const char *name)
+{
+	char text[4096];
+	size_t len = sizeof(text);
+
+	wt_must(weft_stats(ctx, what, text, &len) == WEFT_OK);
+	return stat_of(text, name);
+}
+
+struct window {
+	struct count *c;
+	weft_ctx *ctx;
+	uint64_t looks, turns;
+};
+
+static void window_open(struct window *win, struct count *c, weft_ctx *ctx)
+{
+	*win = (struct window){ c, ctx, stat_read(ctx, NULL, "fd_polls"), stat_read(ctx, NULL, "progress") };
+	n_alloc = n_lock = 0;
+	counting = true;
+	mark(true);
+}
+
+static void window_shut(struct window *win, uint64_t messages)
+{
+	mark(false);
+	counting = false;
+	win->c->messages = messages;
+	win->c->allocs = n_alloc;
+	win->c->locks = n_lock;
+	win->c->looks = stat_read(win->ctx, NULL, "fd_polls") - win->looks;
+	win->c->turns = stat_read(win->ctx, NULL, "progress") - win->turns;
+}
+
+/* ---- the tracer ---- */
+
+struct tracee {
+	pid_t pid;
+	bool inside, entered, gone;
+};
+
+static void note_call(struct tracee *t, struct count *c, const struct __ptrace_syscall_info *i)
+{
+	if (i->op != PTRACE_SYSCALL_INFO_ENTRY)
+		return;
+	if (i->entry.nr == SYS_getppid && i->entry.args[0] == MARK) {
+		t->inside = i->entry.args[1];
+		return;
+	}
+	if (!t->inside)
+		return;
+	c->syscalls++;
+	switch (i->entry.nr) {
+	case SYS_clone:
+	case SYS_clone3:
+#ifdef SYS_fork
+	case SYS_fork:
+	case SYS_vfork:
+#endif
+		c->clones++;
+		break;
+	case SYS_openat:
+		c->creates += (i->entry.args[2] & 0100) != 0; /* O_CREAT */
+		break;
+#ifdef SYS_epoll_wait
+	case SYS_epoll_wait:
+#endif
+	case SYS_epoll_pwait:
+		return;
+	}
+	if (!c->first_nr)
+		c->first_nr = i->entry.nr;
+}
+
+struct part {
+	int (*fn)(int side);
+	int side;
+	bool traced;
+};
+
+static struct wt_child peers[SIDES];
+
+static int take_part(int sock, void *arg)
+{
+	const struct part *p = arg;
+
+	(void)sock;
+	if (p->traced && ptrace(PTRACE_TRACEME, 0, 0, 0))
+		return 77;
+	if (p->traced)
+		raise(SIGSTOP);
+	return p->fn(p->side);
+}
+
+static void start(int (*fn)(int side), int n, bool trace)
+{
+	memset(counts, 0, SIDES * sizeof(*counts));
+	for (int i = 0; i < n; i++) {
+		struct part p = { fn, i, trace };
+
+		wt_child_start(&peers[i], take_part, &p);
+	}
+}
+
+/* Starts @fn in @n traced processes and counts until all have ended. */
+static void traced(int (*fn)(int side), int n)
+{
+	struct tracee t[SIDES] = { 0 };
+	int left = n, status;
+
+	start(fn, n, true);
+	for (int i = 0; i < n; i++)
+		t[i].pid = peers[i].pid;
+	while (left) {
+		struct __ptrace_syscall_info info;
+		pid_t pid = waitpid(-1, &status, __WALL);
+		int i = pid == t[0].pid ? 0 : 1, sig = 0;
+
+		assert_true(pid > 0);
+		if (WIFEXITED(status) || WIFSIGNALED(status)) {
+			counts[i].ended_well = WIFEXITED(status) && !WEXITSTATUS(status);
+			left--;
+			continue;
+		}
+		if (!t[i].entered) {
+			t[i].entered = true;
+			assert_int_equal(ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
+		} else if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+			if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0)
+				note_call(&t[i], &counts[i], &info);
+		} else {
+			sig = WSTOPSIG(status);
+		}
+		ptrace(PTRACE_SYSCALL, pid, 0, sig);
+	}
+	for (int i = 0; i < n; i++)
+		assert_true(counts[i].ended_well);
+}
+
+static bool can_trace(void)
+{
+	int status = 0;
+	pid_t pid;
+
+	if (getenv("WEFT_TEST_EMULATED"))
+		return false;
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(ptrace(PTRACE_TRACEME, 0, 0, 0) ? 1 : 0);
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) && !WEXITSTATUS(status);
+}
+
+#define NEEDS_TRACING()                                                        \
+	do {                                                                   \
+		if (SANITIZED)                                                 \
+			wt_skip("counts are of the build without a sanitizer"); \
+		if (!can_trace())                                              \
+			wt_skip("no process may be traced here");              \
+	} while (0)
+
+/* ---- messages ---- */
+
+enum way { EXPECTED, UNEXPECTED, ACTIVE };
+
+static size_t message_len;
+static enum way message_way;
+
+static void receive(weft_worker *w, void *into, size_t len)
+{
+	weft_buf b = wt_buf(into, len);
+	weft_call c = { .size = sizeof(c) };
+	weft_event e;
+	int ret = weft_recv(w, &b, 1, 1, WT_EXACT, &c);
+
+	wt_must(ret >= 0);
+	while (ret == WEFT_PENDING && !weft_reap(w, &e, 1))
+		;
+}
+
+static void send_one(weft_ep *ep, const void *from, size_t len)
+{
+	weft_buf b = wt_buf(from, len);
+	weft_call c = { .size = sizeof(c) };
+
+	wt_must(weft_send(ep, &b, 1, 1, &c) == WEFT_OK);
+}
+
+static void one_message(weft_worker *to, weft_ep *ep, void *out, void *in)
+{
+	weft_buf bo = wt_buf(out, message_len), bi = wt_buf(in, message_len);
+	weft_call c = { .size = sizeof(c) };
+	weft_event e;
+	int ret;
+
+	switch (message_way) {
+	case EXPECTED:
+		ret = weft_recv(to, &bi, 1, 1, WT_EXACT, &c);
+		wt_must(ret == WEFT_PENDING);
+		send_one(ep, out, message_len);
+		while (!weft_reap(to, &e, 1))
+			;
+		break;
+	case UNEXPECTED:
+		send_one(ep, out, message_len);
+		wt_must(weft_progress(to) >= 0);
+		receive(to, in, message_len);
+		break;
+	case ACTIVE:
+		wt_must(weft_am_send(ep, 1, "head", 4, &bo, 1, &c) == WEFT_OK);
+		while (!weft_reap(to, &e, 1))
+			;
+		wt_must(weft_am_recv(to, &e, &bi, 1, &c) == WEFT_OK);
+		weft_event_release(to, &e);
+		break;
+	}
+}
+
+/* One process, one thread: no turn is in vain. */
+static int both_in_one(int side)
+{
+	static char out[65536], in[65536];
+	struct window win;
+	struct wt_pair p;
+
+	wt_pair_open(&p, 0);
+	for (int i = 0; i < 1000; i++)
+		one_message(p.w[i & 1]->w, p.ep[!(i & 1)], out, in);
+	window_open(&win, &counts[side], p.ctx);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		one_message(p.w[i & 1]->w, p.ep[!(i & 1)], out, in);
+	window_shut(&win, ROUNDS);
+	return 0;
+}
+
+static void check(const struct count *c, const char *what)
+{
+	printf("# %s, %zu bytes: %llu messages, %llu turns: %llu allocations, %llu locks, %llu system calls, %llu of "
+	       "them the look at descriptors\n",
+	       what, message_len, (unsigned long long)c->messages, (unsigned long long)c->turns,
+	       (unsigned long long)c->allocs, (unsigned long long)c->locks, (unsigned long long)c->syscalls,
+	       (unsigned long long)c->looks);
+	if (c->syscalls != c->looks)
+		print_error("the first other system call has number %llu\n", (unsigned long long)c->first_nr);
+	assert_true(c->messages > 0);
+	assert_int_equal(c->allocs, 0);
+	assert_int_equal(c->locks, 0);
+	assert_int_equal(c->syscalls, c->looks);
+	assert_true(c->looks <= c->turns / 64 + 2);
+}
+
+static void a_message_over_shm_costs_nothing(void **state)
+{
+	static const char *const name[] = { "expected", "unexpected", "active" };
+	static const size_t len[] = { 0, 8, 36, 37, 4096, 8188 };
+
+	(void)state;
+	NEEDS_TRACING();
+	wt_choose("shm");
+	for (message_way = EXPECTED; message_way <= ACTIVE; message_way++) {
+		for (size_t i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
+			message_len = len[i];
+			traced(both_in_one, 1);
+			check(&counts[0], name[message_way]);
+		}
+	}
+}
+
+/* Two processes: side 0 listens. The URL and the start signal go through the shared page. */
+static struct wt_w *meet(int side, weft_ctx **ctx, weft_ep **ep)
+{
+	struct wt_w *w = wt_worker(*ctx = wt_open(NULL, NULL), 0);
+
+	if (!side) {
+		wt_listen(w, counts[0].url, sizeof(counts[0].url));
+		atomic_store(&counts[0].ready, 1);
+		*ep = wt_accept(w);
+	} else {
+		while (!atomic_load(&counts[0].ready))
+			usleep(1000);
+		*ep = wt_connect(w, counts[0].url);
+	}
+	return w;
+}
+
+static void bounce(int side, weft_worker *w, weft_ep *ep, unsigned rounds, char *out, char *in)
+{
+	for (unsigned i = 0; i < rounds; i++) {
+		if (side)
+			send_one(ep, out, message_len);
+		receive(w, in, message_len);
+		if (!side)
+			send_one(ep, out, message_len);
+	}
+}
+
+static int ping_pong(int side)
+{
+	static char out[65536], in[65536];
+	struct window win;
+	weft_ctx *ctx;
+	weft_ep *ep;
+	struct wt_w *w = meet(side, &ctx, &ep);
+
+	bounce(side, w->w, ep, 1000, out, in);
+	window_open(&win, &counts[side], ctx);
+	bounce(side, w->w, ep, 20000, out, in);
+	window_shut(&win, 40000);
+	bounce(side, w->w, ep, 100, out, in); /* nobody ends while the other measures */
+	return 0;
+}
+
+static void nor_between_two_processes(void **state)
+{
+	static const size_t len[] = { 8, 4096 };
+
+	(void)state;
+	NEEDS_TRACING();
+	wt_choose("shm");
+	for (size_t i = 0; i < 2; i++) {
+		message_len = len[i];
+		traced(ping_pong, 2);
+		check(&counts[0], "there and back, listening process");
+		check(&counts[1], "there and back, connecting process");
+	}
+}
+
+/* ---- tcp: small messages share a system call ---- */
+
+#define BURST 1000u
+
+static int many_small(int side)
+{
+	struct wt_pair p;
+	struct window win;
+	uint64_t got = 0, in = 0;
+	weft_buf b = wt_buf(&in, 8);
+
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8, 1);
+	window_open(&win, &counts[side], p.ctx);
+	for (unsigned i = 0; i < BURST; i++) {
+		weft_call c = { .size = sizeof(c), .flags = WEFT_COPY | WEFT_NO_EVENT };
+
+		wt_must(weft_send(p.ep[0], &b, 1, 1, &c) >= 0);
+	}
+	weft_progress(p.w[0]->w);
+	window_shut(&win, BURST);
+	for (int turns = 0; got < BURST && turns < 100000; turns++) {
+		weft_call c = { .size = sizeof(c) };
+		weft_message *m;
+
+		weft_progress(p.w[0]->w);
+		if (weft_probe(p.w[1]->w, 1, WT_EXACT, &c, &m) == WEFT_OK && weft_recv_message(m, &b, 1, &c) == WEFT_OK)
+			got++;
+	}
+	return got == BURST ? 0 : 1;
+}
+
+static void small_messages_over_tcp_share_system_calls(void **state)
+{
+	(void)state;
+	NEEDS_TRACING();
+	wt_choose("tcp");
+	traced(many_small, 1);
+	printf("# %u sends of 8 bytes over tcp: %llu system calls, %llu allocations, %llu locks\n", BURST,
+	       (unsigned long long)counts[0].syscalls, (unsigned long long)counts[0].allocs,
+	       (unsigned long long)counts[0].locks);
+	assert_true(counts[0].syscalls < BURST / 10);
+	assert_int_equal(counts[0].locks, 0);
+}
+
+/* ---- shm, large: who copies ---- */
+
+#define BIG (1u << 20)
+
+static int large_ones(int side)
+{
+	static char bytes[BIG];
+	struct count *c = &counts[side];
+	weft_ctx *ctx;
+	weft_ep *ep;
+	struct wt_w *w = meet(side, &ctx, &ep);
+	char how[2000];
+	size_t len = sizeof(how);
+
+	memset(bytes, side, sizeof(bytes));
+	for (int i = 0; i < 500; i++) {
+		weft_buf b = wt_buf(bytes, BIG);
+		weft_call call = wt_call(0);
+		int ret = side ? weft_send(ep, &b, 1, 1, &call) : weft_recv(w->w, &b, 1, 1, WT_EXACT, &call);
+
+		wt_ok(w, wt_took(w, ret, &call));
+		c->extra[0] = stat_read(ctx, ep, "copy_bytes_here");
+		c->extra[1] = stat_read(ctx, ep, "copy_bytes_peer");
+		c->extra[2] = stat_read(ctx, ep, "bytes_sent") + stat_read(ctx, ep, "bytes_received");
+		c->messages++;
+	}
+	wt_must(weft_explain(ctx, ep, NULL, 0, how, &len) == WEFT_OK);
+	c->extra[3] = strstr(how, "KiB, both processes copy") != NULL;
+	return 0;
+}
+
+static void exchange_large(const char *variant)
+{
+	wt_choose(variant);
+	start(large_ones, SIDES, false);
+	for (int i = 0; i < SIDES; i++)
+		assert_int_equal(wt_child_wait(&peers[i], 60000), 0);
+	for (int i = 0; i < SIDES; i++)
+		printf("# %s, %s: %llu messages of 1 MiB, copied here %llu MiB, by the peer %llu MiB, through the ring "
+		       "%llu MiB\n",
+		       variant, i ? "sender" : "receiver", (unsigned long long)counts[i].messages,
+		       (unsigned long long)counts[i].extra[0] >> 20, (unsigned long long)counts[i].extra[1] >> 20,
+		       (unsigned long long)counts[i].extra[2] >> 20);
+}
+
+static void both_processes_copy_a_large_message(void **state)
+{
+	(void)state;
+	if (getenv("WEFT_TEST_EMULATED"))
+		wt_skip("the emulator has no process_vm_readv");
+	exchange_large("shm");
+	if (!counts[0].extra[3] && !counts[1].extra[3])
+		wt_skip("this process may not read the memory of another");
+	for (int i = 0; i < SIDES; i++) {
+		assert_true(counts[i].extra[0] > 0);
+		assert_true(counts[i].extra[1] > 0);
+		assert_int_equal(counts[i].extra[0] + counts[i].extra[1], counts[i].messages * BIG);
+	}
+}
+
+static void without_rights_ring_memory_carries_it(void **state)
+{
+	(void)state;
+	exchange_large("shm-ring");
+	for (int i = 0; i < SIDES; i++) {
+		assert_int_equal(counts[i].extra[0], 0);
+		assert_true(counts[i].extra[2] >= counts[i].messages * BIG);
+		assert_int_equal(counts[i].extra[3], 0);
+	}
+}
+
+/* ---- opening ---- */
+
+static int open_and_close(int side)
+{
+	weft_ctx *ctx;
+
+	(void)side;
+	wt_must(weft_open(NULL, &ctx) == WEFT_OK); /* what the C library makes once */
+	wt_must(weft_close(ctx) == WEFT_OK);
+	mark(true);
+	wt_must(weft_open(NULL, &ctx) == WEFT_OK);
+	mark(false);
+	wt_must(weft_close(ctx) == WEFT_OK);
+	return 0;
+}
+
+static void opening_is_cheap_and_leaves_nothing(void **state)
+{
+	uint64_t took, best = UINT64_MAX, worst = 0;
+	int fds = wt_fd_count();
+	weft_ctx *ctx;
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		uint64_t start = wt_now_ns();
+
+		assert_int_equal(weft_open(NULL, &ctx), WEFT_OK);
+		took = wt_now_ns() - start;
+		best = took < best ? took : best;
+		worst = took > worst ? took : worst;
+		assert_int_equal(wt_fd_count(), fds);
+		assert_int_equal(weft_close(ctx), WEFT_OK);
+	}
+	assert_int_equal(wt_fd_count(), fds);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+	printf("# weft_open: %.3f ms at best of 50, %.3f ms at worst\n", (double)best / 1e6, (double)worst / 1e6);
+	assert_true(best < OPEN_MAX_NS);
+	NEEDS_TRACING();
+	traced(open_and_close, 1);
+	printf("# weft_open: %llu system calls\n", (unsigned long long)counts[0].syscalls);
+	assert_int_equal(counts[0].clones, 0);
+	assert_int_equal(counts[0].creates, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_message_over_shm_costs_nothing),
+		cmocka_unit_test(nor_between_two_processes),
+		cmocka_unit_test(small_messages_over_tcp_share_system_calls),
+		cmocka_unit_test(both_processes_copy_a_large_message),
+		cmocka_unit_test(without_rights_ring_memory_carries_it),
+		cmocka_unit_test(opening_is_cheap_and_leaves_nothing),
+	};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	counts = mmap(NULL, SIDES * sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (counts == MAP_FAILED)
+		return 1;
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
