@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Making connections: names are resolved by the event loop's own resolver, handlers run as tasks of the loop."""
+import asyncio
+import ipaddress
+import socket
+
+from . import _weft
+
+_SCHEME = "weft://"
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _split(place: str):
+    """host, port of "host:port"; None for what is no such thing: weft itself will say what is wrong with it."""
+    if place.startswith("["):
+        return None
+    host, colon, port = place.rpartition(":")
+    if not colon or not host or ":" in host or not port.isdigit():
+        return None
+    return host, int(port)
+
+
+async def _addresses(loop, host: str, port: int):
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as exc:
+        raise _weft._error("EUNREACHABLE", host, f"its name cannot be resolved: {exc}", None) from exc
+    places = []
+    for family, _, _, _, where in found:
+        if family == socket.AF_INET6:
+            address = where[0]
+            if where[3] and "%" not in address:
+                address += f"%{where[3]}"
+            places.append(f"[{address}]:{where[1]}")
+        elif family == socket.AF_INET:
+            places.append(f"{where[0]}:{where[1]}")
+    return list(dict.fromkeys(places))
+
+
+async def _numeric(loop, url: str) -> str:
+    """@url with every name replaced by its addresses, in the resolver's order."""
+    if not isinstance(url, str) or not url.startswith(_SCHEME):
+        return url
+    out = []
+    for place in url[len(_SCHEME):].split(","):
+        parts = _split(place)
+        if parts is None or _is_numeric(parts[0]):
+            out.append(place)
+        else:
+            out += await _addresses(loop, *parts)
+    return _SCHEME + ",".join(out)
+
+
+async def connect(url, *, transports=None, timeout=None):
+    """Connects to a listener's URL, "weft://host:port" or several places separated by commas; gives an Endpoint.
+
+    transports: which may be used, "shm,tcp" or a list, where not all. timeout: seconds, else setting connect_timeout.
+    What fails names every address that was tried. A connect that is cancelled leaves nothing behind.
+    """
+    loop = asyncio.get_running_loop()
+    return await _weft._connect(await _numeric(loop, url), loop, transports=transports, timeout=timeout)
+
+
+async def listen(handler, url, *, transports=None):
+    """Listens at "weft://address:port" (port 0: the system chooses); gives a Listener.
+
+    For each peer handler(ep) is called and, where it gives a coroutine, run as a task. Its return leaves ep open: the
+    listener keeps it until one side closes it. A handler that fails has its endpoint aborted, and the loop's exception
+    handler is told.
+    """
+    loop = asyncio.get_running_loop()
+    if not callable(handler):
+        raise TypeError(f"listen(): handler must be callable, not {type(handler).__name__}")
+    numeric = await _numeric(loop, url)
+    if numeric != url:                       # a name: its first address
+        numeric = numeric.partition(",")[0]
+    return Listener(handler, numeric, loop, transports)
+
+
+class Listener:
+    """Takes connections until it is closed; endpoints that it gave to the handler live on. `async with` closes it."""
+
+    def __init__(self, handler, url, loop, transports=None):
+        self._handler = handler
+        self._loop = loop
+        self._endpoints = set()
+        self._tasks = set()
+        self._c = _weft._listen(url, loop, self._accepted, self._endpoints.discard, transports=transports)
+
+    @property
+    def url(self) -> str:
+        """What to connect to, with the port that was chosen."""
+        return self._c.url
+
+    @property
+    def closed(self) -> bool:
+        return self._c.closed
+
+    @property
+    def endpoints(self) -> frozenset:
+        """Those that were accepted and are open."""
+        return frozenset(ep for ep in self._endpoints if not ep.closed)
+
+    def close(self) -> None:
+        """Takes no more connections."""
+        self._c.close()
+
+    async def wait_closed(self) -> None:
+        """Waits for the handlers that run."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc):
+        self.close()
+
+    def __repr__(self):
+        return f"<weft.Listener at {self.url}{', closed' if self.closed else ''}>"
+
+    def _accepted(self, ep):
+        if not ep.closed:
+            self._endpoints.add(ep)
+        try:
+            coro = self._handler(ep)
+        except Exception as exc:
+            self._failed(ep, exc)
+            return
+        if not asyncio.iscoroutine(coro):
+            return
+        task = self._loop.create_task(coro)
+        self._tasks.add(task)
+        task.add_done_callback(lambda t: self._done(t, ep))
+
+    def _done(self, task, ep):
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._abort(ep)
+        elif task.exception() is not None:
+            self._failed(ep, task.exception())
+        elif ep.closed:
+            self._endpoints.discard(ep)
+
+    def _failed(self, ep, exc):
+        self._abort(ep)
+        self._loop.call_exception_handler({"message": f"weft: handler failed for {ep.peer}", "exception": exc})
+
+    def _abort(self, ep):
+        self._endpoints.discard(ep)
+        ep.abort()

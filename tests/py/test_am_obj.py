@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Active messages and objects."""
+import asyncio
+import pickle
+
+import pytest
+
+import weft
+from conftest import pair
+
+
+def test_active_messages(run, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            for size in (0, 1, 5000, 70000, 1 << 20):
+                payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+                (header, data), _ = await asyncio.gather(b.am_recv(), a.am_send(b"h%d" % size, payload))
+                assert header == b"h%d" % size and data == payload
+            (header, data), _ = await asyncio.gather(b.am_recv(), a.am_send(bytes(1024)))
+            assert header == bytes(1024) and data == b""
+            into = bytearray(100)
+            (header, n), _ = await asyncio.gather(b.am_recv(into), a.am_send(b"x", [b"12", b"345"]))
+            assert header == b"x" and n == 5 and into[:5] == b"12345"
+    run(main())
+
+
+def test_active_messages_wait_in_order(run1, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            sends = [a.am_send(b"%d" % i, bytes([i % 256]) * (i % 5 * 30000)) for i in range(60)]
+            await a.send(b"marker", 1)
+            await b.recv(bytearray(6), 1)
+            for i in range(60):
+                header, data = await b.am_recv()
+                assert int(header) == i and data == bytes([i % 256]) * (i % 5 * 30000)
+            await asyncio.gather(*sends)
+    run1(main())
+
+
+def test_an_active_message_too_long_for_the_buffer_stays(run1, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            for size in (50, 200000):
+                send = a.am_send(b"head", bytes(size))
+                with pytest.raises(weft.TruncatedError, match=str(size)):
+                    await b.am_recv(bytearray(10))
+                header, data = await b.am_recv()
+                assert header == b"head" and data == bytes(size)
+                await send
+    run1(main())
+
+
+def test_objects(run, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            for obj in (None, 5, "text", [1, {"a": (2.5, b"x" * 100000)}], {"k": bytearray(10)}, list(range(100000))):
+                got, _ = await asyncio.gather(b.recv_obj(), a.send_obj(obj))
+                assert got == obj and type(got) is type(obj)
+    run(main())
+
+
+def test_arrays_travel_out_of_band(run1, transport):
+    np = pytest.importorskip("numpy")
+
+    async def main():
+        async with pair(transport) as (a, b):
+            rng = np.random.default_rng(2)
+            for arrays in (1, 3, 119, 120, 121, 500):
+                obj = {"arrays": [rng.random(rng.integers(0, 3000)) for _ in range(arrays)],
+                       "f": np.asfortranarray(rng.random((30, 20))), "n": arrays}
+                got, _ = await asyncio.gather(b.recv_obj(), a.send_obj(obj))
+                assert got["n"] == arrays
+                assert all(np.array_equal(x, y) and y.flags.aligned for x, y in zip(obj["arrays"], got["arrays"]))
+                assert np.array_equal(obj["f"], got["f"])
+                got["arrays"][0][:] = 1              # its own memory
+    run1(main())
+
+
+class Held:
+    def __init__(self, memory):
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol):
+        return memoryview, (pickle.PickleBuffer(self.memory),)
+
+
+def test_out_of_band_buffers_are_not_copied(run1):
+    async def main():
+        async with pair("loop") as (a, b):
+            memory = bytearray(1 << 20)
+            op = a.send_obj(Held(memory))
+            with pytest.raises(BufferError):
+                memory.append(1)                     # pinned, so not copied
+            memory[5] = 77
+            got = await b.recv_obj()
+            assert got[5] == 77 and isinstance(got.obj, bytearray)
+            await op
+            memory.append(1)
+    run1(main())
+
+
+def test_objects_that_cannot_be_pickled(run1):
+    async def main():
+        async with pair() as (a, b):
+            with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+                a.send_obj(lambda: None)
+            got, _ = await asyncio.gather(b.recv_obj(), a.send_obj(1))
+            assert got == 1
+    run1(main())
+
+
+class Bomb:
+    def __reduce__(self):
+        return (int, ("no number",))
+
+
+def test_objects_that_cannot_be_unpickled_fail_where_they_are_awaited(run1):
+    async def main():
+        async with pair() as (a, b):
+            await a.send_obj(Bomb())
+            with pytest.raises(ValueError, match="no number"):
+                await b.recv_obj()
+            op = b.recv_obj()
+            await a.send_obj(Bomb())
+            while not op.done():
+                await asyncio.sleep(0)
+            assert isinstance(op.exception(), ValueError)
+            got, _ = await asyncio.gather(b.recv_obj(), a.send_obj([1]))
+            assert got == [1]
+    run1(main())
+
+
+def test_objects_do_not_mix_with_the_users_messages(run1, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            await a.am_send(b"mine", b"payload")
+            await a.send(b"tagged", 0)
+            await a.send_obj("object")
+            await a.write(b"stream")
+            assert await b.recv_obj() == "object"
+            assert await b.read(100) == b"stream"
+            into = bytearray(6)
+            assert await b.recv(into, mask=weft.ANY) == 6
+            assert await b.am_recv() == (b"mine", b"payload")
+    run1(main())

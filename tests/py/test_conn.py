@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Listening, connecting, closing; who holds an endpoint."""
+import asyncio
+import gc
+import json
+import os
+import socket
+import threading
+import warnings
+
+import pytest
+
+import weft
+from conftest import LIMIT, pair
+
+
+async def until(condition):
+    end = asyncio.get_running_loop().time() + LIMIT
+    while not condition():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.001)
+
+
+def test_endpoint_and_listener(run, transport):
+    async def main():
+        seen = asyncio.get_running_loop().create_future()
+
+        async def handler(ep):
+            seen.set_result(ep)
+        listener = await weft.listen(handler, "weft://127.0.0.1:0", transports=transport)
+        assert listener.url.startswith("weft://127.0.0.1:") and not listener.url.endswith(":0")
+        assert not listener.closed and listener.url in repr(listener)
+        async with await weft.connect(listener.url, transports=transport) as a:
+            b = await seen
+            assert a.peer == listener.url[len("weft://"):] and b.peer
+            assert not a.closed and not b.closed and a.error is None and "open" in repr(a)
+            assert a.loop is asyncio.get_running_loop()
+            assert transport in a.explain() and isinstance(json.loads(a.explain(json=True)), dict)
+            await asyncio.sleep(0)
+            assert b in listener.endpoints           # the handler's return left it open
+        assert a.closed
+        await until(lambda: b.closed)
+        await until(lambda: not listener.endpoints)
+        listener.close()
+        listener.close()
+        assert listener.closed
+        with pytest.raises(weft.Error):
+            await weft.connect(listener.url, transports=transport, timeout=5)
+    run(main())
+
+
+def test_handlers_may_be_plain_functions_and_may_fail(run1):
+    async def main():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+        async def failing(ep):
+            raise KeyError("in the handler")
+        for handler in (failing, lambda ep: {}["in the handler"]):
+            async with await weft.listen(handler, "weft://127.0.0.1:0") as listener:
+                ep = await weft.connect(listener.url)
+                with pytest.raises(ConnectionError):
+                    await ep.recv(bytearray(1))
+                await ep.close()
+        assert [type(c["exception"]) for c in told] == [KeyError, KeyError]
+    run1(main())
+
+
+def test_async_with_by_an_exception(run, transport):
+    async def main():
+        async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports=transport) as listener:
+            with pytest.raises(ZeroDivisionError):
+                async with await weft.connect(listener.url, transports=transport) as ep:
+                    ep.recv(bytearray(1))
+                    1 / 0
+            assert ep.closed
+    run(main())
+
+
+def test_names_are_resolved_by_the_loop(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        threads = threading.active_count()
+        async with await weft.listen(lambda ep: None, "weft://localhost:0") as listener:
+            port = listener.url.rpartition(":")[2]
+            ep = await weft.connect(f"weft://localhost:{port}")
+            await ep.close()
+            with pytest.raises(weft.RefusedError) as info:
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", 0))
+                    free = s.getsockname()[1]
+                await weft.connect(f"weft://localhost:{free}")
+            assert "127.0.0.1" in str(info.value)
+        del loop, threads
+    run(main())
+
+
+def test_ipv6(run1):
+    if not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6") or not open("/proc/net/if_inet6").read().strip():
+        pytest.skip("no IPv6 on this host")
+
+    async def main():
+        async with await weft.listen(lambda ep: None, "weft://[::1]:0") as listener:
+            ep = await weft.connect(listener.url)
+            assert "::1" in ep.peer
+            await ep.close()
+    run1(main())
+
+
+def test_several_addresses_are_tried_in_order(run1):
+    async def main():
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            dead = s.getsockname()[1]
+        async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0") as listener:
+            place = listener.url[len("weft://"):]
+            ep = await weft.connect(f"weft://127.0.0.1:{dead},{place}")
+            await ep.close()
+            ep = await weft.connect(f"weft://127.0.0.1:{dead},localhost:{place.rpartition(':')[2]}")
+            await ep.close()
+    run1(main())
+
+
+def test_many_connects_at_once(run, transport):
+    async def main():
+        async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports=transport) as listener:
+            eps = await asyncio.gather(*[weft.connect(listener.url, transports=transport) for _ in range(100)])
+            await until(lambda: len(listener.endpoints) == 100)
+            await asyncio.gather(*[ep.close() for ep in eps])
+            await until(lambda: not listener.endpoints)
+    run(main())
+
+
+def test_a_dropped_endpoint_is_closed_with_a_warning(run, transport):
+    async def main():
+        seen = asyncio.get_running_loop().create_future()
+        async with await weft.listen(seen.set_result, "weft://127.0.0.1:0", transports=transport) as listener:
+            a = await weft.connect(listener.url, transports=transport)
+            b = await seen
+            await a.send(b"last")
+            with pytest.warns(ResourceWarning, match="unclosed weft.Endpoint to 127.0.0.1"):
+                del a
+                gc.collect()
+            assert await b.recv(into := bytearray(4)) == 4 and into == b"last"
+            await until(lambda: b.closed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")       # the peer went first: nothing to warn of
+                await b.close()
+                del b
+                gc.collect()
+    run(main())
+
+
+def test_pending_operations_hold_their_endpoint(run1):
+    async def main():
+        seen = asyncio.get_running_loop().create_future()
+        async with await weft.listen(seen.set_result, "weft://127.0.0.1:0") as listener:
+            a = await weft.connect(listener.url)
+            b = await seen
+            ops = [a.recv(bytearray(3)), a.recv_obj()]
+            del a
+            gc.collect()
+            await b.send(b"abc")
+            await b.send_obj("obj")
+            with pytest.warns(ResourceWarning):      # the last of them lets go of it
+                assert await asyncio.gather(*ops) == [3, "obj"]
+                await until(lambda: b.closed)
+            await b.close()
+    run1(main())
+
+
+def test_a_listener_that_nobody_holds_goes_on(run1):
+    async def main():
+        async def handler(ep):
+            await ep.send(b"hi")
+        url = (await weft.listen(handler, "weft://127.0.0.1:0")).url
+        gc.collect()
+        async with await weft.connect(url) as ep:
+            assert await ep.recv(bytearray(2)) == 2
+    run1(main())
+
+
+def test_close_flushes(run, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            sends = [a.send(bytes(200000), i) for i in range(5)]
+            close = a.close()
+            for i in range(5):
+                assert await b.recv(bytearray(200000), i) == 200000
+            await close
+            await asyncio.gather(*sends)
+    run(main())
+
+
+def test_refused_transports_say_why(run1):
+    async def main():
+        async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports="tcp") as listener:
+            ep = await weft.connect(listener.url, transports=["shm", "tcp"])
+            assert "tcp" in ep.explain()
+            await ep.close()
+    run1(main())
+
+
+def test_explain_settings_stats(run1):
+    assert "tcp" in weft.explain() and "tcp" in weft.explain("weft://127.0.0.1:5000")
+    assert isinstance(json.loads(weft.explain(json=True)), dict)
+    assert isinstance(json.loads(weft.stats()), dict)
+    assert 1 < len(weft.settings()) <= 20
+    with pytest.raises(weft.URLError):
+        weft.explain("nonsense")
