@@ -350,6 +350,12 @@ static int both_in_one(int side)
 	return 0;
 }
 
+/*
+ * A while after its handshake the control connection is asked, once, whether the peer's host has acknowledged all of it: two
+ * calls, whatever the number of messages. A call for each message would be ROUNDS of them.
+ */
+#define NOT_OF_A_MESSAGE 2u
+
 static void check(const struct count *c, const char *what)
 {
 	printf("# %s, %zu bytes: %llu messages, %llu turns: %llu allocations, %llu locks, %llu system calls, %llu of "
@@ -357,12 +363,12 @@ static void check(const struct count *c, const char *what)
 	       what, message_len, (unsigned long long)c->messages, (unsigned long long)c->turns,
 	       (unsigned long long)c->allocs, (unsigned long long)c->locks, (unsigned long long)c->syscalls,
 	       (unsigned long long)c->looks);
-	if (c->syscalls != c->looks)
+	if (c->syscalls > c->looks + NOT_OF_A_MESSAGE)
 		print_error("the first other system call has number %llu\n", (unsigned long long)c->first_nr);
 	assert_true(c->messages > 0);
 	assert_int_equal(c->allocs, 0);
 	assert_int_equal(c->locks, 0);
-	assert_int_equal(c->syscalls, c->looks);
+	assert_true(c->syscalls <= c->looks + NOT_OF_A_MESSAGE);
 	assert_true(c->looks <= c->turns / 64 + 2);
 }
 

@@ -19,7 +19,7 @@
 #include "os/clock.h"
 #include "transports/tcp/tcp.h"
 
-#define PULSE_TURNS 16           /* polls between two looks at the clock */
+#define PULSE_POLLS 16 /* polls between two looks at the clock */
 
 #define GONE (EPOLLRDHUP | EPOLLHUP | EPOLLERR) /* the peer is, or its end of the stream */
 
@@ -311,7 +311,7 @@ static int tcp_poll(struct wf_port *p)
 	poll_due(tp);
 	if (tp->wake_at && wf_now_ns() >= tp->wake_at)
 		poll_waiting(tp);
-	if (tp->pulse_at && tp->turn % PULSE_TURNS == 0 && wf_now_ns() >= tp->pulse_at)
+	if (tp->pulse_at && tp->polls++ % PULSE_POLLS == 0 && wf_now_ns() >= tp->pulse_at)
 		poll_pulses(tp);
 	flush_held(tp);
 	next_turn(tp);
@@ -334,6 +334,7 @@ static int tcp_arm(struct wf_port *p)
 static void tcp_disarm(struct wf_port *p)
 {
 	tcp_port(p)->armed = false;
+	tcp_port(p)->polls = 0; /* the clock may be what ended the sleep */
 }
 
 void tcp_on_event(void *arg, uint32_t events)

@@ -73,6 +73,7 @@ struct tcp_port {
 	struct wf_list pulsing;          /* lanes whose output may not have been acknowledged yet */
 	uint64_t wake_at;                /* for starved and ending; 0: neither */
 	uint64_t pulse_at;               /* for pulsing */
+	uint32_t polls;                  /* since the last sleep */
 
 	struct tcp_seg *free_copied, *free_lent;
 	uint32_t n_free_copied, n_free_lent;
