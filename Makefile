@@ -216,7 +216,7 @@ check: setup ## everything that needs no special hardware
 	+@$(MAKE) --no-print-directory check-all
 
 check-all: all tests $(O)/gen_settings $(FUZZ) torture-short
-	@$(RUN) --fuzz-seconds $(if $(FUZZ_T),$(FUZZ_T),5)
+	@$(RUN) --fuzz-seconds $(if $(FUZZ_T),$(FUZZ_T),60)
 
 test-unit: $(UNIT) ## unit tests (cmocka)
 	@$(RUN) --only unit
