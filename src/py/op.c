@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * op.c - weft.Op: request, awaitable and future in one object. Here: its life, its buffers, the future's side of it. The
- * coroutine's side is in op_coro.c.
+ * op.c - weft.Op: request, awaitable and future in one object. Here: its life, its buffers, what came of it. The future's
+ * side is in op_future.c, the coroutine's in op_coro.c.
  *
  * An Op is posted when it is made. What weft answers at once concludes it on the spot; otherwise the worker's pending list
  * owns one reference until the completion is reaped. Only then are the buffers given back: a cancel asks, the completion
- * tells. When a cancel came too late the result stands (a message is not lost) and the task is cancelled at its next
- * await instead: see wpy_task_recancel().
+ * tells.
  *
  * Ops come from a free list and are tracked by the garbage collector only once they can be part of a cycle.
  */
 #include "wpy.h"
 
 #include <stddef.h>
-#include <structmember.h>
 
 #define FREE_MAX 1024
 
@@ -115,7 +113,7 @@ static void report_unheard(Op *op)
 	PyErr_Restore(type, value, tb);
 }
 
-static int op_traverse(PyObject *self, visitproc visit, void *arg)
+int wpy_op_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	Op *op = (Op *)self;
 
@@ -132,7 +130,7 @@ static int op_traverse(PyObject *self, visitproc visit, void *arg)
 }
 
 /* Buffers that weft may still touch stay: the worker gives them back when it is closed. */
-static int op_clear(PyObject *self)
+int wpy_op_clear(PyObject *self)
 {
 	Op *op = (Op *)self;
 
@@ -149,7 +147,7 @@ static int op_clear(PyObject *self)
 	return 0;
 }
 
-static void op_dealloc(PyObject *self)
+void wpy_op_dealloc(PyObject *self)
 {
 	Op *op = (Op *)self;
 
@@ -232,6 +230,14 @@ static void take_error(Op *op)
 	Py_XDECREF(tb);
 	op->state = WPY_FAILED;
 	Py_XSETREF(op->result, value);
+}
+
+void wpy_op_load(Op *op)
+{
+	op->result = wpy_obj_load(op->aux);
+	Py_CLEAR(op->aux);
+	if (!op->result)
+		take_error(op);
 }
 
 /* The end of a stream is no failure for who reads; that an endpoint is over is none for who closes it. */
@@ -442,364 +448,3 @@ PyObject *wpy_op_posted(Op *op, int ret, const weft_call *call, PyObject *owner)
 	}
 	return (PyObject *)op;
 }
-
-/* ---- the future's side ------------------------------------------------------------------------------------------- */
-
-PyObject *wpy_op_cancelled_error(Op *op)
-{
-	if (op->state == WPY_CANCELLED && op->result && op->result != Py_None)
-		return PyObject_CallOneArg(wpy_cancelled, op->result);
-	return PyObject_CallNoArgs(wpy_cancelled);
-}
-
-PyObject *wpy_op_take(Op *op)
-{
-	static PyObject *invalid_state;
-
-	if (op->state == WPY_DONE && !op->result) {
-		op->result = wpy_obj_load(op->aux);  /* here, because it may run anybody's code */
-		Py_CLEAR(op->aux);
-		if (!op->result)
-			take_error(op);
-	}
-	switch (op->state) {
-	case WPY_DONE:
-		op->seen = true;
-		return Py_NewRef(op->result);
-	case WPY_FAILED:
-		op->seen = true;
-		wpy_raise(Py_NewRef(op->result));
-		return NULL;
-	case WPY_CANCELLED:
-		wpy_raise(wpy_op_cancelled_error(op));
-		return NULL;
-	default:
-		if (!invalid_state) {
-			PyObject *m = PyImport_ImportModule("asyncio");
-
-			invalid_state = m ? PyObject_GetAttrString(m, "InvalidStateError") : NULL;
-			Py_XDECREF(m);
-		}
-		if (invalid_state)
-			PyErr_Format(invalid_state, "%s() is not done", op->what);
-		return NULL;
-	}
-}
-
-static PyObject *op_result(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-	return wpy_op_take((Op *)self);
-}
-
-static PyObject *op_exception(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-	Op *op = (Op *)self;
-	PyObject *value;
-
-	value = op->state == WPY_FAILED ? NULL : wpy_op_take(op);
-	if (value) {
-		Py_DECREF(value);
-		Py_RETURN_NONE;
-	}
-	if (op->state != WPY_FAILED)
-		return NULL;
-	PyErr_Clear();
-	op->seen = true;
-	return Py_NewRef(op->result);
-}
-
-static PyObject *op_done(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-	return PyBool_FromLong(((Op *)self)->state != WPY_PENDING);
-}
-
-static PyObject *op_cancelled(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-	return PyBool_FromLong(((Op *)self)->state == WPY_CANCELLED);
-}
-
-static PyObject *op_get_loop(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-	return Py_NewRef(((Op *)self)->worker->loop);
-}
-
-static PyObject *op_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-	return wpy_op_cancelled_error((Op *)self);
-}
-
-/* Those that wait here and not in weft end at once. The others only when weft says so. */
-PyObject *wpy_op_cancel(Op *op, PyObject *msg)
-{
-	Worker *w = op->worker;
-	int ret;
-
-	if (op->state != WPY_PENDING)
-		Py_RETURN_FALSE;
-	Py_XINCREF(msg);
-	Py_XSETREF(op->result, msg);
-	op->cancel_asked = true;
-	if (!op->in_weft) {
-		if (op->kind == WPY_CONNECT) {
-			wpy_ep_give_up((Endpoint *)op->owner);
-		} else if (op->kind == WPY_SIGNAL) {
-			wpy_signal_withdraw(op);
-		} else if (!wpy_inbox_withdraw(op)) {
-			Py_RETURN_TRUE;          /* its payload is on the way into the user's buffer */
-		}
-		wpy_op_set_cancelled(op);
-		Py_RETURN_TRUE;
-	}
-	if (wpy_worker_check(w))
-		return NULL;
-	ret = weft_cancel(w->h, op->handle);
-	if (ret && ret != WEFT_ESTALE)       /* stale: its completion waits to be reaped */
-		return wpy_raise_refused(ret);
-	if (wpy_worker_touch(w))
-		return NULL;
-	Py_RETURN_TRUE;
-}
-
-static PyObject *op_cancel(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)
-{
-	static const uint8_t names[] = { N_MSG };
-	PyObject *msg;
-
-	if (wpy_args("Op.cancel", args, n, kw, names, 1, 1, 0, &msg))
-		return NULL;
-	return wpy_op_cancel((Op *)self, msg == Py_None ? NULL : msg);
-}
-
-static int schedule(Op *op, PyObject *cb, PyObject *ctx)
-{
-	PyObject *args[4] = { NULL, cb, (PyObject *)op, ctx }, *kw, *ret;
-
-	kw = PyTuple_Pack(1, wpy_names[N_CONTEXT]);
-	if (!kw)
-		return -1;
-	ret = PyObject_Vectorcall(op->worker->call_soon, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, kw);
-	Py_DECREF(kw);
-	Py_XDECREF(ret);
-	return ret ? 0 : -1;
-}
-
-static PyObject *op_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)
-{
-	static const uint8_t names[] = { N_CALLBACK, N_CONTEXT };
-	Op *op = (Op *)self;
-	PyObject *out[2], *pair;
-	int ret = -1;
-
-	if (wpy_args("Op.add_done_callback", args, n, kw, names, 2, 1, 1, out))
-		return NULL;
-	out[1] = out[1] && out[1] != Py_None ? Py_NewRef(out[1]) : PyContext_CopyCurrent();
-	if (!out[1])
-		return NULL;
-	if (op->state != WPY_PENDING) {
-		ret = schedule(op, out[0], out[1]);
-	} else if (!op->cb) {
-		op->cb = Py_NewRef(out[0]);
-		op->cb_ctx = Py_NewRef(out[1]);
-		wpy_op_track(op);
-		ret = 0;
-	} else {
-		if (!op->more)
-			op->more = PyList_New(0);
-		pair = op->more ? PyTuple_Pack(2, out[0], out[1]) : NULL;
-		if (pair)
-			ret = PyList_Append(op->more, pair);
-		Py_XDECREF(pair);
-	}
-	Py_DECREF(out[1]);
-	if (ret)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
-/* The first of more moves up when cb leaves. */
-static int promote(Op *op)
-{
-	PyObject *pair;
-
-	Py_CLEAR(op->cb);
-	Py_CLEAR(op->cb_ctx);
-	if (!op->more || !PyList_GET_SIZE(op->more))
-		return 0;
-	pair = PyList_GET_ITEM(op->more, 0);
-	op->cb = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
-	op->cb_ctx = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
-	return PyList_SetSlice(op->more, 0, 1, NULL);
-}
-
-static PyObject *op_remove_done_callback(PyObject *self, PyObject *cb)
-{
-	Op *op = (Op *)self;
-	long removed = 0;
-	int eq;
-
-	for (Py_ssize_t i = op->more ? PyList_GET_SIZE(op->more) - 1 : -1; i >= 0; i--) {
-		eq = PyObject_RichCompareBool(PyTuple_GET_ITEM(PyList_GET_ITEM(op->more, i), 0), cb, Py_EQ);
-		if (eq < 0 || (eq && PyList_SetSlice(op->more, i, i + 1, NULL)))
-			return NULL;
-		removed += eq;
-	}
-	eq = op->cb ? PyObject_RichCompareBool(op->cb, cb, Py_EQ) : 0;
-	if (eq < 0 || (eq && promote(op)))
-		return NULL;
-	return PyLong_FromLong(removed + eq);
-}
-
-/* Calls @cb as the loop would. -1 with what is not an Exception. */
-static int call_now(Op *op, PyObject *cb, PyObject *ctx)
-{
-	PyObject *ret, *type, *value, *tb;
-
-	if (PyContext_Enter(ctx)) {
-		PyErr_Clear();               /* somebody is in it: let the loop find a better time */
-		return schedule(op, cb, ctx);
-	}
-	ret = PyObject_CallOneArg(cb, (PyObject *)op);
-	if (!ret)
-		PyErr_Fetch(&type, &value, &tb);
-	if (PyContext_Exit(ctx))
-		PyErr_Clear();
-	if (ret) {
-		Py_DECREF(ret);
-		return 0;
-	}
-	if (!PyErr_GivenExceptionMatches(type, PyExc_Exception)) {
-		PyErr_Restore(type, value, tb);
-		return -1;
-	}
-	PyErr_NormalizeException(&type, &value, &tb);
-	ret = PyObject_CallMethod(op->worker->loop, "call_exception_handler", "{s:s,s:O}", "message",
-				  "weft: exception in a done callback", "exception", value);
-	if (!ret)
-		PyErr_WriteUnraisable(cb);
-	Py_XDECREF(ret);
-	Py_XDECREF(type);
-	Py_XDECREF(value);
-	Py_XDECREF(tb);
-	return 0;
-}
-
-static int wake_one(Op *op, PyObject *cb, PyObject *ctx, bool direct)
-{
-	PyObject *task = NULL;
-	int ret;
-
-	if (op->cancel_asked && op->state == WPY_DONE) {
-		task = PyObject_GetAttrString(cb, "__self__");
-		if (!task)
-			PyErr_Clear();
-	}
-	ret = direct ? call_now(op, cb, ctx) : schedule(op, cb, ctx);
-	if (task && !ret)
-		wpy_task_recancel(op, task);
-	Py_XDECREF(task);
-	return ret;
-}
-
-int wpy_op_wake(Op *op, bool direct)
-{
-	PyObject *cb = op->cb, *ctx = op->cb_ctx, *more = op->more;
-	int ret = 0;
-
-	op->cb = op->cb_ctx = op->more = NULL;
-	if (cb)
-		ret = wake_one(op, cb, ctx, direct);
-	for (Py_ssize_t i = 0; more && i < PyList_GET_SIZE(more); i++) {
-		PyObject *pair = PyList_GET_ITEM(more, i);
-
-		/* after something worse than an Exception the rest is left to the loop */
-		if (ret) {
-			PyObject *type, *value, *tb;
-
-			PyErr_Fetch(&type, &value, &tb);
-			if (wake_one(op, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1), false))
-				PyErr_Clear();
-			PyErr_Restore(type, value, tb);
-		} else {
-			ret = wake_one(op, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1), direct);
-		}
-	}
-	Py_XDECREF(cb);
-	Py_XDECREF(ctx);
-	Py_XDECREF(more);
-	return ret;
-}
-
-/* ---- the type ------------------------------------------------------------------------------------------------------ */
-
-static PyObject *op_repr(PyObject *self)
-{
-	static const char *const states[] = { "pending", "done", "failed", "cancelled" };
-	Op *op = (Op *)self;
-
-	return PyUnicode_FromFormat("<weft.Op %s %s%s>", op->what, states[op->state],
-				    op->state == WPY_PENDING && op->cancel_asked ? ", cancel asked" : "");
-}
-
-static PyObject *get_blocking(PyObject *self, void *Py_UNUSED(unused))
-{
-	return PyBool_FromLong(((Op *)self)->blocking);
-}
-
-static int set_blocking(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
-{
-	int on = value ? PyObject_IsTrue(value) : 0;
-
-	if (on < 0)
-		return -1;
-	((Op *)self)->blocking = on;
-	return 0;
-}
-
-static PyObject *get_name(PyObject *self, void *Py_UNUSED(unused))
-{
-	return PyUnicode_FromString(((Op *)self)->what);
-}
-
-static PyGetSetDef op_getset[] = {
-	{ "_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL },
-	{ "__name__", get_name, NULL, NULL, NULL },
-	{ "__qualname__", get_name, NULL, NULL, NULL },
-	{ NULL, NULL, NULL, NULL, NULL },
-};
-
-static PyMethodDef op_methods[] = {
-	{ "result", op_result, METH_NOARGS, "What came of it; raises if it failed, was cancelled or is not done." },
-	{ "exception", op_exception, METH_NOARGS, "Why it failed, or None." },
-	{ "done", op_done, METH_NOARGS, "True when it is over and its buffers are free." },
-	{ "cancelled", op_cancelled, METH_NOARGS, "True when it was cancelled." },
-	{ "get_loop", op_get_loop, METH_NOARGS, "The event loop it belongs to." },
-	WPY_FAST("cancel", op_cancel,
-		 "Asks it to end early. It is over only when done() says so: a receive that had matched puts its message\n"
-		 "back first, and one that is done by then keeps its result."),
-	WPY_FAST("add_done_callback", op_add_done_callback, "As asyncio.Future.add_done_callback()."),
-	{ "remove_done_callback", op_remove_done_callback, METH_O, "As asyncio.Future.remove_done_callback()." },
-	{ "_make_cancelled_error", op_make_cancelled_error, METH_NOARGS, NULL },
-	{ "send", wpy_op_send, METH_O, "As a coroutine's send()." },
-	{ "throw", WPY_CAST(wpy_op_throw), METH_FASTCALL, "As a coroutine's throw()." },
-	{ "close", wpy_op_close, METH_NOARGS, "As a coroutine's close(): nobody waits for it any more." },
-	{ "__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL },
-	{ NULL, NULL, 0, NULL },
-};
-
-PyTypeObject wpy_op_type = {
-	PyVarObject_HEAD_INIT(NULL, 0)
-	.tp_name = "weft.Op",
-	.tp_basicsize = sizeof(Op),
-	.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-	.tp_doc = "An operation that was posted: awaitable, coroutine and future at once. It can be awaited once.",
-	.tp_dealloc = op_dealloc,
-	.tp_traverse = op_traverse,
-	.tp_clear = op_clear,
-	.tp_repr = op_repr,
-	.tp_weaklistoffset = offsetof(Op, weakrefs),
-	.tp_as_async = &wpy_op_async,
-	.tp_iter = wpy_op_await,
-	.tp_iternext = wpy_op_next,
-	.tp_methods = op_methods,
-	.tp_getset = op_getset,
-};

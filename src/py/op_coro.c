@@ -26,6 +26,139 @@ static int check_home(Op *op)
 	return ret > 0 ? 0 : -1;
 }
 
+/* Says of a cancel that it comes for the second time; compared by identity. */
+static PyObject *second_time;
+
+/* ---- cancels that came too late ------------------------------------------------------------------------------------
+ *
+ * The task has its message; the cancel has to follow, unless what asked for it has taken it back by then, as the end of
+ * asyncio.timeout() and wait_for() does. Python 3.11 and later count the requests: fewer than before means taken back.
+ * The count must be read before anybody can ask anew. After a completion that is as soon as the task has been stepped.
+ * Where the cancel was thrown into the await we are inside the task: it is looked at when the same task begins its next
+ * await here, else in the loop's next round. Until then it stands in worker->lates, a list of [task, count].
+ */
+
+/* -1: this Python does not count. */
+static long cancel_count(PyObject *task)
+{
+	PyObject *ret = PyObject_CallMethod(task, "cancelling", NULL);
+	long n = ret ? PyLong_AsLong(ret) : -1;
+
+	Py_XDECREF(ret);
+	if (n < 0)
+		PyErr_Clear();
+	return n;
+}
+
+/* Cancels once more, which leaves the count as it is. */
+static int cancel_again(PyObject *task, long count)
+{
+	PyObject *ret;
+
+	if (!second_time)
+		second_time = PyUnicode_FromString("a weft operation was done first");
+	if (!second_time)
+		return -1;
+	if (count > 0) {
+		ret = PyObject_CallMethod(task, "uncancel", NULL);
+		if (!ret)
+			return -1;
+		Py_DECREF(ret);
+	}
+	ret = PyObject_CallMethod(task, "cancel", "O", second_time);
+	Py_XDECREF(ret);
+	return ret ? 0 : -1;
+}
+
+static bool is_task(PyObject *o)
+{
+	return PyObject_HasAttrString(o, "cancel") && PyObject_HasAttrString(o, "get_coro");
+}
+
+int wpy_task_stepped(PyObject *task)
+{
+	long n;
+
+	if (!is_task(task))
+		return 0;
+	n = cancel_count(task);
+	return n ? cancel_again(task, n) : 0;
+}
+
+/* Looks at @entry, [task, count], once; the task is taken out of it. */
+static int resolve(PyObject *entry)
+{
+	PyObject *task = Py_NewRef(PyList_GET_ITEM(entry, 0));
+	long before = PyLong_AsLong(PyList_GET_ITEM(entry, 1)), n;
+	int ret = 0;
+
+	if (task != Py_None) {
+		PyList_SetItem(entry, 0, Py_NewRef(Py_None));
+		n = cancel_count(task);
+		if (n < 0 || n >= before)
+			ret = cancel_again(task, n);
+	}
+	Py_DECREF(task);
+	return ret;
+}
+
+/* The loop's next round. */
+static PyObject *late_round(PyObject *entry, PyObject *Py_UNUSED(unused))
+{
+	Worker *w = (Worker *)PyList_GET_ITEM(entry, 2);
+
+	for (Py_ssize_t i = 0; w->lates && i < PyList_GET_SIZE(w->lates); i++) {
+		if (PyList_GET_ITEM(w->lates, i) == entry) {
+			PyList_SetSlice(w->lates, i, i + 1, NULL);
+			break;
+		}
+	}
+	if (resolve(entry))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef late_def = { "weft_cancel_late", late_round, METH_NOARGS, NULL };
+
+/* @task, which runs, gets the result of @op instead of a cancel. */
+static int remember_cancel(Op *op, PyObject *task)
+{
+	Worker *w = op->worker;
+	PyObject *entry, *fn, *ret = NULL;
+
+	if (!is_task(task))
+		return 0;
+	if (!w->lates)
+		w->lates = PyList_New(0);
+	entry = w->lates ? Py_BuildValue("[OlO]", task, cancel_count(task), w) : NULL;
+	if (!entry)
+		return -1;
+	fn = PyList_Append(w->lates, entry) ? NULL : PyCFunction_New(&late_def, entry);
+	if (fn)
+		ret = PyObject_CallOneArg(w->call_soon, fn);
+	Py_XDECREF(fn);
+	Py_DECREF(entry);
+	Py_XDECREF(ret);
+	return ret ? 0 : -1;
+}
+
+/* The running task begins an await: does a cancel follow it? */
+static int catch_up(Worker *w)
+{
+	PyObject *task = PyObject_CallOneArg(wpy_current_task, w->loop), *entry;
+	int ret = 0;
+
+	if (!task)
+		return -1;
+	for (Py_ssize_t i = 0; !ret && i < PyList_GET_SIZE(w->lates); i++) {
+		entry = PyList_GET_ITEM(w->lates, i);
+		if (PyList_GET_ITEM(entry, 0) == task)
+			ret = resolve(entry);
+	}
+	Py_DECREF(task);
+	return ret;
+}
+
 static int begin(Op *op)
 {
 	if (op->await != WPY_FRESH) {
@@ -33,6 +166,8 @@ static int begin(Op *op)
 		return -1;
 	}
 	if (check_home(op))
+		return -1;
+	if (op->worker->lates && PyList_GET_SIZE(op->worker->lates) && catch_up(op->worker))
 		return -1;
 	op->await = WPY_STARTED;
 	return 0;
@@ -169,9 +304,6 @@ static PyObject *thrown(PyObject *const *args, Py_ssize_t n)
 	return value;
 }
 
-/* Says of a cancel that it comes for the second time; compared by identity. */
-static PyObject *second_time;
-
 static bool is_second_time(PyObject *exc)
 {
 	PyObject *args = PyObject_GetAttrString(exc, "args");
@@ -196,10 +328,10 @@ PyObject *wpy_op_throw(PyObject *self, PyObject *const *args, Py_ssize_t n)
 	    PyErr_GivenExceptionMatches(exc, wpy_cancelled) && !is_second_time(exc)) {
 		Py_DECREF(exc);
 		task = PyObject_CallOneArg(wpy_current_task, op->worker->loop);
-		if (!task)
+		if (!task || remember_cancel(op, task)) {
+			Py_XDECREF(task);
 			return NULL;
-		if (task != Py_None)
-			wpy_task_recancel(op, task);
+		}
 		Py_DECREF(task);
 		op->await = WPY_SPENT;
 		stop_iteration(wpy_op_take(op));
@@ -221,51 +353,6 @@ PyObject *wpy_op_close(PyObject *self, PyObject *Py_UNUSED(unused))
 	op->await = WPY_SPENT;
 	op->quiet = true;
 	Py_RETURN_NONE;
-}
-
-/* ---- cancels that came too late ------------------------------------------------------------------------------------ */
-
-/* Runs after the task has had its result. Python 3.11 and later count the requests: nothing left, nothing to do; else the
- * count must stay what it was. */
-static PyObject *recancel(PyObject *task, PyObject *Py_UNUSED(unused))
-{
-	PyObject *ret = PyObject_CallMethod(task, "cancelling", NULL);
-	long n;
-
-	if (ret) {
-		n = PyLong_AsLong(ret);
-		Py_DECREF(ret);
-		if (n <= 0) {
-			PyErr_Clear();
-			Py_RETURN_NONE;
-		}
-		ret = PyObject_CallMethod(task, "uncancel", NULL);
-		if (!ret)
-			return NULL;
-		Py_DECREF(ret);
-	} else {
-		PyErr_Clear();
-	}
-	if (!second_time)
-		second_time = PyUnicode_FromString("a weft operation was done first");
-	return second_time ? PyObject_CallMethod(task, "cancel", "O", second_time) : NULL;
-}
-
-static PyMethodDef recancel_def = { "recancel", recancel, METH_NOARGS, NULL };
-
-void wpy_task_recancel(Op *op, PyObject *task)
-{
-	PyObject *fn, *ret;
-	int is_task = PyObject_HasAttrString(task, "cancel") && PyObject_HasAttrString(task, "get_coro");
-
-	if (!is_task)
-		return;
-	fn = PyCFunction_New(&recancel_def, task);
-	ret = fn ? PyObject_CallOneArg(op->worker->call_soon, fn) : NULL;
-	if (!ret)
-		PyErr_WriteUnraisable(task);
-	Py_XDECREF(fn);
-	Py_XDECREF(ret);
 }
 
 PyAsyncMethods wpy_op_async = {

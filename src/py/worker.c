@@ -409,6 +409,7 @@ void wpy_worker_close(Worker *w)
 		Py_CLEAR(w->turn);
 		Py_CLEAR(w->call_soon);
 		Py_CLEAR(w->roots);
+		Py_CLEAR(w->lates);
 	}
 	Py_DECREF(w);
 	PyErr_Restore(type, value, tb);
@@ -591,6 +592,7 @@ static int worker_traverse(PyObject *self, visitproc visit, void *arg)
 	Py_VISIT(w->call_soon);
 	Py_VISIT(w->turn);
 	Py_VISIT(w->roots);
+	Py_VISIT(w->lates);
 	for (Op *op = w->pending.first; op; op = op->next)
 		Py_VISIT(op);
 	for (Op *op = w->wakes.first; op; op = op->next)
@@ -626,6 +628,7 @@ static void worker_dealloc(PyObject *self)
 	Py_CLEAR(w->turn);
 	Py_CLEAR(w->call_soon);
 	Py_CLEAR(w->roots);
+	Py_CLEAR(w->lates);
 	Py_CLEAR(w->loop);
 	PyObject_GC_Del(w);
 }

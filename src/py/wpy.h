@@ -3,7 +3,8 @@
  * wpy.h - the CPython extension `weft._weft`: its objects and who calls whom.
  *
  *   Worker    one for each event loop (worker.c). Owns the weft_worker, hangs its fd into the loop, reaps, arms.
- *   Op        request, awaitable and future in one object from a free list (op.c, op_coro.c). Posted when it is made.
+ *   Op        request, awaitable and future in one object from a free list. Posted when it is made (op.c: its life;
+ *             op_future.c, op_coro.c: the two sides of it that asyncio knows).
  *   Endpoint  one side of a connection (ep.c: its life; ep_msg.c: tagged messages, stream; ep_am.c: active messages).
  *   Inbox     active messages that wait for am_recv() or recv_obj() (inbox.c).
  *   Listener  takes connections (conn.c).
@@ -134,6 +135,14 @@ int wpy_op_views(Op *op, uint32_t n);
  * an Exception. */
 int wpy_op_wake(Op *op, bool direct);
 
+/* Makes the object of a done recv_obj(). */
+void wpy_op_load(Op *op);
+
+int wpy_op_traverse(PyObject *self, visitproc visit, void *arg);
+int wpy_op_clear(PyObject *self);
+void wpy_op_dealloc(PyObject *self);
+
+/* op_future.c: the future's side */
 PyObject *wpy_op_cancel(Op *op, PyObject *msg);
 PyObject *wpy_op_take(Op *op);           /* result or exception, as Future.result() */
 PyObject *wpy_op_cancelled_error(Op *op);
@@ -148,9 +157,8 @@ PyObject *wpy_op_send(PyObject *self, PyObject *arg);
 PyObject *wpy_op_throw(PyObject *self, PyObject *const *args, Py_ssize_t n);
 PyObject *wpy_op_close(PyObject *self, PyObject *unused);
 
-/* A cancel came too late for @op, whose message was given to @task nonetheless: cancel the task again at its next await,
- * unless it has found out by then (asyncio.timeout did). */
-void wpy_task_recancel(Op *op, PyObject *task);
+/* @task was stepped with a result although its cancel had been asked for: the cancel follows, unless it was taken back. */
+int wpy_task_stepped(PyObject *task);
 
 /* ---- workers ---------------------------------------------------------------------------------------------------- */
 
@@ -176,6 +184,7 @@ struct wpy_worker {
 	bool released;                   /* a call into weft runs without the GIL */
 	Endpoint *pinned;                /* kept although nobody may hold them: see wpy_ep_pin() */
 	PyObject *roots;                 /* set: open listeners */
+	PyObject *lates;                 /* list: cancels that came too late, see op_coro.c; or NULL */
 	struct wpy_ops signals;          /* ops that wait for a sum of signals */
 	uintptr_t *graves;               /* endpoints and remotes that were dropped on another thread */
 	uint32_t n_graves, cap_graves;
