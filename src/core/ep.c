@@ -48,6 +48,7 @@ struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 		ep->flags = o->flags;
 	}
 	wf_list_init(&ep->dying_link);
+	wf_list_init(&ep->stalled_link);
 	wf_list_init(&ep->answers);
 	wf_list_init(&ep->txq);
 	wf_list_init(&ep->streamq);
@@ -184,9 +185,7 @@ static void close_lanes(struct weft_ep *ep)
 {
 	struct wf_lane *msg = ep->msg, *boot = ep->boot;
 
-	if (ep->stalled)
-		ep->w->n_stalled--;
-	ep->stalled = false;
+	wf_list_remove(&ep->stalled_link);
 	ep->msg = ep->boot = NULL;
 	wf_conn_free(ep);
 	if (msg && msg != boot)

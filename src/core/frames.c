@@ -93,11 +93,7 @@ int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload
 		return 0;
 	}
 	if (ret == WEFT_AGAIN) {
-		l->paused = true;
-		if (!ep->stalled) {
-			ep->stalled = true;
-			ep->w->n_stalled++;
-		}
+		wf_ep_stall(ep, l);
 		return WEFT_AGAIN;
 	}
 	if (!ep->dying)

@@ -199,7 +199,6 @@ struct weft_ep {
 	uint32_t gets_asked;             /* gets that the peer is answering */
 	bool pressure;                   /* peer asked for rendezvous only */
 	bool told_pressure;
-	bool stalled;                    /* we told the lane "not now" */
 	bool hot;                        /* counted in worker->fd_hot */
 	bool burying;
 	uint32_t id, flags;
@@ -207,6 +206,7 @@ struct weft_ep {
 	struct weft_worker *w;
 	struct wf_list link;             /* worker->eps_list */
 	struct wf_list dying_link;
+	struct wf_list stalled_link;     /* worker->stalled: we told the lane "not now" */
 	struct wf_lane *boot, *msg;      /* bootstrap and message lane, may be the same */
 	struct wf_conn *conn;
 	struct wf_list answers;          /* control frames that wait for room only */
@@ -266,7 +266,7 @@ struct weft_worker {
 	struct wf_map am_handlers;
 	size_t unexpected;               /* bytes kept for nobody yet */
 	bool pressure;
-	unsigned n_stalled;
+	struct wf_list stalled;
 	void *buf_cache[WF_BUF_CLASSES];
 	unsigned buf_cached[WF_BUF_CLASSES];
 	struct weft_listener *home;      /* of weft_address() */
@@ -380,6 +380,8 @@ unsigned wf_worker_port_index(const struct weft_worker *w, const struct wf_port 
 void wf_worker_note(struct weft_worker *w, struct wf_note *n);
 void wf_worker_unnote(struct weft_worker *w, struct wf_note *n);
 void wf_worker_bury(struct weft_worker *w);
+/* @l, the lane of @ep, is told "not now": it may offer its frame again from the next turn on. */
+void wf_ep_stall(struct weft_ep *ep, struct wf_lane *l);
 void wf_worker_bury_now(struct weft_worker *w);                 /* from a call that is not inside progress */
 int wf_worker_turn(struct weft_worker *w);
 void wf_worker_tell_sleepers(struct weft_worker *w);            /* SHARED, at the end of a call: of what it has done */

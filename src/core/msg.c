@@ -273,10 +273,7 @@ int wf_sink_eager(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *
 		return WEFT_OK;
 	}
 	if (!wf_msg_room(ep, h->len) || !(m = wf_msg_new(ep, WF_MSG_EAGER, h->len))) {
-		l->paused = true;
-		if (!ep->stalled)
-			ep->w->n_stalled++;
-		ep->stalled = true;
+		wf_ep_stall(ep, l);
 		return WEFT_AGAIN;
 	}
 	wf_sink_into_msg(l, m, h->tag, h->len, h->len);

@@ -29,7 +29,7 @@ static uint64_t next_deadline(struct weft_worker *w)
 
 	for (unsigned i = 0; i < w->ctx->n_tr; i++)
 		at = earlier(at, w->port_wake[i]);
-	if (w->n_stalled)
+	if (!wf_list_is_empty(&w->stalled))
 		at = earlier(at, wf_now_ns() + STALL_RETRY_NS);
 	return at;
 }

@@ -165,18 +165,23 @@ void wf_worker_bury_now(struct weft_worker *w)
 
 /* ---- a turn ---- */
 
+void wf_ep_stall(struct weft_ep *ep, struct wf_lane *l)
+{
+	l->paused = true;
+	if (!wf_list_is_linked(&ep->stalled_link))
+		wf_list_push_back(&ep->w->stalled, &ep->stalled_link);
+}
+
 /* Lanes that were told "not now" may offer their frame again. */
 static void unstall(struct weft_worker *w)
 {
-	struct wf_list *it, *tmp;
+	struct wf_list now, *it;
 
-	wf_list_foreach(it, tmp, &w->eps_list) {
-		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, link);
+	wf_list_init(&now);
+	wf_list_splice_back(&now, &w->stalled);
+	while ((it = wf_list_pop_front(&now))) {
+		struct weft_ep *ep = wf_list_entry(it, struct weft_ep, stalled_link);
 
-		if (!ep->stalled)
-			continue;
-		ep->stalled = false;
-		w->n_stalled--;
 		if (!ep->msg || ep->msg->down)
 			continue;
 		ep->msg->paused = false;
@@ -224,7 +229,7 @@ int wf_worker_turn(struct weft_worker *w)
 	if (wf_unlikely(w->deadlines.count)) {
 		wf_worker_expire(w, wf_now_ns());
 	}
-	if (wf_unlikely(w->n_stalled))
+	if (wf_unlikely(!wf_list_is_empty(&w->stalled)))
 		unstall(w);
 	if (wf_unlikely(atomic_load_explicit(&w->ctx_work, memory_order_relaxed)))
 		wf_revoke_step(w);

@@ -17,6 +17,8 @@
 
 #include <time.h>
 
+#define SPIN_TRIES 4                     /* a spin after misses lasts this many times the setting */
+
 struct anchor {                          /* held by the event loop alone: goes when the loop is closed */
 	PyObject_HEAD
 	Worker *worker;
@@ -140,20 +142,27 @@ bool wpy_worker_turn_owed(Worker *w, uint32_t cost)
 	return (w->turn_due || w->in_turn) && wpy_now() - w->turn_ns > WPY_TURN_NS;
 }
 
-static bool may_spin(struct wpy_spin *s)
+/*
+ * How long to spin now; 0: not at all. After misses it is left out for a while and then tried for longer: where both
+ * sides sleep, an answer takes a wake-up through an event loop, some times the setting `spin`, and only who waits that
+ * long finds out that spinning would pay again.
+ */
+static uint64_t spin_time(struct wpy_spin *s)
 {
 	if (!spin_ns)
-		return false;
-	if (!s->skip)
-		return true;
-	s->skip--;
-	return false;
+		return 0;
+	if (s->skip) {
+		s->skip--;
+		return 0;
+	}
+	return s->miss ? SPIN_TRIES * spin_ns : s->ns < spin_ns ? spin_ns : s->ns;
 }
 
-static void spin_result(struct wpy_spin *s, bool hit)
+static void spin_result(struct wpy_spin *s, bool hit, uint64_t took_ns)
 {
 	if (hit) {
 		s->miss = 0;
+		s->ns = 2 * took_ns < SPIN_TRIES * spin_ns ? 2 * took_ns : SPIN_TRIES * spin_ns;
 		return;
 	}
 	if (s->miss < 6)
@@ -164,48 +173,49 @@ static void spin_result(struct wpy_spin *s, bool hit)
 /* The spin of a turn, for operations that no await looks after: several tasks wait, or a gather. True: look again. */
 static bool spin_turn(Worker *w)
 {
-	uint64_t until;
+	struct wpy_spin *s = &w->spin[w->n_big != 0];
+	uint64_t from, now, ns;
+	size_t n = 0;
 
 	if (w->n_suspended == 1 || !w->pending.first)
 		return false;
-	if (w->n_big) {
-		if (may_spin(&w->spin[1]))
-			w->spin_until = wpy_now() + WPY_SPIN_BIG_NS;
-		return w->spin_until != 0;
-	}
-	if (!may_spin(&w->spin[0]))
+	ns = spin_time(s);
+	if (!ns)
 		return false;
-	until = wpy_now() + spin_ns;
+	from = now = wpy_now();
+	if (w->n_big) {
+		w->spin_until = from + WPY_SPIN_BIG_NS;
+		return true;
+	}
 	do {
-		if (take_batch(w)) {
-			spin_result(&w->spin[0], true);
-			return true;
-		}
-	} while (wpy_now() < until);
-	spin_result(&w->spin[0], false);
-	return false;
+		n = take_batch(w);
+		now = wpy_now();
+	} while (!n && now - from < ns);
+	spin_result(s, n != 0, now - from);
+	return n != 0;
 }
 
 /* For @op alone. A large copy is moved on by it; when it takes longer than the loop can wait, the loop's turns go on. */
 static size_t spin_for(Worker *w, Op *op)
 {
 	struct wpy_spin *s = &w->spin[op->big];
-	uint64_t now, until;
+	uint64_t from, now, ns = spin_time(s);
+	bool big = op->big;
 	size_t n = 0;
 
-	if (!may_spin(s))
+	if (!ns)
 		return 0;
-	now = wpy_now();
-	until = now + spin_ns;
-	if (op->big) {
-		until = now + WPY_TURN_NS;
-		w->spin_until = now + WPY_SPIN_BIG_NS;
+	from = now = wpy_now();
+	if (big) {
+		ns = WPY_TURN_NS;
+		w->spin_until = from + WPY_SPIN_BIG_NS;
 	}
 	do {
 		n += take_batch(w);
-	} while (op->state == WPY_PENDING && !w->wakes.first && wpy_now() < until);
-	if (!w->spin_until)
-		spin_result(s, op->state != WPY_PENDING);
+		now = wpy_now();
+	} while (op->state == WPY_PENDING && !w->wakes.first && now - from < ns);
+	if (!big)
+		spin_result(s, op->state != WPY_PENDING, now - from);
 	return n;
 }
 
@@ -217,7 +227,7 @@ static bool spin_goes_on(Worker *w)
 	if (w->n_big && wpy_now() < w->spin_until)
 		return true;
 	w->spin_until = 0;
-	spin_result(&w->spin[1], false);
+	spin_result(&w->spin[1], false, 0);
 	return false;
 }
 

@@ -175,6 +175,7 @@ struct wpy_worker {
 	uint32_t work;                   /* since the clock was read */
 	struct wpy_spin {
 		uint32_t skip, miss;     /* chances to leave out; misses in a row */
+		uint64_t ns;             /* how long it is worth: twice what the last hit took */
 	} spin[2];                       /* for small operations and, longer, for those of WPY_BIG */
 	uint64_t spin_until;             /* for a large one: the loop's turns go on looking; 0: they sleep */
 	uint64_t turn_ns;                /* when the loop had its turn */
