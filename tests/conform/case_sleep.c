@@ -99,7 +99,7 @@ static void a_deadline_wakes(void **state)
 
 	(void)state;
 	wt_pair_open(&p, 0);
-	wt_pump_ms(5);
+	wt_pump_ms(wt_slow(5)); /* what belongs to connecting has come */
 	c.deadline_ns = wt_in_ms(40);
 	r = wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c);
 	arm(p.w[1]);

@@ -333,6 +333,13 @@ static void one_message(weft_worker *to, weft_ep *ep, void *out, void *in)
 	}
 }
 
+/*
+ * The connection that was made first, over tcp, is asked once whether its bytes have arrived (a
+ * fourth of failure_detect later), and then left alone: that is a part of connecting.
+ */
+#define DETECT "400ms"
+#define ASKED_MS 150
+
 /* One process, one thread: no turn is in vain. */
 static int both_in_one(int side)
 {
@@ -340,7 +347,8 @@ static int both_in_one(int side)
 	struct window win;
 	struct wt_pair p;
 
-	wt_pair_open(&p, 0);
+	wt_pair_open_with(&p, 0, "failure_detect", DETECT);
+	wt_pump_ms(ASKED_MS);
 	for (int i = 0; i < 1000; i++)
 		one_message(p.w[i & 1]->w, p.ep[!(i & 1)], out, in);
 	window_open(&win, &counts[side], p.ctx);
@@ -392,7 +400,7 @@ static void a_message_over_shm_costs_nothing(void **state)
 /* Two processes: side 0 listens. The URL and the start signal go through the shared page. */
 static struct wt_w *meet(int side, weft_ctx **ctx, weft_ep **ep)
 {
-	struct wt_w *w = wt_worker(*ctx = wt_open(NULL, NULL), 0);
+	struct wt_w *w = wt_worker(*ctx = wt_open("failure_detect", DETECT), 0);
 
 	if (!side) {
 		wt_listen(w, counts[0].url, sizeof(counts[0].url));
@@ -403,6 +411,7 @@ static struct wt_w *meet(int side, weft_ctx **ctx, weft_ep **ep)
 			usleep(1000);
 		*ep = wt_connect(w, counts[0].url);
 	}
+	wt_pump_ms(ASKED_MS);
 	return w;
 }
 
