@@ -429,7 +429,8 @@ WEFT_API int weft_atomic(weft_ep *ep, uint32_t what, weft_remote *r, uint64_t of
 WEFT_API int weft_fence(weft_ep *ep);
 
 /* Done when all that was posted before on @ep (NULL: on every endpoint of @w) is at the peer: puts are in its memory,
- * messages with its library. */
+ * messages with its library. A message that stays with its sender until it is matched (a long one, WEFT_SYNC) is there
+ * when it has been matched and fetched, so a flush waits for that; give it a deadline where the peer may not receive. */
 WEFT_API int weft_flush(weft_worker *w, weft_ep *ep_or_null, weft_call *call);
 
 /* ---- single operations --------------------------------------------------------------------------------------------- */
