@@ -8,6 +8,7 @@ shrink, not grow. `tools/check_layers.py --ratchet` writes that file anew.
 """
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -258,6 +259,14 @@ def check_settings_page(build):
         yield "docs/SETTINGS.md is not what the table says: run `make docs`"
 
 
+def check_header_language(compiler, *flags):
+    """weft.h alone, as C11 and as C++11, without a word from the compiler."""
+    header = ROOT / "include/weft/weft.h"
+    run = subprocess.run([compiler, *flags, "-fsyntax-only", "-Wall", "-Wextra", "-pedantic", "-Werror", header],
+                         capture_output=True, text=True)
+    return run.stderr.splitlines()
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--build", type=Path, default=ROOT / "build")
@@ -281,6 +290,9 @@ def main():
         ("base and wire make no system call", check_pure),
     ):
         walls.add(name, [] if missing else check(o.build), missing)
+    missing = None if shutil.which("clang") else "clang is not installed"
+    for language, flags in (("C11", ("-x", "c", "-std=c11")), ("C++11", ("-x", "c++", "-std=c++11"))):
+        walls.add(f"weft.h is {language}", [] if missing else check_header_language("clang", *flags), missing)
     missing = None if (o.build / "gen_settings").exists() else "gen_settings was not built"
     walls.add("docs/SETTINGS.md is up to date", [] if missing else check_settings_page(o.build), missing)
     return walls.print_tap()
