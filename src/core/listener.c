@@ -159,9 +159,16 @@ static void make_request(struct wf_incoming *in, const struct wf_hello *hello)
 	int ret = WEFT_ENOMEM;
 
 	if (r) {
+		r->note.take = take_request;
+		wf_list_init(&r->note.link);
+		r->ctx = ctx;
+		r->w = in->w;
+		r->user_data = in->listener->user_data;
+		r->lane = in->lane;
+		r->hello = *hello;
 		pthread_mutex_lock(&ctx->lock);
 		r->id = ctx->next_id++;
-		ret = wf_map_insert(&ctx->requests, r->id, r);
+		ret = wf_map_insert(&ctx->requests, r->id, r);   /* whole by now: other threads look at all of them */
 		pthread_mutex_unlock(&ctx->lock);
 	}
 	if (ret) {
@@ -169,14 +176,7 @@ static void make_request(struct wf_incoming *in, const struct wf_hello *hello)
 		refuse(in, WEFT_ENOMEM, "out of memory");
 		return;
 	}
-	r->note.take = take_request;
-	wf_list_init(&r->note.link);
-	r->ctx = ctx;
-	r->w = in->w;
-	r->user_data = in->listener->user_data;
-	r->lane = in->lane;
 	r->lane->owner = NULL;
-	r->hello = *hello;
 	wf_list_push_back(&in->listener->requests, &r->link);
 	in->lane = NULL;
 	wf_worker_note(in->w, &r->note);
