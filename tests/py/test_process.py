@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Two processes: idle costs nothing, a killed peer is noticed, no wake-up is lost, memory is shared."""
 import asyncio
+import json
 import os
 import random
 import time
@@ -11,8 +12,6 @@ import weft
 from conftest import LONG, cpu_seconds
 
 SERVER = """
-    import random
-
     async def main():
         over = asyncio.Event()
 
@@ -21,17 +20,12 @@ SERVER = """
             try:
                 while True:
                     n, tag = await ep.recv_tagged(buf, mask=weft.ANY)
-                    if tag == 1 << 40:                        # answer after a while
-                        await asyncio.sleep(int.from_bytes(buf[:n], "little") / 1e6)
                     await ep.send(memoryview(buf)[:n], tag)
             except ConnectionError:
                 over.set()
         async with await weft.listen(handler, "weft://127.0.0.1:0", transports=args[0]) as listener:
             print(listener.url, flush=True)
             await over.wait()
-    if len(args) > 1 and args[1] == "uvloop":
-        import uvloop
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(main())
 """
 REMOTE = ["shm", "tcp"]
@@ -121,28 +115,71 @@ def test_a_peer_killed_in_the_middle_of_large_copies(run1, peer, transport):
     run1(main())
 
 
+SLEEPER = """
+    import random
+    import time
+
+    def compute(us):                                          # timers of a loop are too coarse: 1 ms
+        until = time.perf_counter_ns() + 1000 * us
+        while time.perf_counter_ns() < until:
+            pass
+
+    async def main():
+        over = asyncio.Event()
+
+        async def handler(ep):
+            buf = bytearray(4)
+            try:
+                while True:
+                    await ep.recv(buf)
+                    compute(int.from_bytes(buf, "little"))
+                    await ep.send(buf)
+            except ConnectionError:
+                over.set()
+        async with await weft.listen(handler, "weft://127.0.0.1:0", transports=args[0]) as listener:
+            print(listener.url, flush=True)
+            await over.wait()
+    if args[1] == "uvloop":
+        import uvloop
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(main())
+"""
+
+
+def times_asleep():
+    counts = json.loads(weft.stats())
+    return counts["arms"] - counts["arms_refused"]
+
+
 @pytest.mark.parametrize("transport", REMOTE)
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_no_wake_up_is_lost(peer, transport, kind):
-    """Both sides sleep for random times, so that every order of arming, ringing and looking comes up."""
+    """Both sides let the other wait for random times about as long as a spin lasts, so that every order of arming,
+    ringing and looking comes up, until this side has slept often enough."""
     if kind == "uvloop":
         pytest.importorskip("uvloop")
     from conftest import run_on
-    rounds = int(os.environ.get("WEFT_TEST_SLEEPS", 1_000_000 if LONG else 4000))
+    sleeps = int(os.environ.get("WEFT_TEST_SLEEPS", 1_000_000 if LONG else 4000))
+    waits = [0, 2, 5, 10, 15, 20, 25, 30, 40, 60, 120]
 
     async def main():
-        p = peer(SERVER, transport, kind)
+        p = peer(SLEEPER, transport, kind)
         async with await weft.connect(await p.line(), transports=transport) as ep:
             rng = random.Random(9)
             into = bytearray(4)
-            for _ in range(rounds):
-                wait = rng.choice([0, 0, 5, 20, 60, 150, 400])
-                await ep.send(wait.to_bytes(4, "little"), 1 << 40)
-                if rng.random() < 0.3:
-                    await asyncio.sleep(rng.random() / 5000)
-                await asyncio.wait_for(ep.recv(into, 1 << 40), 10)
+            start, rounds = times_asleep(), 0
+            while times_asleep() - start < sleeps:
+                assert rounds < 20 * sleeps, f"only {times_asleep() - start} sleeps in {rounds} rounds"
+                for _ in range(1000):
+                    await ep.send(rng.choice(waits).to_bytes(4, "little"))
+                    await asyncio.wait_for(ep.recv(into), 10)
+                    until = time.perf_counter_ns() + 1000 * rng.choice(waits)
+                    while time.perf_counter_ns() < until:
+                        pass
+                rounds += 1000
+            print(f"{times_asleep() - start} sleeps in {rounds} rounds")
         assert p.end() == 0
-    run_on(kind, main(), 30 + rounds / 300)
+    run_on(kind, main(), 60 + sleeps / 500)
 
 
 @pytest.mark.parametrize("transport", REMOTE)
