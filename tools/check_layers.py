@@ -37,7 +37,7 @@ REGISTRY = "src/core/registry.c"  # the one file of core that names transports
 
 # System headers that base and wire may use: none of them can do I/O (stdio.h is for snprintf; see SYMBOLS).
 PURE_HEADERS = set(
-    "assert ctype errno inttypes limits math stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib string strings"
+    "assert ctype emmintrin errno inttypes limits math stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib string strings"
     .split()
 ) | {"sys/uio", "sys/types"}
 

@@ -58,7 +58,19 @@ size_t wf_bufs_copy_out_n(void *dst, const weft_buf *b, size_t n, size_t offset,
 	char *p;
 
 	while ((p = next_piece(&b, &n, &offset, &len, &piece))) {
-		memcpy((char *)dst + done, p, piece);
+		wf_copy((char *)dst + done, p, piece);
+		done += piece;
+	}
+	return done;
+}
+
+size_t wf_bufs_copy_past(void *dst, const weft_buf *b, size_t n, size_t offset, size_t len)
+{
+	size_t done = 0, piece;
+	char *p;
+
+	while ((p = next_piece(&b, &n, &offset, &len, &piece))) {
+		wf_copy_past((char *)dst + done, p, piece);
 		done += piece;
 	}
 	return done;
@@ -70,7 +82,7 @@ size_t wf_bufs_copy_in_n(const weft_buf *b, size_t n, size_t offset, const void 
 	char *p;
 
 	while ((p = next_piece(&b, &n, &offset, &len, &piece))) {
-		memcpy(p, (const char *)src + done, piece);
+		wf_copy(p, (const char *)src + done, piece);
 		done += piece;
 	}
 	return done;

@@ -9,6 +9,7 @@
 
 #include <sys/uio.h>
 
+#include "base/copy.h"
 #include "base/util.h"
 #include "weft/weft.h"
 
@@ -43,11 +44,14 @@ static inline size_t wf_bufs_copy_out(void *dst, const weft_buf *b, size_t n, si
 		size_t k = WF_MIN(len, b->len - offset);
 
 		if (k)
-			memcpy(dst, (const char *)b->addr + offset, k);
+			wf_copy(dst, (const char *)b->addr + offset, k);
 		return k;
 	}
 	return wf_bufs_copy_out_n(dst, b, n, offset, len);
 }
+
+/* As wf_bufs_copy_out(), past the caches: see copy.h for the fence that must follow. */
+size_t wf_bufs_copy_past(void *dst, const weft_buf *b, size_t n, size_t offset, size_t len);
 
 /* Scatters @len bytes of @src to @offset of the buffers; bytes copied, fewer than @len when the
  * buffers end. */
@@ -58,7 +62,7 @@ static inline size_t wf_bufs_copy_in(const weft_buf *b, size_t n, size_t offset,
 		size_t k = WF_MIN(len, b->len - offset);
 
 		if (k)
-			memcpy((char *)b->addr + offset, src, k);
+			wf_copy((char *)b->addr + offset, src, k);
 		return k;
 	}
 	return wf_bufs_copy_in_n(b, n, offset, src, len);

@@ -188,6 +188,8 @@ static void sleep_on_fd(struct weft_worker *w, uint64_t deadline_ns, bool wakeab
 struct want {
 	bool (*there)(struct weft_worker *w, uint64_t arg);
 	uint64_t arg;
+	uint64_t deadline_ns;            /* 0: none */
+	bool wakeable;                   /* weft_wake() ends it */
 };
 
 static bool event_there(struct weft_worker *w, uint64_t arg)
@@ -203,46 +205,52 @@ static bool op_there(struct weft_worker *w, uint64_t handle)
 	return !op || (op->done && !op->inflight);
 }
 
-/* Spins as long as that has been paying off lately. True: it is there. */
-static bool spin(struct weft_worker *w, const struct want *want, uint64_t deadline_ns)
+/* Spins as long as that has been paying off lately, and anew whenever something moved: a long message is many small
+ * steps, and who sleeps between two of them keeps its peer waiting. True: it is there. */
+static bool spin(struct weft_worker *w, const struct want *want)
 {
-	uint64_t end;
+	uint64_t now, quiet_from;
 
 	if (!w->ctx->conf.spin_ns || w->n_cpus < 2)
 		return false;
 	if (w->spin_miss >= SPIN_MISSES_MAX && w->spin_miss++ < SPIN_RETRY)
 		return false;
-	end = wf_now_ns() + w->ctx->conf.spin_ns;
-	if (deadline_ns)
-		end = WF_MIN(end, deadline_ns);
+	now = quiet_from = wf_now_ns();
 	do {
+		int moved = 0;
+
 		for (int i = 0; i < 16; i++) {
-			wf_worker_turn(w);
+			moved += wf_worker_turn(w);
 			if (want->there(w, want->arg)) {
 				w->spin_miss = 0;
 				return true;
 			}
 		}
-	} while (wf_now_ns() < end);
+		if (want->wakeable && atomic_load_explicit(&w->woken, memory_order_relaxed))
+			return false;
+		now = wf_now_ns();
+		if (moved)
+			quiet_from = now;
+	} while (now - quiet_from < w->ctx->conf.spin_ns && (!want->deadline_ns || now < want->deadline_ns));
 	w->spin_miss = w->spin_miss >= SPIN_MISSES_MAX ? SPIN_MISSES_MAX : w->spin_miss + 1;
 	return false;
 }
 
-static int wait_for(struct weft_worker *w, const struct want *want, uint64_t deadline_ns, bool wakeable)
+static int wait_for(struct weft_worker *w, const struct want *want)
 {
 	for (;;) {
 		wf_worker_turn(w);
-		if (want->there(w, want->arg) || spin(w, want, deadline_ns))
+		if (want->there(w, want->arg) || spin(w, want))
 			return WEFT_OK;
-		if (wakeable && atomic_exchange_explicit(&w->woken, false, memory_order_acq_rel))
+		if (want->wakeable && atomic_exchange_explicit(&w->woken, false, memory_order_acq_rel))
 			return WEFT_AGAIN;
-		if (deadline_ns && wf_now_ns() >= deadline_ns)
+		if (want->deadline_ns && wf_now_ns() >= want->deadline_ns)
 			return WEFT_ETIMEDOUT;
-		if (arm(w, !wakeable) != WEFT_OK) {
+		if (arm(w, !want->wakeable) != WEFT_OK) {
 			w->n_arm_again++;
 			continue;
 		}
-		sleep_on_fd(w, deadline_ns, wakeable);
+		sleep_on_fd(w, want->deadline_ns, want->wakeable);
 		wf_worker_turn(w);
 		w->n_wake_empty += !want->there(w, want->arg);
 	}
@@ -250,15 +258,15 @@ static int wait_for(struct weft_worker *w, const struct want *want, uint64_t dea
 
 int wf_worker_wait(struct weft_worker *w, uint64_t deadline_ns)
 {
-	const struct want want = { event_there, 0 };
+	const struct want want = { event_there, 0, deadline_ns, true };
 
-	return wait_for(w, &want, deadline_ns, true);
+	return wait_for(w, &want);
 }
 
 int wf_worker_wait_op(struct weft_worker *w, weft_op op, uint64_t deadline_ns)
 {
-	const struct want want = { op_there, op.v };
-	int ret = wait_for(w, &want, deadline_ns, false);
+	const struct want want = { op_there, op.v, deadline_ns, false };
+	int ret = wait_for(w, &want);
 
 	if (ret == WEFT_OK && !wf_pool_find(&w->ops, op.v))
 		ret = wf_fail(WEFT_ESTALE, 0, "weft_wait", NULL, "another thread took the completion");

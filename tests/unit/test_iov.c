@@ -74,6 +74,37 @@ static void test_copies_agree_with_one_flat_array(void **state)
 	}
 }
 
+/* Every alignment of both sides, lengths around those where the way of copying changes, nothing written beside them. */
+static void test_long_copies_are_exact(void **state)
+{
+	static char from[70000], to[70000 + 256], want[sizeof(to)];
+	struct wf_rng rng;
+
+	(void)state;
+	wf_rng_init(&rng, 6);
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (char)wf_rng_next(&rng);
+	for (int round = 0; round < 2000; round++) {
+		static const size_t border[] = { 0, 63, 64, 2047, 2048, 2049, 2111, 4096, 8192, 65536 };
+		size_t len = border[wf_rng_below(&rng, 10)] + (round & 1 ? wf_rng_below(&rng, 130) : 0);
+		size_t a = wf_rng_below(&rng, 128), b = wf_rng_below(&rng, 128);
+		weft_buf one = { .addr = from + a, .len = len }, two[2] = { { .addr = from + a, .len = len / 3 },
+			{ .addr = from + a + len / 3, .len = len - len / 3 } };
+
+		memset(to, round, sizeof(to));
+		memset(want, round, sizeof(want));
+		memcpy(want + b, from + a, len);
+		if (round % 3 == 0)
+			wf_copy(to + b, from + a, len);
+		else if (round % 3 == 1)
+			assert_int_equal(wf_bufs_copy_past(to + b, &one, 1, 0, len), len);
+		else
+			assert_int_equal(wf_bufs_copy_past(to + b, two, 2, 0, len), len);
+		wf_copy_past_fence();
+		assert_memory_equal(to, want, sizeof(to));
+	}
+}
+
 static void test_iov_advance_takes_whole_and_part(void **state)
 {
 	char a[8], c[8];
@@ -95,6 +126,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_len_notices_overflow),
 	cmocka_unit_test(test_window_is_described_without_empty_pieces),
 	cmocka_unit_test(test_copies_agree_with_one_flat_array),
+	cmocka_unit_test(test_long_copies_are_exact),
 	cmocka_unit_test(test_iov_advance_takes_whole_and_part),
 };
 

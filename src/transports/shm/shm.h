@@ -43,6 +43,8 @@
 #define SHM_COPIES 32u                   /* large buffers that one direction may have on offer */
 #define SHM_PIECES 8u                    /* of a buffer that the other process is told about */
 #define SHM_FRAME_MAX (32u << 10)
+#define SHM_PAST (8u << 10)              /* payloads from here on go past the caches, see base/copy.h */
+#define SHM_PUBLISH (32u << 10)          /* bytes read after which the sender is told */
 #define SHM_RING_MIN (16u << 10)
 #define SHM_RING_MAX (64u << 20)
 #define SHM_SECRET 16u

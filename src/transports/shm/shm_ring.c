@@ -12,6 +12,7 @@
  */
 #include "transports/shm/shm.h"
 
+#include "base/copy.h"
 #include "base/iov.h"
 
 #define MASK (SHM_SLOTS - 1)
@@ -184,7 +185,12 @@ static int put_bytes(struct shm_lane *l, const struct wf_tx *tx)
 	}
 	if (tx->pre_len)
 		memcpy(to, tx->pre, tx->pre_len);
-	wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+	if (tx->len >= SHM_PAST) {
+		wf_bufs_copy_past(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+		wf_copy_past_fence(); /* before the stamp */
+	} else {
+		wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+	}
 	t->pos += advance;
 	return 0;
 }
@@ -324,7 +330,7 @@ int shm_rx(struct shm_lane *l)
 		r->at++;
 		l->base.frames_rx++;
 		l->base.bytes_rx += WF_FRAME_HDR + private.h.len;
-		if (wf_unlikely(r->at - r->freed >= PUBLISH || r->pos - r->pos_freed >= r->ring / 4))
+		if (wf_unlikely(r->at - r->freed >= PUBLISH || r->pos - r->pos_freed >= WF_MIN(r->ring / 4, SHM_PUBLISH)))
 			publish(l);
 	}
 	if (n)
