@@ -249,6 +249,7 @@ struct weft_worker {
 	pthread_cond_t ended;
 	bool armed;
 	unsigned turn, fd_hot, spin_miss;
+	uint64_t fds_at;                 /* when descriptors were looked at last */
 	int n_cpus;
 	struct wf_poll poll;
 	int bell_fd, timer_fd;

@@ -192,20 +192,30 @@ static void unstall(struct weft_worker *w)
 
 #define FDS_COLD 64              /* turns between two looks: a control connection or a death only */
 #define FDS_HOT 16               /* a transport reads its busy sockets itself: others, and new ones, wait this long */
+#define FDS_NS 50000             /* who turns fast, because it spins, looks no more often than this */
 
 /*
  * Rings every turn, descriptors when they may matter: every turn as long as a connection is being made or messages go
  * over sockets that their transport does not read by itself, else now and then.
  */
-static bool wants_fds(const struct weft_worker *w)
+static bool wants_fds(struct weft_worker *w)
 {
 	uint32_t hot = 0;
+	uint64_t now;
 
-	if (!w->fd_hot)
-		return w->turn % FDS_COLD == 0;
-	for (unsigned i = 0; i < w->ctx->n_tr; i++)
-		hot += w->port[i] ? w->port[i]->hot : 0;
-	return !hot || w->turn % FDS_HOT == 0;
+	if (w->fd_hot) {
+		for (unsigned i = 0; i < w->ctx->n_tr; i++)
+			hot += w->port[i] ? w->port[i]->hot : 0;
+		if (!hot)
+			return true;
+	}
+	if (w->turn % (w->fd_hot ? FDS_HOT : FDS_COLD))
+		return false;
+	now = wf_now_ns();
+	if (w->turn && now - w->fds_at < FDS_NS)   /* turn 0: we were armed, and one of them may have woken us */
+		return false;
+	w->fds_at = now;
+	return true;
 }
 
 int wf_worker_turn(struct weft_worker *w)

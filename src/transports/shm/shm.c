@@ -285,6 +285,20 @@ static __attribute__((noinline)) int chores(struct shm_port *p)
 	return n;
 }
 
+/*
+ * The worker turns in vain again and again: it waits for a message. In a turn only one load of many instructions looks for
+ * it, so the message would wait half a turn on average; some loads in a row see it when it comes.
+ */
+static int look_closely(struct shm_port *p)
+{
+	struct shm_lane *l = wf_list_entry(p->hot.next, struct shm_lane, hot);
+
+	for (unsigned i = 0; i < SHM_LOOKS; i++)
+		if (shm_rx_is_ready(l))
+			return shm_rx(l);
+	return 0;
+}
+
 static int shm_poll(struct wf_port *base)
 {
 	struct shm_port *p = shm_port_of(base);
@@ -298,6 +312,9 @@ static int shm_poll(struct wf_port *base)
 		n += shm_rx(l);
 	}
 	p->next = NULL;
+	p->in_vain = n ? 0 : p->in_vain + 1;
+	if (p->in_vain > SHM_IN_VAIN && p->n_hot == 1)
+		n = look_closely(p);
 	if (wf_unlikely(p->chores))
 		n += chores(p);
 	if (wf_unlikely(p->n_hot > SHM_HOT) && ++p->turn % SHM_PARK_EVERY == 0)

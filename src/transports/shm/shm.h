@@ -51,6 +51,8 @@
 #define SHM_NAME 24u                     /* of the listener, in the abstract namespace */
 #define SHM_BATCH 64u                    /* frames of one lane in one poll() */
 #define SHM_HOT 8u                       /* lanes that are never parked */
+#define SHM_IN_VAIN 2u                   /* polls that found nothing, after which one looks closely: */
+#define SHM_LOOKS 32u                    /* so many times */
 #define SHM_PARK_EVERY 1024u             /* polls between two looks for lanes to park */
 #define SHM_HALVES 32u                   /* UNIX connections that have not said for whom they are */
 #define SHM_MAPS 256u                    /* memory of one peer that is mapped at a time */
@@ -141,6 +143,7 @@ struct shm_port {
 	struct wf_list hot, parked;         /* of shm_lane.hot */
 	struct shm_lane *next;              /* the running scan of hot goes on here */
 	uint32_t n_hot, turn, round;        /* polls; looks for lanes to park */
+	uint32_t in_vain;                   /* polls since the last frame */
 	bool chores;                        /* one of the following is not empty */
 	bool armed, membarrier;
 	struct wf_list notices;             /* lanes that went up or down and whose owner does not know yet */

@@ -307,6 +307,10 @@ static int tcp_poll(struct wf_port *p)
 	uint32_t before = tp->events;
 
 	tp->armed = false;
+	if (!tp->n_hot && !tp->wake_at && !tp->pulse_at && wf_list_is_empty(&tp->due) && wf_list_is_empty(&tp->held)) {
+		next_turn(tp);           /* what a worker pays whose messages go over another transport */
+		return 0;
+	}
 	poll_hot(tp);
 	poll_due(tp);
 	if (tp->wake_at && wf_now_ns() >= tp->wake_at)
