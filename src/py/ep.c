@@ -119,6 +119,7 @@ static void on_down(Endpoint *ep, const weft_event *e)
 	}
 	wpy_inbox_fail(&ep->am, ep->down);
 	wpy_inbox_fail(&ep->obj, ep->down);
+	wpy_mem_ep_over(ep->id, ep->down);
 	if (on_down)
 		call_soon(ep->worker, on_down, (PyObject *)ep);
 	Py_XDECREF(on_down);
@@ -162,6 +163,20 @@ void wpy_ep_orphan(Endpoint *ep)
 	Py_DECREF(ep);
 }
 
+static PyObject *closed_error(void)
+{
+	return wpy_exc_make(WEFT_ECLOSED, "endpoint", "it was closed", NULL);
+}
+
+PyObject *wpy_ep_why(uint64_t id)
+{
+	Endpoint *ep = wpy_slot(id);
+
+	if (ep && ep->down)
+		return wpy_exc_again(ep->down);
+	return !ep || ep->closing || !ep->h ? closed_error() : NULL;
+}
+
 /* The weft_ep has ended: forget it. */
 void wpy_ep_gone(Endpoint *ep)
 {
@@ -172,15 +187,14 @@ void wpy_ep_gone(Endpoint *ep)
 	if (on_down)
 		call_soon(ep->worker, on_down, (PyObject *)ep);
 	Py_XDECREF(on_down);
-	if (!ep->am.wanters.first && !ep->obj.wanters.first)
-		return;
-	why = wpy_exc_make(WEFT_ECLOSED, "endpoint", "it was closed", NULL);
+	why = closed_error();
 	if (!why) {
 		PyErr_Clear();
 		return;
 	}
 	wpy_inbox_fail(&ep->am, why);
 	wpy_inbox_fail(&ep->obj, why);
+	wpy_mem_ep_over(ep->id, why);
 	Py_DECREF(why);
 }
 
@@ -290,6 +304,7 @@ static void warn_open(Endpoint *ep)
 
 static void ep_finalize(PyObject *self)
 {
+	PyObject *type, *value, *tb;
 	Endpoint *ep = (Endpoint *)self;
 
 	if (!ep->h || ep->closing || ep->worker->forked)
@@ -302,7 +317,10 @@ static void ep_finalize(PyObject *self)
 		wpy_inbox_clear(ep, &ep->obj);
 		wpy_worker_bury(ep->worker, ep->h, !ep->down && ep->connected);
 	}
-	ep->h = NULL;
+	Py_CLEAR(ep->on_down);               /* it would get an object that is going */
+	PyErr_Fetch(&type, &value, &tb);
+	wpy_ep_gone(ep);
+	PyErr_Restore(type, value, tb);
 }
 
 /* ---- the type ------------------------------------------------------------------------------------------------------ */

@@ -294,6 +294,7 @@ bool wpy_ep_event(const weft_event *e);  /* CONNECTED, DOWN, AM; true: it is rel
 void wpy_ep_orphan(Endpoint *ep);        /* its worker was closed: nothing that waits will end otherwise */
 void wpy_ep_gone(Endpoint *ep);          /* weft has ended it */
 void wpy_ep_give_up(Endpoint *ep);       /* its connect was cancelled */
+PyObject *wpy_ep_why(uint64_t id);       /* an exception: why that endpoint is over; NULL while it is not, or with an error set */
 
 /* Ready to post on: worker and handle. NULL: *out is what to return (an op that failed, or NULL with an error set). */
 weft_ep *wpy_ep_ready(Endpoint *ep, const char *what, PyObject **out);
@@ -339,6 +340,7 @@ PyObject *wpy_register(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *wpy_alloc(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *wpy_remote_open(Endpoint *ep, PyObject *token);
 void wpy_mem_signal(const weft_event *e);
+void wpy_mem_ep_over(uint64_t ep, PyObject *why);        /* @ep is over: who waits for its signals fails */
 weft_mem *wpy_mem_find(const void *addr, size_t len);    /* that holds this range; NULL */
 bool wpy_signal_withdraw(Op *op);
 void wpy_mem_retry(void);                                /* frees what was in use when it was dropped */
