@@ -314,7 +314,7 @@ WEFT_API int weft_reject(weft_request *r, int32_t why, const char *text);
 
 /* Gives *out, usable at once: operations wait inside until it is connected. WEFT_EV_CONNECTED or WEFT_EV_DOWN follows;
  * the latter's error names every address that was tried. Returns WEFT_OK; WEFT_EURL (also for a name: see
- * weft_resolve); WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ETHREAD. */
+ * weft_resolve); WEFT_EINVAL; WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ETHREAD. */
 WEFT_API int weft_connect(weft_worker *w, const char *url, const weft_conn_opts *o, weft_ep **out);
 
 /* The worker as a blob to hand to peers out of band (MPI, a scheduler); who has it may connect without being asked for:

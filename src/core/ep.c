@@ -79,9 +79,10 @@ static void cool(struct weft_ep *ep)
 
 void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap)
 {
-	const struct wf_lane *l = ep->msg ? ep->msg : ep->boot;
+	const char *how = ep->path ? ep->w->ctx->tr[ep->path - 1].tr->name : ep->dying || ep->state >= WF_EP_DOWN ? "not connected" :
+												 "connecting";
 
-	snprintf(out, cap, "endpoint %u (%s, peer %s)", ep->id, ep->msg ? l->tr->name : "connecting",
+	snprintf(out, cap, "endpoint %u (%s, peer %s)", ep->id, how,
 		 ep->peer[0] ? ep->peer : ep->boot && ep->boot->peer[0] ? ep->boot->peer : "unknown");
 }
 

@@ -367,6 +367,9 @@ static inline void wf_leave(struct weft_worker *w)
 /* ---- ctx.c, registry.c ---- */
 int wf_registry_open(struct weft_ctx *ctx);
 void wf_registry_close(struct weft_ctx *ctx);
+/* Every name in @list must be one of ours: a misspelt transport must not silently mean "none". Fails with @status. */
+int wf_transport_names_check(const char *list, int32_t status, const char *object);
+
 bool wf_transport_allowed(const struct weft_ctx *ctx, unsigned i, const char *allow);
 
 static inline bool wf_is_traced(struct weft_ctx *ctx)
