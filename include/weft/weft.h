@@ -453,8 +453,8 @@ WEFT_API int weft_cancel(weft_worker *w, weft_op op);
  * Returns WEFT_OK; WEFT_EINVAL: too small, *len says what it takes; WEFT_EURL. */
 WEFT_API int weft_explain(weft_ctx *ctx, weft_ep *ep_or_null, const char *url_or_null, int json, char *out, size_t *len);
 
-/* Counters as one JSON object: of an endpoint, of a worker, or with NULL summed over the context's workers (not while
- * other threads use them). As weft_explain() for @len. */
+/* Counters as one JSON object: of an endpoint, of a worker with all endpoints that it has had, or with NULL summed over the
+ * context's workers (not while other threads use them). As weft_explain() for @len. */
 WEFT_API int weft_stats(weft_ctx *ctx, const void *worker_ep_or_null, char *out, size_t *len);
 
 /* Writes a Chrome/Perfetto JSON trace of every operation to @fd (borrowed until stop). Returns WEFT_OK; WEFT_EBUSY. */

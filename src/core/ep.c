@@ -189,6 +189,8 @@ static void close_lanes(struct weft_ep *ep)
 	wf_list_remove(&ep->stalled_link);
 	ep->msg = ep->boot = NULL;
 	wf_conn_free(ep);
+	if (msg)
+		wf_stats_keep_lane(ep->w, msg);
 	if (msg && msg != boot)
 		wf_lane_free(msg);
 	if (boot)
@@ -304,6 +306,7 @@ void wf_ep_free_if_gone(struct weft_ep *ep)
 		return;
 	wf_worker_unnote(ep->w, &ep->up_note);
 	wf_worker_unnote(ep->w, &ep->down_note);
+	wf_stats_keep_ep(ep);
 	wf_stream_free(ep);
 	wf_free(ep->why);
 	ep->why = NULL;
