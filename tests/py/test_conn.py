@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import socket
-import threading
 import warnings
 
 import pytest
@@ -77,10 +76,8 @@ def test_async_with_by_an_exception(run, transport):
     run(main())
 
 
-def test_names_are_resolved_by_the_loop(run):
+def test_names_are_resolved(run):
     async def main():
-        loop = asyncio.get_running_loop()
-        threads = threading.active_count()
         async with await weft.listen(lambda ep: None, "weft://localhost:0") as listener:
             port = listener.url.rpartition(":")[2]
             ep = await weft.connect(f"weft://localhost:{port}")
@@ -91,8 +88,33 @@ def test_names_are_resolved_by_the_loop(run):
                     free = s.getsockname()[1]
                 await weft.connect(f"weft://localhost:{free}")
             assert "127.0.0.1" in str(info.value)
-        del loop, threads
     run(main())
+
+
+class Resolver(asyncio.SelectorEventLoop):
+    """A loop with a resolver of its own, as programs have that ask a service for addresses."""
+
+    async def getaddrinfo(self, host, port, **kw):
+        assert host == "peer.test", host
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", port, 0, 1)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+
+def test_names_are_resolved_by_the_loop():
+    async def main():
+        async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0") as listener:
+            port = listener.url.rpartition(":")[2]
+            async with await weft.connect(f"weft://peer.test:{port}") as ep:     # the second address answers
+                assert ep.peer == f"127.0.0.1:{port}"
+        with pytest.raises(weft.Error) as info:
+            await weft.connect(f"weft://peer.test:{port}", timeout=5)
+        assert str(info.value).count(f"[fe80::1%1]:{port}") == str(info.value).count(f"127.0.0.1:{port}") == 1
+    loop = Resolver()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), LIMIT))
+    finally:
+        loop.close()
 
 
 def test_ipv6(run1):
