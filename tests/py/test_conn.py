@@ -5,6 +5,8 @@ import gc
 import json
 import os
 import socket
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -218,9 +220,30 @@ def test_refused_transports_say_why(run1):
     async def main():
         async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports="tcp") as listener:
             ep = await weft.connect(listener.url, transports=["shm", "tcp"])
-            assert "tcp" in ep.explain()
+            text = ep.explain()
+            assert "tcp: one socket" in text and "shm: the peer does not offer it" in text, text
             await ep.close()
     run1(main())
+
+
+def test_where_shared_memory_cannot_be_had_tcp_carries_and_says_why():
+    code = """
+import asyncio, weft
+weft.configure(transports="shm,tcp", shm_ring="4M", limit_shm="1M")
+async def main():
+    got = asyncio.get_running_loop().create_future()
+    async with await weft.listen(got.set_result, "weft://127.0.0.1:0") as listener:
+        async with await weft.connect(listener.url) as a:
+            b = await got
+            data, into = bytes(range(256)) * 4000, bytearray(256 * 4000)
+            await asyncio.gather(a.send(data), b.recv(into))
+            assert into == data
+            for ep in (a, b):
+                assert "tcp: one socket" in ep.explain() and "shm: limit_shm is reached" in ep.explain(), ep.explain()
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
 
 
 def test_explain_settings_stats(run1):
