@@ -157,6 +157,12 @@ static void fail_waiters(const struct grant *g, PyObject *why)
 
 void wpy_mem_ep_over(uint64_t ep, PyObject *why)
 {
+	const Worker *w = wpy_workers();
+
+	while (w && !w->signals.first)
+		w = w->next;
+	if (!w)
+		return;                      /* the usual case, however many memories there are */
 	for (Memory *m = all; m; m = m->next)
 		for (struct grant *g = m->grants; g; g = g->next)
 			if (g->ep == ep)
