@@ -27,6 +27,7 @@ SHELL   := /bin/sh
 WERROR  ?= $(filter true 1,$(CI))
 VERSION := $(shell awk '/define WEFT_VERSION_(MAJOR|MINOR|PATCH)/ { v = v s $$3; s = "." } END { print v }' \
 	include/weft/weft.h)
+$(if $(VERSION),,$(error the version cannot be read from include/weft/weft.h: does awk work here?))
 SOMAJOR := $(firstword $(subst ., ,$(VERSION)))
 
 .DEFAULT_GOAL := all

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Making connections: names are resolved by the event loop's own resolver, handlers run as tasks of the loop."""
+from __future__ import annotations
+
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from . import _weft
+from ._weft import Endpoint
 
 _SCHEME = "weft://"
 
@@ -17,7 +22,7 @@ def _is_numeric(host: str) -> bool:
     return True
 
 
-def _split(place: str):
+def _split(place: str) -> tuple[str, int] | None:
     """host, port of "host:port"; None for what is no such thing: weft itself will say what is wrong with it."""
     if place.startswith("["):
         return None
@@ -27,7 +32,7 @@ def _split(place: str):
     return host, int(port)
 
 
-async def _addresses(loop, host: str, port: int):
+async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[str]:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as exc:
@@ -44,7 +49,7 @@ async def _addresses(loop, host: str, port: int):
     return list(dict.fromkeys(places))
 
 
-async def _numeric(loop, url: str) -> str:
+async def _numeric(loop: asyncio.AbstractEventLoop, url: str) -> str:
     """@url with every name replaced by its addresses, in the resolver's order."""
     if not isinstance(url, str) or not url.startswith(_SCHEME):
         return url
@@ -58,7 +63,7 @@ async def _numeric(loop, url: str) -> str:
     return _SCHEME + ",".join(out)
 
 
-async def connect(url, *, transports=None, timeout=None):
+async def connect(url: str, *, transports: str | Iterable[str] | None = None, timeout: float | None = None) -> Endpoint:
     """Connects to a listener's URL, "weft://host:port" or several places separated by commas; gives an Endpoint.
 
     transports: which may be used, "shm,tcp" or a list, where not all. timeout: seconds, else setting connect_timeout.
@@ -68,7 +73,8 @@ async def connect(url, *, transports=None, timeout=None):
     return await _weft._connect(await _numeric(loop, url), loop, transports=transports, timeout=timeout)
 
 
-async def listen(handler, url, *, transports=None):
+async def listen(handler: Callable[[Endpoint], object], url: str, *,
+                 transports: str | Iterable[str] | None = None) -> Listener:
     """Listens at "weft://address:port" (port 0: the system chooses); gives a Listener.
 
     For each peer handler(ep) is called and, where it gives a coroutine, run as a task. Its return leaves ep open: the
@@ -87,11 +93,12 @@ async def listen(handler, url, *, transports=None):
 class Listener:
     """Takes connections until it is closed; endpoints that it gave to the handler live on. `async with` closes it."""
 
-    def __init__(self, handler, url, loop, transports=None):
+    def __init__(self, handler: Callable[[Endpoint], object], url: str, loop: asyncio.AbstractEventLoop,
+                 transports: str | Iterable[str] | None = None) -> None:
         self._handler = handler
         self._loop = loop
-        self._endpoints = set()
-        self._tasks = set()
+        self._endpoints: set[Endpoint] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._c = _weft._listen(url, loop, self._accepted, self._endpoints.discard, transports=transports)
 
     @property
@@ -104,7 +111,7 @@ class Listener:
         return self._c.closed
 
     @property
-    def endpoints(self) -> frozenset:
+    def endpoints(self) -> frozenset[Endpoint]:
         """Those that were accepted and are open."""
         return frozenset(ep for ep in self._endpoints if not ep.closed)
 
@@ -117,16 +124,16 @@ class Listener:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Listener:
         return self
 
-    async def __aexit__(self, *exc):
+    async def __aexit__(self, *exc: object) -> None:
         self.close()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<weft.Listener at {self.url}{', closed' if self.closed else ''}>"
 
-    def _accepted(self, ep):
+    def _accepted(self, ep: Endpoint) -> None:
         if not ep.closed:
             self._endpoints.add(ep)
         try:
@@ -140,19 +147,19 @@ class Listener:
         self._tasks.add(task)
         task.add_done_callback(lambda t: self._done(t, ep))
 
-    def _done(self, task, ep):
+    def _done(self, task: asyncio.Task[Any], ep: Endpoint) -> None:
         self._tasks.discard(task)
         if task.cancelled():
             self._abort(ep)
-        elif task.exception() is not None:
-            self._failed(ep, task.exception())
+        elif (exc := task.exception()) is not None:
+            self._failed(ep, exc)
         elif ep.closed:
             self._endpoints.discard(ep)
 
-    def _failed(self, ep, exc):
+    def _failed(self, ep: Endpoint, exc: BaseException) -> None:
         self._abort(ep)
         self._loop.call_exception_handler({"message": f"weft: handler failed for {ep.peer}", "exception": exc})
 
-    def _abort(self, ep):
+    def _abort(self, ep: Endpoint) -> None:
         self._endpoints.discard(ep)
         ep.abort()

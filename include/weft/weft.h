@@ -314,7 +314,7 @@ WEFT_API int weft_reject(weft_request *r, int32_t why, const char *text);
 
 /* Gives *out, usable at once: operations wait inside until it is connected. WEFT_EV_CONNECTED or WEFT_EV_DOWN follows;
  * the latter's error names every address that was tried. Returns WEFT_OK; WEFT_EURL (also for a name: see
- * weft_resolve); WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ETHREAD. */
+ * weft_resolve); WEFT_EINVAL; WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ETHREAD. */
 WEFT_API int weft_connect(weft_worker *w, const char *url, const weft_conn_opts *o, weft_ep **out);
 
 /* The worker as a blob to hand to peers out of band (MPI, a scheduler); who has it may connect without being asked for:
@@ -453,8 +453,8 @@ WEFT_API int weft_cancel(weft_worker *w, weft_op op);
  * Returns WEFT_OK; WEFT_EINVAL: too small, *len says what it takes; WEFT_EURL. */
 WEFT_API int weft_explain(weft_ctx *ctx, weft_ep *ep_or_null, const char *url_or_null, int json, char *out, size_t *len);
 
-/* Counters as one JSON object: of an endpoint, of a worker, or with NULL summed over the context's workers (not while
- * other threads use them). As weft_explain() for @len. */
+/* Counters as one JSON object: of an endpoint, of a worker with all endpoints that it has had, or with NULL summed over the
+ * context's workers (not while other threads use them). As weft_explain() for @len. */
 WEFT_API int weft_stats(weft_ctx *ctx, const void *worker_ep_or_null, char *out, size_t *len);
 
 /* Writes a Chrome/Perfetto JSON trace of every operation to @fd (borrowed until stop). Returns WEFT_OK; WEFT_EBUSY. */

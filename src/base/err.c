@@ -51,6 +51,13 @@ uint32_t wf_status_scope(int32_t status)
 	return i >= 0 ? rows[i].scope : WEFT_SCOPE_CALL;
 }
 
+const char *wf_status_text(int32_t status)
+{
+	int i = row_of(status);
+
+	return i >= 0 ? rows[i].text : "failed";
+}
+
 static void copy_text(char *to, size_t cap, const char *from)
 {
 	size_t len = from ? strnlen(from, cap - 1) : 0;

@@ -56,4 +56,7 @@ int32_t wf_status_of_errno(int err);
 /* WEFT_SCOPE_* of a status; WEFT_SCOPE_CALL for an unknown one. */
 uint32_t wf_status_scope(int32_t status);
 
+/* The words of WEFT_STATUS_MAP; "failed" for a number that is none. Static. */
+const char *wf_status_text(int32_t status);
+
 #endif

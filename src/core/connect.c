@@ -27,7 +27,7 @@ int wf_conn_opts_check(const weft_conn_opts *o, const char *who)
 		return wf_fail(WEFT_EINVAL, 0, who, NULL, "unknown flag in 0x%x", o->flags);
 	if (o->auth)
 		return wf_fail(WEFT_ENOTSUP, 0, who, "leave auth NULL", "this version has no authentication");
-	return 0;
+	return o->allow ? wf_transport_names_check(o->allow, WEFT_EINVAL, who) : 0;
 }
 
 static void on_timer(struct wf_timer *t)
@@ -338,9 +338,19 @@ static void cand_down(struct weft_ep *ep, unsigned i, const char *cause)
 		next_attach(ep, i + 1);
 }
 
+/* What went wrong before the server's first word looks like a fault of the wire; mostly it is another kind of server. */
+static const char *explain_stranger(const struct wf_conn *c, int32_t status, const char *cause, char *out, size_t cap)
+{
+	if (c->server || !c->hello_sent || c->welcomed || (status != WEFT_EPROTO && status != WEFT_ERESET))
+		return cause;
+	snprintf(out, cap, status == WEFT_EPROTO ? "what listens there does not speak weft: %s" : "%s without an answer to hello", cause);
+	return out;
+}
+
 void wf_conn_lane_down(struct weft_ep *ep, struct wf_lane *l, int32_t status, int sys_errno, const char *cause)
 {
 	struct wf_conn *c = ep->conn;
+	char words[200];
 
 	if (!c || ep->dying)
 		return;
@@ -352,6 +362,7 @@ void wf_conn_lane_down(struct weft_ep *ep, struct wf_lane *l, int32_t status, in
 			}
 		return;
 	}
+	cause = explain_stranger(c, status, cause, words, sizeof(words));
 	if (c->server || c->welcomed || (c->hello_sent && c->addr + 1 >= c->url.n)) {
 		write_down(c, c->server ? l->peer : c->url.addr[c->addr], status, sys_errno, cause);
 		wf_ep_fail(ep, status, sys_errno, c->tried);

@@ -79,9 +79,10 @@ static void cool(struct weft_ep *ep)
 
 void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap)
 {
-	const struct wf_lane *l = ep->msg ? ep->msg : ep->boot;
+	const char *how = ep->path ? ep->w->ctx->tr[ep->path - 1].tr->name : ep->dying || ep->state >= WF_EP_DOWN ? "not connected" :
+												 "connecting";
 
-	snprintf(out, cap, "endpoint %u (%s, peer %s)", ep->id, ep->msg ? l->tr->name : "connecting",
+	snprintf(out, cap, "endpoint %u (%s, peer %s)", ep->id, how,
 		 ep->peer[0] ? ep->peer : ep->boot && ep->boot->peer[0] ? ep->boot->peer : "unknown");
 }
 
@@ -188,6 +189,8 @@ static void close_lanes(struct weft_ep *ep)
 	wf_list_remove(&ep->stalled_link);
 	ep->msg = ep->boot = NULL;
 	wf_conn_free(ep);
+	if (msg)
+		wf_stats_keep_lane(ep->w, msg);
 	if (msg && msg != boot)
 		wf_lane_free(msg);
 	if (boot)
@@ -303,6 +306,7 @@ void wf_ep_free_if_gone(struct weft_ep *ep)
 		return;
 	wf_worker_unnote(ep->w, &ep->up_note);
 	wf_worker_unnote(ep->w, &ep->down_note);
+	wf_stats_keep_ep(ep);
 	wf_stream_free(ep);
 	wf_free(ep->why);
 	ep->why = NULL;

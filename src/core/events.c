@@ -7,6 +7,18 @@
 
 #include "core/internal.h"
 
+static const char *remedy_of(int32_t status)
+{
+	switch (status) {
+	case WEFT_EACCESS:
+		return "ask the owner for a token that grants it, to this endpoint";
+	case WEFT_EREVOKED:
+		return "ask the owner for a new token";
+	default:
+		return NULL;
+	}
+}
+
 const weft_error *weft_event_error(const weft_event *e)
 {
 	static _Thread_local struct wf_error err;
@@ -24,8 +36,11 @@ const weft_error *weft_event_error(const weft_event *e)
 	else if (e->status == WEFT_ETRUNCATED)
 		wf_error_fill(&err, e->status, 0, object, "post a buffer of the message's length; weft_probe() tells it beforehand",
 			      "a message of %llu bytes met buffers of %llu", (unsigned long long)e->len, (unsigned long long)e->value);
+	else if (e->status == WEFT_EINVAL)
+		wf_error_fill(&err, e->status, 0, object, "make offset and memory a multiple of its size",
+			      "the integer of the atomic is not aligned");
 	else
-		wf_error_fill(&err, e->status, 0, object, NULL, "the operation ended early");
+		wf_error_fill(&err, e->status, 0, object, remedy_of(e->status), "%s", wf_status_text(e->status));
 	return &err.e;
 }
 

@@ -233,6 +233,12 @@ struct weft_ep {
 
 #define WF_BUF_CLASSES 8                 /* 512 B .. 64 KiB */
 
+/* What is counted of endpoints; stats.c adds them up. */
+struct wf_counts {
+	uint64_t endpoints, sent, received, eager, rndv, copied, direct;
+	uint64_t bytes_tx, bytes_rx, frames_tx, frames_rx, copy_us, copy_peer, syscalls;
+};
+
 struct weft_worker {
 	struct weft_ctx *ctx;
 	struct wf_list link;             /* ctx->workers */
@@ -278,6 +284,7 @@ struct weft_worker {
 	struct wf_list regions_gone;     /* under ctx->lock */
 	/* counters */
 	uint64_t n_progress, n_arm, n_arm_again, n_sleep, n_wake_empty, n_fd_polls, n_ops, n_done_now, n_events_total;
+	struct wf_counts past;             /* of endpoints that are gone, and of lanes that are closed */
 };
 
 /* ---- memory, grants ------------------------------------------------------------------------------------------------------ */
@@ -368,6 +375,9 @@ static inline void wf_leave(struct weft_worker *w)
 /* ---- ctx.c, registry.c ---- */
 int wf_registry_open(struct weft_ctx *ctx);
 void wf_registry_close(struct weft_ctx *ctx);
+/* Every name in @list must be one of ours: a misspelt transport must not silently mean "none". Fails with @status. */
+int wf_transport_names_check(const char *list, int32_t status, const char *object);
+
 bool wf_transport_allowed(const struct weft_ctx *ctx, unsigned i, const char *allow);
 
 static inline bool wf_is_traced(struct weft_ctx *ctx)
@@ -545,6 +555,10 @@ void wf_request_release(struct weft_worker *w, weft_event *e);
 void wf_request_drop_all(struct weft_ctx *ctx);
 void wf_requests_forget(struct weft_worker *w);                   /* the worker ends: reaped ones may be accepted elsewhere */
 int wf_url_check(const struct wf_url *u, const char *text);
+
+/* ---- stats.c ---- */
+void wf_stats_keep_lane(struct weft_worker *w, const struct wf_lane *l);   /* before it is closed */
+void wf_stats_keep_ep(const struct weft_ep *ep);                           /* before it is gone */
 
 /* ---- trace.c ---- */
 void wf_trace_op(struct weft_ctx *ctx, const char *name, const struct weft_worker *w, uint64_t t0, uint64_t t1, uint64_t len, uint64_t tag, int32_t status);

@@ -4,6 +4,7 @@
  * hello yet (bounded in number and time: a port scan costs nothing); requests that wait for accept or reject; and the
  * worker's own listener behind weft_address(), which accepts by itself who knows the worker's secret.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -540,10 +541,19 @@ int wf_url_check(const struct wf_url *u, const char *text)
 {
 	struct wf_addr a;
 
-	for (unsigned i = 0; i < u->n; i++)
-		if (wf_addr_parse(u->addr[i], &a))
+	for (unsigned i = 0; i < u->n; i++) {
+		int ret = wf_addr_parse(u->addr[i], &a);
+
+		if (ret == -ENODEV)
+			return wf_fail(WEFT_EURL, 0, text, "name an interface that this host has",
+				       "\"%s\" is on an interface that is not there", u->addr[i]);
+		if (ret)
 			return wf_fail(WEFT_EURL, 0, text, "weft_resolve() turns names into addresses",
 				       "\"%s\" is no numeric address", u->addr[i]);
+		if (wf_addr_lacks_scope(&a))
+			return wf_fail(WEFT_EURL, 0, text, "name the interface that it is on: [fe80::1%eth0]:port",
+				       "\"%s\" is a link-local address without its interface", u->addr[i]);
+	}
 	return 0;
 }
 

@@ -21,16 +21,15 @@ static const struct wf_transport *find(const char *name, size_t len)
 	return NULL;
 }
 
-/* Every name in the settings must be one of ours: a misspelt transport must not silently mean "none". */
-static int check_names(const char *key, const char *list)
+int wf_transport_names_check(const char *list, int32_t status, const char *object)
 {
 	const char *at = list, *item;
 	size_t len;
 
 	while ((item = wf_conf_list_next(&at, &len)))
 		if (!find(item, len))
-			return wf_fail(WEFT_ESETTING, 0, key, "known transports: loop, shm, tcp",
-				       "\"%.*s\" names no transport", (int)len, item);
+			return wf_fail(status, 0, object, "known transports: loop, shm, tcp", "\"%.*s\" names no transport",
+				       (int)len, item);
 	return 0;
 }
 
@@ -67,9 +66,9 @@ int wf_registry_open(struct weft_ctx *ctx)
 	size_t len;
 	int ret;
 
-	ret = check_names("transports", ctx->conf.transports);
+	ret = wf_transport_names_check(ctx->conf.transports, WEFT_ESETTING, "transports");
 	if (!ret)
-		ret = check_names("avoid", ctx->conf.avoid);
+		ret = wf_transport_names_check(ctx->conf.avoid, WEFT_ESETTING, "avoid");
 	while (!ret && (item = wf_conf_list_next(&at, &len)))
 		if (!is_listed(ctx, find(item, len)))
 			ret = add(ctx, find(item, len));

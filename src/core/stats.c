@@ -4,12 +4,7 @@
  */
 #include "core/internal.h"
 
-struct ep_counts {
-	uint64_t endpoints, sent, received, eager, rndv, copied, direct;
-	uint64_t bytes_tx, bytes_rx, frames_tx, frames_rx, copy_us, copy_peer, syscalls;
-};
-
-static void count_lane(const struct wf_lane *l, struct ep_counts *c)
+static void count_lane(const struct wf_lane *l, struct wf_counts *c)
 {
 	c->bytes_tx += l->bytes_tx;
 	c->bytes_rx += l->bytes_rx;
@@ -20,20 +15,52 @@ static void count_lane(const struct wf_lane *l, struct ep_counts *c)
 	c->syscalls += l->syscalls;
 }
 
-static void count_ep(const struct weft_ep *ep, struct ep_counts *c)
+static void count_messages(const struct weft_ep *ep, struct wf_counts *c)
 {
-	c->endpoints++;
 	c->sent += ep->n_tx_msgs;
 	c->received += ep->n_rx_msgs;
 	c->eager += ep->n_eager;
 	c->rndv += ep->n_rndv;
 	c->copied += ep->n_copy;
 	c->direct += ep->n_direct;
+}
+
+static void count_ep(const struct weft_ep *ep, struct wf_counts *c)
+{
+	c->endpoints++;
+	count_messages(ep, c);
 	if (ep->msg)
 		count_lane(ep->msg, c);
 }
 
-static void put_counts(const struct ep_counts *c, struct wf_json *j)
+void wf_stats_keep_lane(struct weft_worker *w, const struct wf_lane *l)
+{
+	count_lane(l, &w->past);
+}
+
+void wf_stats_keep_ep(const struct weft_ep *ep)
+{
+	count_messages(ep, &ep->w->past);
+}
+
+static void add_counts(const struct wf_counts *from, struct wf_counts *c)
+{
+	c->sent += from->sent;
+	c->received += from->received;
+	c->eager += from->eager;
+	c->rndv += from->rndv;
+	c->copied += from->copied;
+	c->direct += from->direct;
+	c->bytes_tx += from->bytes_tx;
+	c->bytes_rx += from->bytes_rx;
+	c->frames_tx += from->frames_tx;
+	c->frames_rx += from->frames_rx;
+	c->copy_us += from->copy_us;
+	c->copy_peer += from->copy_peer;
+	c->syscalls += from->syscalls;
+}
+
+static void put_counts(const struct wf_counts *c, struct wf_json *j)
 {
 	wf_json_kv_u64(j, "endpoints", c->endpoints);
 	wf_json_kv_u64(j, "messages_sent", c->sent);
@@ -55,7 +82,7 @@ struct worker_counts {
 	uint64_t workers, progress, arms, arm_again, sleeps, wake_empty, fd_polls, ops, done_now, events, pending, unexpected;
 };
 
-static void count_worker(const struct weft_worker *w, struct worker_counts *c, struct ep_counts *e)
+static void count_worker(const struct weft_worker *w, struct worker_counts *c, struct wf_counts *e)
 {
 	struct wf_list *it, *tmp;
 
@@ -71,6 +98,7 @@ static void count_worker(const struct weft_worker *w, struct worker_counts *c, s
 	c->events += w->n_events_total;
 	c->pending += wf_pool_in_use(&w->ops);
 	c->unexpected += w->unexpected;
+	add_counts(&w->past, e);
 	wf_list_foreach(it, tmp, &w->eps_list)
 		count_ep(wf_list_entry(it, struct weft_ep, link), e);
 }
@@ -105,7 +133,7 @@ static const struct weft_worker *as_worker(struct weft_ctx *ctx, const void *wha
 	return found;
 }
 
-static void count_all(struct weft_ctx *ctx, struct worker_counts *c, struct ep_counts *e)
+static void count_all(struct weft_ctx *ctx, struct worker_counts *c, struct wf_counts *e)
 {
 	struct wf_list *it, *tmp;
 
@@ -118,7 +146,7 @@ static void count_all(struct weft_ctx *ctx, struct worker_counts *c, struct ep_c
 int weft_stats(weft_ctx *ctx, const void *what, char *out, size_t *len)
 {
 	struct worker_counts c = { 0 };
-	struct ep_counts e = { 0 };
+	struct wf_counts e = { 0 };
 	const struct weft_worker *w;
 	struct wf_json j;
 	size_t need;

@@ -75,17 +75,19 @@ void wf_trace_op(struct weft_ctx *ctx, const char *name, const struct weft_worke
 		 uint64_t tag, int32_t status)
 {
 	struct wf_trace *t;
-	double us = (double)t0 / 1000, dur = t1 > t0 ? (double)(t1 - t0) / 1000 : 0;
+	uint64_t dur = t1 > t0 ? t1 - t0 : 0;
 
 	pthread_mutex_lock(&ctx->lock);
 	t = ctx->trace;
-	if (t) {
+	if (t) { /* microseconds without %f, which writes a comma where the program's locale does */
 		if (t->len + TRACE_LINE > TRACE_BUF)
 			flush(t);
 		t->len += (size_t)snprintf(t->buf + t->len, TRACE_BUF - t->len,
-					   "%s\n{\"name\":\"%s\",\"cat\":\"weft\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,\"pid\":%d,\"tid\":%llu,"
+					   "%s\n{\"name\":\"%s\",\"cat\":\"weft\",\"ph\":\"X\",\"ts\":%llu.%03u,\"dur\":%llu.%03u,"
+					   "\"pid\":%d,\"tid\":%llu,"
 					   "\"args\":{\"len\":%llu,\"tag\":\"0x%llx\",\"status\":\"%s\"}}",
-					   t->any ? "," : "", name, us, dur, (int)wf_pid(), (unsigned long long)w->id,
+					   t->any ? "," : "", name, (unsigned long long)(t0 / 1000), (unsigned)(t0 % 1000),
+					   (unsigned long long)(dur / 1000), (unsigned)(dur % 1000), (int)wf_pid(), (unsigned long long)w->id,
 					   (unsigned long long)len, (unsigned long long)tag, weft_status_name(status));
 		t->any = true;
 	}

@@ -183,6 +183,11 @@ bool wf_addr_is_link_local(const struct wf_addr *a)
 	return in6(a) && IN6_IS_ADDR_LINKLOCAL(&in6(a)->sin6_addr);
 }
 
+bool wf_addr_lacks_scope(const struct wf_addr *a)
+{
+	return in6(a) && IN6_IS_ADDR_LINKLOCAL(&in6(a)->sin6_addr) && !in6(a)->sin6_scope_id;
+}
+
 /* Address bytes and their number; 0 for none. */
 static size_t host_bytes(const struct wf_addr *a, const uint8_t **out)
 {

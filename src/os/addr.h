@@ -37,6 +37,7 @@ void wf_addr_set_port(struct wf_addr *a, uint16_t port);
 bool wf_addr_is_any(const struct wf_addr *a); /* 0.0.0.0 or :: */
 bool wf_addr_is_loopback(const struct wf_addr *a);
 bool wf_addr_is_link_local(const struct wf_addr *a);
+bool wf_addr_lacks_scope(const struct wf_addr *a);   /* fe80::1 without its interface: reaches nobody */
 bool wf_addr_equal_host(const struct wf_addr *a, const struct wf_addr *b); /* without the port */
 
 /* Is @a in @cidr, "10.0.0.0/8" or "fd00::/8"? A plain address means itself. False also when @cidr

@@ -119,6 +119,7 @@ static void on_down(Endpoint *ep, const weft_event *e)
 	}
 	wpy_inbox_fail(&ep->am, ep->down);
 	wpy_inbox_fail(&ep->obj, ep->down);
+	wpy_mem_ep_over(ep->id, ep->down);
 	if (on_down)
 		call_soon(ep->worker, on_down, (PyObject *)ep);
 	Py_XDECREF(on_down);
@@ -162,6 +163,20 @@ void wpy_ep_orphan(Endpoint *ep)
 	Py_DECREF(ep);
 }
 
+static PyObject *closed_error(void)
+{
+	return wpy_exc_make(WEFT_ECLOSED, "endpoint", "it was closed", NULL);
+}
+
+PyObject *wpy_ep_why(uint64_t id)
+{
+	Endpoint *ep = wpy_slot(id);
+
+	if (ep && ep->down)
+		return wpy_exc_again(ep->down);
+	return !ep || ep->closing || !ep->h ? closed_error() : NULL;
+}
+
 /* The weft_ep has ended: forget it. */
 void wpy_ep_gone(Endpoint *ep)
 {
@@ -172,15 +187,14 @@ void wpy_ep_gone(Endpoint *ep)
 	if (on_down)
 		call_soon(ep->worker, on_down, (PyObject *)ep);
 	Py_XDECREF(on_down);
-	if (!ep->am.wanters.first && !ep->obj.wanters.first)
-		return;
-	why = wpy_exc_make(WEFT_ECLOSED, "endpoint", "it was closed", NULL);
+	why = closed_error();
 	if (!why) {
 		PyErr_Clear();
 		return;
 	}
 	wpy_inbox_fail(&ep->am, why);
 	wpy_inbox_fail(&ep->obj, why);
+	wpy_mem_ep_over(ep->id, why);
 	Py_DECREF(why);
 }
 
@@ -290,6 +304,7 @@ static void warn_open(Endpoint *ep)
 
 static void ep_finalize(PyObject *self)
 {
+	PyObject *type, *value, *tb;
 	Endpoint *ep = (Endpoint *)self;
 
 	if (!ep->h || ep->closing || ep->worker->forked)
@@ -302,7 +317,10 @@ static void ep_finalize(PyObject *self)
 		wpy_inbox_clear(ep, &ep->obj);
 		wpy_worker_bury(ep->worker, ep->h, !ep->down && ep->connected);
 	}
-	ep->h = NULL;
+	Py_CLEAR(ep->on_down);               /* it would get an object that is going */
+	PyErr_Fetch(&type, &value, &tb);
+	wpy_ep_gone(ep);
+	PyErr_Restore(type, value, tb);
 }
 
 /* ---- the type ------------------------------------------------------------------------------------------------------ */
@@ -440,7 +458,7 @@ static PyMethodDef ep_methods[] = {
 	WPY_FAST("recv_obj", wpy_ep_recv_obj, "recv_obj() -> object\n\nOnly from peers that you trust: pickle runs code."),
 	WPY_FAST("am_send", wpy_ep_am_send, "am_send(header, buf=b'')\n\nSends an active message; header: at most 1024 bytes."),
 	WPY_FAST("am_recv", wpy_ep_am_recv, "am_recv(buf=None) -> (bytes, bytearray)\n\nThe next active message: header and "
-		 "payload. With buf the payload is received into it and returned as a memoryview of it."),
+		 "payload. With buf the payload is received into it, and its length is returned instead."),
 	WPY_FAST("write", wpy_ep_write, "write(data)\n\nSends bytes of the stream."),
 	WPY_FAST("read", wpy_ep_read, "read(n) -> bytes\n\nAt least one and at most n bytes of the stream; b'' at its end."),
 	WPY_FAST("readexactly", wpy_ep_readexactly, "readexactly(n) -> bytes\n\nn bytes of the stream, or "

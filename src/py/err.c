@@ -157,19 +157,21 @@ PyObject *wpy_exc_refused(int status)
 	return from_error(status, e);
 }
 
+PyObject *wpy_exc_truncated(PyObject *exc, uint64_t len, uint64_t delivered, uint64_t tag)
+{
+	if (!exc || (!set(exc, "length", PyLong_FromUnsignedLongLong(len)) &&
+		     !set(exc, "delivered", PyLong_FromUnsignedLongLong(delivered)) &&
+		     !set(exc, "tag", PyLong_FromUnsignedLongLong(tag))))
+		return exc;
+	Py_DECREF(exc);
+	return NULL;
+}
+
 PyObject *wpy_exc_event(const weft_event *e)
 {
 	PyObject *exc = from_error(e->status, weft_event_error(e));
 
-	if (!exc || e->status != WEFT_ETRUNCATED)
-		return exc;
-	if (set(exc, "length", PyLong_FromUnsignedLongLong(e->len)) ||
-	    set(exc, "delivered", PyLong_FromUnsignedLongLong(e->value)) ||
-	    set(exc, "tag", PyLong_FromUnsignedLongLong(e->tag))) {
-		Py_DECREF(exc);
-		return NULL;
-	}
-	return exc;
+	return e->status == WEFT_ETRUNCATED ? wpy_exc_truncated(exc, e->len, e->value, e->tag) : exc;
 }
 
 PyObject *wpy_exc_make(int status, const char *object, const char *cause, const char *remedy)

@@ -5,8 +5,8 @@
  * weft announces a message by its header; the payload stays with weft until somebody fetches it, so that a slow reader
  * holds its peer back. An endpoint has two inboxes, one for the user's messages and one for objects. A message that finds
  * a wanter is fetched for it at once; else it waits. Fetching has an Op of its own (FETCH): when the wanter is cancelled in
- * the middle, the message goes back to its place in the order and nothing is lost. Only where the payload goes to the
- * user's own buffer a cancel has to wait for it.
+ * the middle, the message goes back to its place in the order at once, and who gets it next waits for the rest of it.
+ * Only where the payload goes to the user's own buffer a cancel has to wait for it.
  */
 #include "wpy.h"
 
@@ -47,8 +47,16 @@ static void put_back(struct wpy_inbox *in, struct wpy_item *it)
 		at = &(*at)->next;
 	it->next = *at;
 	*at = it;
-	if (!it->next)
-		in->last = it;
+}
+
+static void take_out(struct wpy_inbox *in, struct wpy_item *it)
+{
+	struct wpy_item **at = &in->first;
+
+	while (*at != it)
+		at = &(*at)->next;
+	*at = it->next;
+	it->next = NULL;
 }
 
 /* The fetched @it is what @op gets. Takes @it. */
@@ -73,7 +81,7 @@ static int check_fits(Op *op, uint64_t len)
 		return 0;
 	snprintf(why, sizeof(why), "the message has %llu bytes, the buffer %zd; it can still be received",
 		 (unsigned long long)len, op->view.len);
-	wpy_raise(wpy_exc_make(WEFT_ETRUNCATED, op->what, why, NULL));
+	wpy_raise(wpy_exc_truncated(wpy_exc_make(WEFT_ETRUNCATED, op->what, why, NULL), len, 0, 0));
 	return -1;
 }
 
@@ -178,63 +186,116 @@ static void fetch(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *o
 		return;
 	}
 	f->owner = Py_NewRef((PyObject *)ep);
-	if (ret == WEFT_OK) {
+	if (ret == WEFT_OK)
 		wpy_inbox_fetched(f, &call.event);
-	} else {
-		PyObject *exc = wpy_exc_refused(ret);
-
-		op->item = NULL;
-		wpy_op_fail(op, exc);
-		drop_item(ep, it);
-	}
+	else
+		wpy_inbox_fetch_failed(f, wpy_exc_refused(ret));
 	Py_DECREF(f);
+}
+
+/* @it (out of the list) is what @op (out of the list) gets. Takes @it. */
+static void give(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *op)
+{
+	if (it->fetch) {                     /* on its way, for one who was cancelled */
+		it->client = (Op *)Py_NewRef((PyObject *)op);
+		op->item = it;
+	} else if (!it->parts) {
+		fetch(ep, in, it, op);
+	} else if (op->n_views && PyList_Check(it->parts) && copy_over(op, it)) {
+		fail_now(op);
+		put_back(in, it);
+	} else {
+		deliver(ep, op, it);
+	}
+}
+
+/* Messages that wait meet those who wait for one. */
+static void serve(Endpoint *ep, struct wpy_inbox *in)
+{
+	struct wpy_item *it;
+	Op *op;
+
+	Py_INCREF(ep);
+	while ((it = in->first) && (op = pop_wanter(in))) {
+		take_out(in, it);
+		give(ep, in, it, op);
+		Py_DECREF(op);
+		wpy_ep_unpin(ep);
+	}
+	Py_DECREF(ep);
+}
+
+static struct wpy_inbox *inbox_of_item(Endpoint *ep, const struct wpy_item *it)
+{
+	return it->ev.value == WPY_OBJ_ID ? &ep->obj : &ep->am;
+}
+
+/* Takes the item from its fetch, which is over. */
+static struct wpy_item *end_fetch(Op *f, Op **client)
+{
+	struct wpy_item *it = f->item;
+
+	f->item = NULL;
+	*client = it->client;
+	it->fetch = NULL;
+	it->client = NULL;
+	return it;
+}
+
+/* The payload will never be here. */
+void wpy_inbox_fetch_failed(Op *f, PyObject *exc)
+{
+	Endpoint *ep = (Endpoint *)f->owner;
+	struct wpy_item *it;
+	Op *op;
+
+	it = end_fetch(f, &op);
+	if (op) {
+		op->item = NULL;
+		op->quiet |= f->quiet;
+		wpy_op_fail(op, exc);
+		Py_DECREF(op);
+	} else {
+		if (!it->unwanted)
+			take_out(inbox_of_item(ep, it), it);
+		Py_XDECREF(exc);
+	}
+	drop_item(ep, it);
 }
 
 /* The payload is here, or will never be. */
 void wpy_inbox_fetched(Op *f, const weft_event *e)
 {
 	Endpoint *ep = (Endpoint *)f->owner;
-	struct wpy_item *it = f->item;
-	Op *op = it->client;
-	struct wpy_inbox *in = it->ev.value == WPY_OBJ_ID ? &ep->obj : &ep->am;
+	struct wpy_item *it;
+	Op *op;
 
-	f->item = NULL;
-	it->fetch = NULL;
-	it->client = NULL;
 	if (e->status) {
-		if (op) {
-			op->item = NULL;
-			wpy_op_fail(op, wpy_exc_event(e));
-		}
-		drop_item(ep, it);
-	} else if (op) {
-		deliver(ep, op, it);
-	} else if ((op = pop_wanter(in))) {
-		deliver(ep, op, it);
-		wpy_ep_unpin(ep);
-	} else {
-		put_back(in, it);
+		wpy_inbox_fetch_failed(f, wpy_exc_event(e));
+		return;
 	}
-	Py_XDECREF(op);
+	it = end_fetch(f, &op);
+	if (it->unwanted) {
+		drop_item(ep, it);
+	} else if (op) {                     /* else it is in its place, and nobody waits */
+		struct wpy_inbox *in = inbox_of_item(ep, it);
+
+		give(ep, in, it, op);
+		serve(ep, in);               /* where it did not fit */
+		Py_DECREF(op);
+	}
 }
 
 bool wpy_inbox_event(Endpoint *ep, struct wpy_inbox *in, const weft_event *e)
 {
 	struct wpy_item *it = ep->closing ? NULL : PyMem_Calloc(1, sizeof(*it));
-	Op *op;
 
 	if (!it)
 		return false;
 	it->ev = *e;
 	it->seq = in->seq++;
-	op = pop_wanter(in);
-	if (!op) {
-		put_back(in, it);
-		return true;
-	}
-	fetch(ep, in, it, op);
-	Py_DECREF(op);
-	wpy_ep_unpin(ep);
+	put_back(in, it);
+	serve(ep, in);
 	return true;
 }
 
@@ -245,18 +306,8 @@ PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op)
 	op->owner = Py_NewRef((PyObject *)ep);
 	wpy_op_track(op);
 	if (it) {
-		in->first = it->next;
-		if (!in->first)
-			in->last = NULL;
-		it->next = NULL;
-		if (it->parts && op->n_views && copy_over(op, it)) {
-			fail_now(op);
-			put_back(in, it);
-		} else if (it->parts) {
-			deliver(ep, op, it);
-		} else {
-			fetch(ep, in, it, op);
-		}
+		take_out(in, it);
+		give(ep, in, it, op);
 	} else if (ep->down) {
 		wpy_op_fail(op, wpy_exc_again(ep->down));
 	} else {
@@ -290,16 +341,19 @@ void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in)
 	struct wpy_item *it;
 
 	while ((it = in->first)) {
-		in->first = it->next;
-		drop_item(ep, it);
+		take_out(in, it);
+		if (it->fetch)
+			it->unwanted = true; /* its bytes still come; it goes with the last of them */
+		else
+			drop_item(ep, it);
 	}
-	in->last = NULL;
 }
 
 /* True: it may end now. */
 bool wpy_inbox_withdraw(Op *op)
 {
 	Endpoint *ep = (Endpoint *)op->owner;
+	struct wpy_item *it;
 
 	if (op->queued) {
 		wpy_ops_remove(&inbox_of(op)->wanters, op);
@@ -310,9 +364,12 @@ bool wpy_inbox_withdraw(Op *op)
 		Py_DECREF(op);
 		return true;
 	}
-	if (op->n_views || !op->item)
+	it = op->item;
+	if (op->n_views || !it)
 		return false;
-	Py_CLEAR(op->item->client);
 	op->item = NULL;
+	Py_CLEAR(it->client);                /* not the last reference: the caller has one */
+	put_back(inbox_of(op), it);
+	serve(ep, inbox_of(op));
 	return true;
 }

@@ -16,6 +16,7 @@ struct grant {
 	PyObject *token;                 /* bytes */
 	Worker *worker;                  /* on whose thread it is taken back */
 	uint64_t sum;                    /* of the signals */
+	uint64_t ep;                     /* wpy_slot of the one endpoint it is for, also when that is gone; 0: for all */
 };
 
 struct ghost {
@@ -130,8 +131,47 @@ weft_mem *wpy_mem_find(const void *addr, size_t len)
 	return NULL;
 }
 
+/* Signals for @g will not come any more. @why NULL: it is taken back. */
+static void fail_waiters(const struct grant *g, PyObject *why)
+{
+	Op *op, *next;
+
+	for (Worker *w = wpy_workers(); w; w = w->next) {
+		for (op = w->signals.first; op; op = next) {
+			next = op->next;
+			if (op->handle.v != g->g.v)
+				continue;
+			wpy_ops_remove(&w->signals, op);
+			op->queued = false;
+			wpy_op_fail(op, why ? wpy_exc_again(why) : wpy_exc_make(WEFT_EREVOKED, op->what, NULL, NULL));
+			Py_DECREF(op);
+		}
+		if (!w->wakes.first || !w->h)
+			continue;
+		if (w->thread != PyThread_get_thread_ident())
+			weft_wake(w->h);
+		else if (wpy_worker_touch(w))
+			PyErr_Clear();
+	}
+}
+
+void wpy_mem_ep_over(uint64_t ep, PyObject *why)
+{
+	const Worker *w = wpy_workers();
+
+	while (w && !w->signals.first)
+		w = w->next;
+	if (!w)
+		return;                      /* the usual case, however many memories there are */
+	for (Memory *m = all; m; m = m->next)
+		for (struct grant *g = m->grants; g; g = g->next)
+			if (g->ep == ep)
+				fail_waiters(g, why);
+}
+
 static void free_grant(struct grant *g)
 {
+	fail_waiters(g, NULL);
 	Py_XDECREF(g->token);
 	Py_XDECREF(g->worker);
 	PyMem_Free(g);
@@ -298,7 +338,7 @@ static Worker *worker_here(void)
 	return w;
 }
 
-static PyObject *new_grant(Memory *m, Worker *w, weft_ep *only, uint64_t offset, uint64_t len, uint32_t access)
+static PyObject *new_grant(Memory *m, Worker *w, const Endpoint *ep, uint64_t offset, uint64_t len, uint32_t access)
 {
 	struct grant *g = PyMem_Calloc(1, sizeof(*g));
 	char token[256];
@@ -307,12 +347,13 @@ static PyObject *new_grant(Memory *m, Worker *w, weft_ep *only, uint64_t offset,
 
 	if (!g)
 		return PyErr_NoMemory();
-	ret = weft_grant_new(m->h, offset, len, access, only, token, &token_len, &g->g);
+	ret = weft_grant_new(m->h, offset, len, access, ep ? ep->h : NULL, token, &token_len, &g->g);
 	if (ret) {
 		PyMem_Free(g);
 		return wpy_raise_refused(ret);
 	}
 	g->worker = (Worker *)Py_NewRef((PyObject *)w);
+	g->ep = ep ? ep->id : 0;
 	g->token = PyBytes_FromStringAndSize(token, (Py_ssize_t)token_len);
 	g->next = m->grants;
 	m->grants = g;
@@ -326,7 +367,7 @@ static PyObject *mem_grant(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 	uint32_t access = WEFT_READ | WEFT_WRITE;
 	size_t offset = 0, len;
 	PyObject *in[4], *out;
-	weft_ep *only = NULL;
+	Endpoint *ep = NULL;
 	Worker *w;
 
 	if (wpy_args("Memory.grant", args, n, kw, names, 4, 4, 1, in) || check_open(m, "Memory.grant"))
@@ -344,10 +385,8 @@ static PyObject *mem_grant(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 	if (in[0] == Py_None) {
 		w = worker_here();
 	} else {
-		Endpoint *ep = (Endpoint *)in[0];
-
-		only = wpy_ep_ready(ep, "Memory.grant", &out);
-		if (!only) {
+		ep = (Endpoint *)in[0];
+		if (!wpy_ep_ready(ep, "Memory.grant", &out)) {
 			if (out) {
 				Py_XDECREF(wpy_op_take((Op *)out));
 				Py_DECREF(out);
@@ -358,7 +397,7 @@ static PyObject *mem_grant(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 	}
 	if (!w)
 		return NULL;
-	out = new_grant(m, w, only, offset, len, access);
+	out = new_grant(m, w, ep, offset, len, access);
 	Py_DECREF(w);
 	return out;
 }
@@ -468,7 +507,7 @@ static PyObject *mem_signalled(PyObject *self, PyObject *const *args, Py_ssize_t
 	Memory *m = (Memory *)self;
 	struct grant *g, **at;
 	uint64_t want = 1;
-	PyObject *in[2];
+	PyObject *in[2], *why;
 	Worker *w;
 	Op *op;
 
@@ -481,6 +520,13 @@ static PyObject *mem_signalled(PyObject *self, PyObject *const *args, Py_ssize_t
 		return NULL;
 	if (g->sum >= want) {
 		PyObject *out = wpy_op_ready(w, what, PyLong_FromUnsignedLongLong(g->sum));
+
+		Py_DECREF(w);
+		return out;
+	}
+	why = g->ep ? wpy_ep_why(g->ep) : NULL;
+	if (why || PyErr_Occurred()) {
+		PyObject *out = why ? wpy_op_dead(w, what, why) : NULL;
 
 		Py_DECREF(w);
 		return out;

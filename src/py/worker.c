@@ -373,6 +373,7 @@ static void unlink_worker(Worker *w)
 /* Nobody runs the loop any more: nobody can be woken, nobody hears of it. */
 static void end_pending(Worker *w)
 {
+	PyObject *exc;
 	Op *op;
 
 	while ((op = w->pending.first)) {
@@ -380,7 +381,11 @@ static void end_pending(Worker *w)
 		op->in_weft = false;
 		op->quiet = true;
 		Py_CLEAR(op->cb);
-		wpy_op_fail(op, wpy_exc_make(WEFT_ECLOSED, op->what, "its event loop was closed", NULL));
+		exc = wpy_exc_make(WEFT_ECLOSED, op->what, "its event loop was closed", NULL);
+		if (op->kind == WPY_FETCH)
+			wpy_inbox_fetch_failed(op, exc);
+		else
+			wpy_op_fail(op, exc);
 		Py_DECREF(op);
 	}
 	while ((op = w->signals.first)) {

@@ -253,10 +253,11 @@ struct wpy_item {                        /* an active message that came */
 	PyObject *parts;                 /* list of bytearrays; an int: in the user's buffer; NULL: not fetched     */
 	Op *fetch;                       /* borrowed: that fetches it */
 	Op *client;                      /* strong: that wants it; NULL: it was cancelled */
+	bool unwanted;                   /* nobody will: it goes when its fetch is over */
 };
 
 struct wpy_inbox {                       /* of active messages, in the order of their arrival */
-	struct wpy_item *first, *last;
+	struct wpy_item *first;
 	struct wpy_ops wanters;
 	uint64_t seq;
 };
@@ -293,6 +294,7 @@ bool wpy_ep_event(const weft_event *e);  /* CONNECTED, DOWN, AM; true: it is rel
 void wpy_ep_orphan(Endpoint *ep);        /* its worker was closed: nothing that waits will end otherwise */
 void wpy_ep_gone(Endpoint *ep);          /* weft has ended it */
 void wpy_ep_give_up(Endpoint *ep);       /* its connect was cancelled */
+PyObject *wpy_ep_why(uint64_t id);       /* an exception: why that endpoint is over; NULL while it is not, or with an error set */
 
 /* Ready to post on: worker and handle. NULL: *out is what to return (an op that failed, or NULL with an error set). */
 weft_ep *wpy_ep_ready(Endpoint *ep, const char *what, PyObject **out);
@@ -318,6 +320,7 @@ void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why);                /* thos
 void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in);                /* messages that nobody fetched */
 bool wpy_inbox_withdraw(Op *op);                                         /* a cancelled wanter */
 void wpy_inbox_fetched(Op *fetch, const weft_event *e);
+void wpy_inbox_fetch_failed(Op *fetch, PyObject *exc);                   /* takes exc */
 
 /* obj.c: an object is one active message: a header that says how it is laid out, the pickle, its out-of-band buffers. */
 PyObject *wpy_obj_parts(PyObject *header, uint64_t len);                 /* list of bytearrays to receive into */
@@ -337,6 +340,7 @@ PyObject *wpy_register(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *wpy_alloc(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *wpy_remote_open(Endpoint *ep, PyObject *token);
 void wpy_mem_signal(const weft_event *e);
+void wpy_mem_ep_over(uint64_t ep, PyObject *why);        /* @ep is over: who waits for its signals fails */
 weft_mem *wpy_mem_find(const void *addr, size_t len);    /* that holds this range; NULL */
 bool wpy_signal_withdraw(Op *op);
 void wpy_mem_retry(void);                                /* frees what was in use when it was dropped */
@@ -382,6 +386,7 @@ int wpy_err_init(PyObject *mod);
 PyObject *wpy_exc_refused(int status);               /* from weft_last_error(); new reference, never NULL without error set */
 PyObject *wpy_exc_event(const weft_event *e);
 PyObject *wpy_exc_make(int status, const char *object, const char *cause, const char *remedy);
+PyObject *wpy_exc_truncated(PyObject *exc, uint64_t len, uint64_t delivered, uint64_t tag);   /* takes and gives @exc */
 PyObject *wpy_exc_again(PyObject *exc);              /* another of the same */
 void wpy_raise(PyObject *exc);                       /* takes */
 PyObject *wpy_raise_refused(int status);             /* NULL */

@@ -102,6 +102,8 @@ static void the_peer_of_a_closed_endpoint_is_told(void **state)
 	wt_fails(p.w[1], r, WEFT_ECLOSED); /* who waits for this peer alone waits no longer */
 	c = wt_call(0);
 	assert_int_equal(weft_send(p.ep[1], &b, 1, 1, &c), WEFT_ECLOSED);
+	assert_non_null(strstr(weft_last_error()->object, wt_variant->transport)); /* not "connecting" */
+	assert_non_null(strstr(weft_last_error()->cause, "closed by the peer"));
 	wt_pair_close(&p);
 }
 

@@ -22,15 +22,6 @@ static unsigned free_port(void)
 	return ntohs(sa.sin_port);
 }
 
-static void assert_text_has(const weft_event *e, const char *part)
-{
-	char text[1200];
-
-	weft_error_text(weft_event_error(e), text, sizeof(text));
-	if (!strstr(text, part))
-		fail_msg("\"%s\" does not say \"%s\"", text, part);
-}
-
 static void one_listener_takes_many_connections(void **state)
 {
 	enum { N = 20 };
@@ -164,8 +155,8 @@ static void a_rejection_tells_why(void **state)
 		assert_int_equal(e.status, WEFT_EREJECTED);
 		assert_ptr_equal(e.ep, ep);
 		if (!by_release) {
-			assert_text_has(&e, "no chair is free");
-			assert_text_has(&e, "WEFT_ELIMIT");
+			wt_says(&e, "no chair is free");
+			wt_says(&e, "WEFT_ELIMIT");
 		}
 		assert_int_equal(weft_ep_abort(ep), WEFT_OK);
 	}
@@ -194,9 +185,9 @@ static void a_refused_connection_names_every_address(void **state)
 	ret = weft_send(ep, &b, 1, 1, &c); /* accepted, unless the refusal is known already */
 	e = wt_wait(w, WEFT_EV_DOWN, 5, WT_LIMIT_MS);
 	assert_true(e.status == WEFT_EREFUSED || e.status == WEFT_EUNREACHABLE);
-	assert_text_has(&e, part[0]);
-	assert_text_has(&e, part[1]);
-	assert_text_has(&e, "[::1]:");
+	wt_says(&e, part[0]);
+	wt_says(&e, part[1]);
+	wt_says(&e, "[::1]:");
 	assert_true(ret < 0 ? ret == e.status : wt_done(w, wt_took(w, ret, &c)).status == e.status);
 	assert_int_equal(weft_send(ep, &b, 1, 1, &c), e.status);
 	assert_int_equal(weft_ep_abort(ep), WEFT_OK);
@@ -293,7 +284,7 @@ static void malformed_urls_are_refused(void **state)
 		"weft://127.0.0.1:99999", "weft://127.0.0.1:-1", "weft://127.0.0.1:8x", "weft://[::1", "weft://[::1]",
 		"weft://[::1]:", "weft://[::1]80", "weft://::1:80", "weft://127.0.0.1:80,", "weft://,127.0.0.1:80",
 		"weft://127.0.0.1:80/path", "weft://127.0.0.1:80 ", "weft://300.0.0.1:80", "weft://1.2.3:80",
-		"weft://[::g]:80", "weft://:80",
+		"weft://[::g]:80", "weft://:80", "weft://[fe80::1]:80", "weft://[fe80::1%no-such-if]:80",
 	};
 	weft_ctx *ctx = wt_open(NULL, NULL);
 	struct wt_w *w = wt_worker(ctx, 0);
@@ -311,8 +302,26 @@ static void malformed_urls_are_refused(void **state)
 		if (weft_listen(w->w, bad[i], NULL, &l) != WEFT_EURL)
 			fail_msg("listen took \"%s\"", bad[i]);
 	}
+	assert_non_null(strstr(weft_last_error()->cause, "interface that is not there"));
 	assert_int_equal(weft_connect(w->w, longest, NULL, &ep), WEFT_EURL);
 	assert_int_equal(weft_connect(w->w, "weft://a-name:80", NULL, &ep), WEFT_EURL); /* weft_resolve() is for names */
+	wt_worker_free(w);
+	wt_close(ctx);
+}
+
+static void a_transport_that_is_none_is_refused(void **state)
+{
+	weft_ctx *ctx = wt_open(NULL, NULL);
+	struct wt_w *w = wt_worker(ctx, 0);
+	weft_conn_opts o = { .size = sizeof(o), .allow = "tcp,shmm" };
+	weft_listener *l;
+	weft_ep *ep;
+
+	(void)state;
+	assert_int_equal(weft_listen(w->w, "weft://127.0.0.1:0", &o, &l), WEFT_EINVAL);
+	assert_int_equal(weft_connect(w->w, "weft://127.0.0.1:80", &o, &ep), WEFT_EINVAL);
+	assert_non_null(strstr(weft_last_error()->cause, "\"shmm\""));
+	assert_non_null(strstr(weft_last_error()->remedy, "shm"));
 	wt_worker_free(w);
 	wt_close(ctx);
 }
@@ -375,7 +384,7 @@ static void a_connection_ends_at_its_deadline(void **state)
 	assert_int_equal(e.status, WEFT_ETIMEDOUT);
 	assert_true(wt_now_ns() >= o.deadline_ns);
 	assert_true(wt_now_ns() < o.deadline_ns + wt_slow(60) * 1000000ull);
-	assert_text_has(&e, url + strlen("weft://"));
+	wt_says(&e, url + strlen("weft://"));
 	assert_int_equal(weft_ep_abort(ep), WEFT_OK);
 	assert_int_equal(weft_worker_free(silent), WEFT_OK);
 	wt_worker_free(a);
@@ -488,6 +497,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_listener_may_go_with_requests_unanswered),
 	WT_CASE(a_port_in_use_is_an_error),
 	WT_CASE(malformed_urls_are_refused),
+	WT_CASE(a_transport_that_is_none_is_refused),
 	WT_CASE(names_are_resolved_on_demand),
 	WT_CASE(an_unknown_setting_names_the_nearest),
 	WT_CASE(a_connection_ends_at_its_deadline),

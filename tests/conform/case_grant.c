@@ -7,6 +7,24 @@
 #define ALL (WEFT_READ | WEFT_WRITE | WEFT_ATOMIC)
 
 /* What a put or get of @len bytes at @at came to, whether it was refused or failed later. */
+/* The status of an operation that the owner refused, after a look at its words. */
+static int32_t refused(weft_event e)
+{
+	switch (e.status) {
+	case WEFT_EACCESS:
+		wt_says(&e, "not granted");
+		break;
+	case WEFT_EBOUNDS:
+		wt_says(&e, "outside the granted range");
+		break;
+	case WEFT_EREVOKED:
+		wt_says(&e, "revoked");
+		wt_says(&e, "new token");
+		break;
+	}
+	return e.status;
+}
+
 static int32_t try_rma(struct wt_pair *p, weft_remote *r, bool is_get, uint64_t at, size_t len)
 {
 	static unsigned char bytes[100000];
@@ -17,11 +35,11 @@ static int32_t try_rma(struct wt_pair *p, weft_remote *r, bool is_get, uint64_t 
 
 	if (ret < 0)
 		return ret;
-	status = wt_done(p->w[0], wt_took(p->w[0], ret, &c)).status;
+	status = refused(wt_done(p->w[0], wt_took(p->w[0], ret, &c)));
 	if (status || is_get)
 		return status;
 	c = wt_call(0); /* a put that its owner refuses may be told by the flush */
-	return wt_done(p->w[0], wt_took(p->w[0], weft_flush(p->w[0]->w, p->ep[0], &c), &c)).status;
+	return refused(wt_done(p->w[0], wt_took(p->w[0], weft_flush(p->w[0]->w, p->ep[0], &c), &c)));
 }
 
 static int32_t try_atomic(struct wt_pair *p, weft_remote *r)
@@ -29,7 +47,7 @@ static int32_t try_atomic(struct wt_pair *p, weft_remote *r)
 	weft_call c = wt_call(0);
 	int ret = weft_atomic(p->ep[0], WEFT_ATOMIC_ADD, r, 0, 1, 0, &c);
 
-	return ret < 0 ? ret : wt_done(p->w[0], wt_took(p->w[0], ret, &c)).status;
+	return ret < 0 ? ret : refused(wt_done(p->w[0], wt_took(p->w[0], ret, &c)));
 }
 
 static void revoke(struct wt_pair *p, weft_mem *m, weft_grant g)

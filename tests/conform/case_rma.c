@@ -314,13 +314,16 @@ static void bad_atomics_are_refused(void **state)
 	weft_call c = wt_call(0);
 	struct wt_pair p;
 	struct wt_mem m;
+	weft_event e;
 	int ret;
 
 	(void)state;
 	wt_pair_open(&p, 0);
 	wt_mem_open(&p, &m, 64, ALL, false);
 	ret = weft_atomic(p.ep[0], WEFT_ATOMIC_ADD, m.remote, 3, 1, 0, &c); /* not aligned */
-	assert_true(ret < 0 || wt_done(p.w[0], wt_took(p.w[0], ret, &c)).status < 0);
+	e = wt_done(p.w[0], wt_took(p.w[0], ret, &c));
+	assert_int_equal(e.status, WEFT_EINVAL);
+	wt_says(&e, "aligned");
 	c = wt_call(0);
 	ret = weft_atomic(p.ep[0], 99, m.remote, 0, 1, 0, &c);
 	assert_true(ret < 0 || wt_done(p.w[0], wt_took(p.w[0], ret, &c)).status < 0);

@@ -55,6 +55,24 @@ static void explain_names_the_path(void **state)
 	wt_pair_close(&p);
 }
 
+static uint64_t stat_of(weft_ctx *ctx, const void *what, const char *name)
+{
+	char text[8192], key[40];
+	size_t len = 2;
+	const char *at;
+
+	assert_int_equal(weft_stats(ctx, what, text, &len), WEFT_EINVAL);
+	assert_true(len > 2 && len < sizeof(text));
+	len = sizeof(text);
+	assert_int_equal(weft_stats(ctx, what, text, &len), WEFT_OK);
+	assert_int_equal(strlen(text), len);
+	assert_json(text);
+	snprintf(key, sizeof(key), "\"%s\":", name);
+	at = strstr(text, key);
+	assert_non_null(at);
+	return strtoull(at + strlen(key), NULL, 10);
+}
+
 static void stats_are_counted(void **state)
 {
 	const void *what[3];
@@ -68,33 +86,53 @@ static void stats_are_counted(void **state)
 	what[1] = p.w[0]->w;
 	what[2] = NULL;
 	for (int i = 0; i < 3; i++) {
-		char text[8192];
-		size_t len = 2;
-
-		assert_int_equal(weft_stats(p.ctx, what[i], text, &len), WEFT_EINVAL);
-		assert_true(len > 2 && len < sizeof(text));
-		len = sizeof(text);
-		assert_int_equal(weft_stats(p.ctx, what[i], text, &len), WEFT_OK);
-		assert_int_equal(strlen(text), len);
-		assert_json(text);
+		assert_int_equal(stat_of(p.ctx, what[i], "messages_sent"), 2);
+		assert_int_equal(stat_of(p.ctx, what[i], "messages_received"), i < 2 ? 0 : 2);
+		assert_int_equal(stat_of(p.ctx, what[i], "eager"), 1);
+		assert_int_equal(stat_of(p.ctx, what[i], "rendezvous"), 1);
+		assert_true(stat_of(p.ctx, what[i], "frames_sent") >= 2);
+		assert_true(stat_of(p.ctx, what[i], "bytes_sent") >= 100);
+	}
+	assert_true(stat_of(p.ctx, p.w[0]->w, "operations") >= 2);
+	assert_int_equal(stat_of(p.ctx, NULL, "endpoints"), 2);
+	wt_ep_close(p.w[0], p.ep[0]);
+	wt_ep_close(p.w[1], p.ep[1]);
+	p.ep[0] = p.ep[1] = NULL;
+	wt_pump_ms(5);
+	assert_int_equal(stat_of(p.ctx, NULL, "endpoints"), 0);
+	for (int i = 1; i < 3; i++) { /* what was counted stays */
+		assert_int_equal(stat_of(p.ctx, what[i], "messages_sent"), 2);
+		assert_int_equal(stat_of(p.ctx, what[i], "messages_received"), i < 2 ? 0 : 2);
+		assert_true(stat_of(p.ctx, what[i], "bytes_sent") >= 100);
 	}
 	wt_pair_close(&p);
 }
 
+/* The number that explain gives for the lane of messages. */
+static unsigned long path_of(weft_ctx *ctx, weft_ep *ep)
+{
+	char *text = explain(ctx, ep, NULL, 1);
+	const char *at = strstr(text, "\"path\":");
+	unsigned long path;
+
+	assert_non_null(at);
+	path = strtoul(at + strlen("\"path\":"), NULL, 10);
+	free(text);
+	return path;
+}
+
 static void events_say_which_path_carried_them(void **state)
 {
-	static char out[100];
+	static char out[100], big[1000000];
 	struct wt_pair p;
-	weft_event e;
-	char *text;
 
 	(void)state;
 	wt_pair_open(&p, 0);
 	wt_send(&p, 0, out, sizeof(out), 1, WEFT_NO_EVENT);
-	e = wt_ok(p.w[1], wt_recv(&p, 1, out, sizeof(out), 1, WT_EXACT));
-	text = explain(p.ctx, p.ep[1], NULL, 1);
-	assert_true(e.path < 16);
-	free(text);
+	wt_send(&p, 0, big, sizeof(big), 2, WEFT_NO_EVENT);
+	assert_true(path_of(p.ctx, p.ep[1]) > 0);
+	assert_int_equal(wt_ok(p.w[1], wt_recv(&p, 1, out, sizeof(out), 1, WT_EXACT)).path, path_of(p.ctx, p.ep[1]));
+	assert_int_equal(wt_ok(p.w[1], wt_recv(&p, 1, big, sizeof(big), 2, WT_EXACT)).path, path_of(p.ctx, p.ep[1]));
 	wt_pair_close(&p);
 }
 
@@ -117,29 +155,49 @@ static void a_trace_is_json(void **state)
 	text = calloc(1, (size_t)len + 1);
 	assert_int_equal(pread(fd, text, (size_t)len, 0), len);
 	assert_int_equal(wt_json_fault(text), SIZE_MAX);
-	assert_non_null(strstr(text, "send"));
+	assert_non_null(strstr(text, "\"send\""));
+	assert_non_null(strstr(text, "\"recv\""));
 	free(text);
 	close(fd);
 	wt_exchange(&p, 0, 10, 1);
 	wt_pair_close(&p);
 }
 
-static void count_line(void *arg, int level, const char *line)
+struct logged {
+	unsigned lines;
+	int loudest, most_talkative;
+	bool says_ready;
+};
+
+static void log_line(void *arg, int level, const char *line)
 {
-	(void)level;
-	*(unsigned *)arg += line[0] != 0;
+	struct logged *l = arg;
+
+	l->lines++;
+	l->loudest = l->lines == 1 || level < l->loudest ? level : l->loudest;
+	l->most_talkative = level > l->most_talkative ? level : l->most_talkative;
+	l->says_ready = l->says_ready || strstr(line, "ready over");
 }
 
 static void a_log_is_silent_unless_asked_for(void **state)
 {
-	unsigned lines = 0;
+	static const int level[] = { WEFT_LOG_ERROR, WEFT_LOG_DEBUG, 0 };
+	struct logged l[3] = { 0 };
+	weft_ep *more[2];
 	struct wt_pair p;
 
 	(void)state;
 	wt_pair_open(&p, 0);
-	weft_log_set(p.ctx, count_line, &lines, WEFT_LOG_TRACE);
-	wt_exchange(&p, 0, 10, 1);
-	weft_log_set(p.ctx, NULL, NULL, 0);
+	for (int i = 0; i < 3; i++) {
+		weft_log_set(p.ctx, i < 2 ? log_line : NULL, &l[i], level[i]);
+		wt_pair_more(&p, more);
+		wt_ep_close(p.w[0], more[0]);
+		wt_ep_close(p.w[1], more[1]);
+	}
+	assert_int_equal(l[0].lines, 0); /* all went well */
+	assert_true(l[1].says_ready);
+	assert_true(l[1].loudest >= WEFT_LOG_ERROR && l[1].most_talkative == WEFT_LOG_DEBUG);
+	assert_int_equal(l[2].lines, 0);
 	wt_pair_close(&p);
 }
 

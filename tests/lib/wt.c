@@ -378,3 +378,12 @@ int wt_teardown(void **state)
 	print_error("%d descriptors before the case, %d after it\n", fds_before, fds);
 	return -1;
 }
+
+void wt_says(const weft_event *e, const char *part)
+{
+	char text[1200];
+
+	weft_error_text(weft_event_error(e), text, sizeof(text));
+	if (!strstr(text, part))
+		fail_msg("\"%s\" does not say \"%s\"", text, part);
+}

@@ -211,4 +211,7 @@ int wt_teardown(void **state);
 /* A well-formed JSON text? Place of the first fault, or SIZE_MAX. */
 size_t wt_json_fault(const char *text);
 
+/* The error of @e has @part in its words. */
+void wt_says(const weft_event *e, const char *part);
+
 #endif

@@ -143,3 +143,99 @@ def test_objects_do_not_mix_with_the_users_messages(run1, transport):
             assert await b.recv(into, mask=weft.ANY) == 6
             assert await b.am_recv() == (b"mine", b"payload")
     run1(main())
+
+
+async def cancel_in_mid_transfer(a, b, spins, size):
+    """Two long messages are under way, the first of them to a receive that is cancelled after @spins turns of the loop."""
+    first = b.am_recv()
+    sends = [a.am_send(b"%d" % i, bytes([i + 1]) * size) for i in range(2)]
+    for _ in range(spins):
+        await asyncio.sleep(0)
+    first.cancel()
+    try:
+        got = [await first]
+    except asyncio.CancelledError:
+        got = []
+    return got, sends
+
+
+def test_a_cancelled_active_message_keeps_its_place(run1, transport):
+    async def main():
+        size = 3_000_000
+        async with pair(transport) as (a, b):
+            for spins in range(25):
+                got, sends = await cancel_in_mid_transfer(a, b, spins, size)
+                while len(got) < 2:
+                    got.append(await asyncio.wait_for(b.am_recv(), 10))
+                assert [h for h, _ in got] == [b"0", b"1"], spins
+                assert [d[:1] + d[-1:] for _, d in got] == [b"\1\1", b"\2\2"] and all(len(d) == size for _, d in got)
+                await asyncio.gather(*sends)
+    run1(main())
+
+
+def test_a_cancelled_active_message_goes_into_the_next_ones_buffer(run1, transport):
+    async def main():
+        size = 3_000_000
+        async with pair(transport) as (a, b):
+            for spins in range(25):
+                rooms = [bytearray(size), bytearray(size)]
+                got, sends = await cancel_in_mid_transfer(a, b, spins, size)
+                for i in range(len(got), 2):
+                    header, n = await asyncio.wait_for(b.am_recv(rooms[i]), 10)
+                    assert header == b"%d" % i and n == size and rooms[i] == bytes([i + 1]) * size, spins
+                await asyncio.gather(*sends)
+            for spins in range(25):                  # the next one waits already
+                into = bytearray(size)
+                first, second = b.am_recv(), b.am_recv(into)
+                send = a.am_send(b"h", b"x" * size)
+                for _ in range(spins):
+                    await asyncio.sleep(0)
+                if not first.cancel():
+                    await first
+                    send = a.am_send(b"h", b"x" * size)
+                elif not first.cancelled():
+                    try:
+                        await first
+                        send = a.am_send(b"h", b"x" * size)
+                    except asyncio.CancelledError:
+                        pass
+                assert await asyncio.wait_for(second, 10) == (b"h", size) and into == b"x" * size, spins
+                await send
+    run1(main())
+
+
+def test_who_waits_gets_the_message_that_was_too_long_for_another(run1, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            for size in (50, 200000):
+                short, next_one, last = b.am_recv(bytearray(10)), b.am_recv(), b.am_recv()
+                sends = [a.am_send(b"%d" % i, bytes(size)) for i in range(2)]
+                with pytest.raises(weft.TruncatedError) as info:
+                    await short
+                assert (info.value.length, info.value.delivered) == (size, 0)
+                assert (await asyncio.wait_for(next_one, 5))[0] == b"0"
+                assert (await asyncio.wait_for(last, 5))[0] == b"1"
+                await asyncio.gather(*sends)
+    run1(main())
+
+
+def test_a_loop_that_is_closed_in_mid_transfer_ends_the_receive(run1, transport):
+    left = []
+
+    async def main():
+        async with await weft.listen(lambda ep: left.append(ep), "weft://127.0.0.1:0", transports=transport) as listener:
+            a = await weft.connect(listener.url, transports=transport)
+            while not left:
+                await asyncio.sleep(0)
+            b = left[0]
+            for i in range(3):
+                into = bytearray(3_000_000)
+                left.extend([a, into, b.am_recv(into), b.am_recv(), b.recv_obj(),
+                             a.am_send(b"h", bytes(3_000_000)), a.am_send(b"h", bytes(3_000_000)), a.send_obj(bytes(3_000_000))])
+            left[4].cancel()
+            await asyncio.sleep(0)
+    run1(main())
+    assert all(x.done() for x in left if isinstance(x, weft.Op))
+    for x in left:
+        if isinstance(x, bytearray):
+            x.append(0)

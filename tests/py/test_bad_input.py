@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is wrong is said in words, at once, and hurts nothing."""
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -295,8 +296,8 @@ except RuntimeError as e:
 
 def test_unknown_setting_of_the_environment():
     out = subprocess.run([sys.executable, "-c", "import weft; weft.alloc(1)"], capture_output=True, text=True,
-                         env={**__import__("os").environ, "WEFT_SPINN": "1us"}, timeout=60)
-    assert out.returncode == 0 or "did you mean" in out.stderr
+                         env={**os.environ, "WEFT_SPINN": "1us"}, timeout=60)
+    assert out.returncode and "SettingError" in out.stderr and "did you mean WEFT_SPIN?" in out.stderr
 
 
 def test_error_classes():

@@ -5,7 +5,8 @@ import gc
 import json
 import os
 import socket
-import threading
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -77,10 +78,8 @@ def test_async_with_by_an_exception(run, transport):
     run(main())
 
 
-def test_names_are_resolved_by_the_loop(run):
+def test_names_are_resolved(run):
     async def main():
-        loop = asyncio.get_running_loop()
-        threads = threading.active_count()
         async with await weft.listen(lambda ep: None, "weft://localhost:0") as listener:
             port = listener.url.rpartition(":")[2]
             ep = await weft.connect(f"weft://localhost:{port}")
@@ -91,8 +90,33 @@ def test_names_are_resolved_by_the_loop(run):
                     free = s.getsockname()[1]
                 await weft.connect(f"weft://localhost:{free}")
             assert "127.0.0.1" in str(info.value)
-        del loop, threads
     run(main())
+
+
+class Resolver(asyncio.SelectorEventLoop):
+    """A loop with a resolver of its own, as programs have that ask a service for addresses."""
+
+    async def getaddrinfo(self, host, port, **kw):
+        assert host == "peer.test", host
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", port, 0, 1)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+
+def test_names_are_resolved_by_the_loop():
+    async def main():
+        async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0") as listener:
+            port = listener.url.rpartition(":")[2]
+            async with await weft.connect(f"weft://peer.test:{port}") as ep:     # the second address answers
+                assert ep.peer == f"127.0.0.1:{port}"
+        with pytest.raises(weft.Error) as info:
+            await weft.connect(f"weft://peer.test:{port}", timeout=5)
+        assert str(info.value).count(f"[fe80::1%1]:{port}") == str(info.value).count(f"127.0.0.1:{port}") == 1
+    loop = Resolver()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), LIMIT))
+    finally:
+        loop.close()
 
 
 def test_ipv6(run1):
@@ -196,9 +220,30 @@ def test_refused_transports_say_why(run1):
     async def main():
         async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports="tcp") as listener:
             ep = await weft.connect(listener.url, transports=["shm", "tcp"])
-            assert "tcp" in ep.explain()
+            text = ep.explain()
+            assert "tcp: one socket" in text and "shm: the peer does not offer it" in text, text
             await ep.close()
     run1(main())
+
+
+def test_where_shared_memory_cannot_be_had_tcp_carries_and_says_why():
+    code = """
+import asyncio, weft
+weft.configure(transports="shm,tcp", shm_ring="4M", limit_shm="1M")
+async def main():
+    got = asyncio.get_running_loop().create_future()
+    async with await weft.listen(got.set_result, "weft://127.0.0.1:0") as listener:
+        async with await weft.connect(listener.url) as a:
+            b = await got
+            data, into = bytes(range(256)) * 4000, bytearray(256 * 4000)
+            await asyncio.gather(a.send(data), b.recv(into))
+            assert into == data
+            for ep in (a, b):
+                assert "tcp: one socket" in ep.explain() and "shm: limit_shm is reached" in ep.explain(), ep.explain()
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
 
 
 def test_explain_settings_stats(run1):

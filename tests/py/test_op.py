@@ -267,8 +267,7 @@ def test_run_until_complete_takes_it():
         op = b.recv(bytearray(5))
         loop.run_until_complete(a.send(b"hello"))
         assert loop.run_until_complete(op) == 5
-        loop.run_until_complete(asyncio.wait_for(asyncio.gather(a.close(), b.close(), loop=None)
-                                                 if sys.version_info < (3, 10) else _both(a, b), 10))
+        loop.run_until_complete(asyncio.wait_for(_both(a, b), 10))
         listener.close()
     finally:
         loop.close()

@@ -89,6 +89,40 @@ def test_signals(run, transport):
     run(main())
 
 
+@pytest.mark.parametrize("how, error", [("peer aborts", weft.ResetError), ("peer closes", weft.ClosedError),
+                                        ("close", weft.ClosedError), ("abort", weft.ClosedError),
+                                        ("revoke", weft.RevokedError), ("memory closes", weft.RevokedError)])
+def test_signals_that_cannot_come_any_more_are_not_waited_for(run, transport, how, error):
+    async def main():
+        async with pair(transport) as (a, b):
+            mem, told = weft.alloc(4096), weft.alloc(8)
+            token, other = mem.grant(b, "rw"), told.grant(None, "rw")
+            await a.remote(token).put_signal(b"x", 0, 2)
+            assert await mem.signalled(token, 2) == 2
+            wait, others = mem.signalled(token, 3), told.signalled(other)
+            if how == "peer aborts":
+                a.abort()
+            elif how == "peer closes":
+                await a.close()
+            elif how == "close":
+                await b.close()
+            elif how == "abort":
+                b.abort()
+            elif how == "revoke":
+                await mem.revoke(token)
+            else:
+                mem.close()
+            with pytest.raises(error):
+                await asyncio.wait_for(wait, 5)
+            if how not in ("revoke", "memory closes"):
+                assert await mem.signalled(token, 2) == 2
+                with pytest.raises(error):
+                    await mem.signalled(token, 3)
+            assert not others.done()                 # whoever shows that token may still come
+            others.cancel()
+    run(main())
+
+
 def test_rights_and_bounds(run1, transport):
     async def main():
         async with pair(transport) as (a, b):
