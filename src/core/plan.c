@@ -96,11 +96,24 @@ static const char *forbidden_by(const struct wf_conf *conf, const char *name)
 	return wf_conf_list_has(conf->avoid, name) ? "avoid" : NULL;
 }
 
+static void say_undo(const struct wf_conf *conf, const char *key, char *out, size_t cap)
+{
+	size_t i = (size_t)wf_conf_find(key);
+	char env[64];
+
+	if (conf->origin[i] == WF_CONF_FROM_ENV)
+		snprintf(out, cap, "unset %s", wf_conf_env_name(i, env, sizeof(env)));
+	else if (conf->origin[i] == WF_CONF_FROM_FILE)
+		snprintf(out, cap, "take %s out of the file that WEFT_CONFIG names", key);
+	else
+		snprintf(out, cap, "the program sets it: weft_config_set(c, \"%s\", ...)", key);
+}
+
 void wf_why_not(const struct weft_ctx *ctx, unsigned i, struct wf_why *out)
 {
 	const struct wf_tr_state *s = &ctx->tr[i];
 	const char *key = forbidden_by(&ctx->conf, s->tr->name);
-	char set[120], env[64];
+	char set[120];
 
 	*out = (struct wf_why){ .why = "" };
 	if (s->status) {
@@ -109,8 +122,7 @@ void wf_why_not(const struct weft_ctx *ctx, unsigned i, struct wf_why *out)
 	} else if (key) {
 		wf_plan_setting(&ctx->conf, key, set, sizeof(set));
 		snprintf(out->why, sizeof(out->why), "the setting %s", set);
-		snprintf(out->remedy, sizeof(out->remedy), "change the setting %s (variable %s)", key,
-			 wf_conf_env_name((size_t)wf_conf_find(key), env, sizeof(env)));
+		say_undo(&ctx->conf, key, out->remedy, sizeof(out->remedy));
 	}
 }
 
