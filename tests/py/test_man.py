@@ -36,7 +36,8 @@ def functions():
 
 
 def rendered(page):
-    out = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-P-cbou", "-rLL=120n", "-rHY=0", page], capture_output=True, text=True, timeout=30)
+    groff = ["groff", "-man", "-ww", "-Tutf8", "-P-cbou", "-rLL=120n", "-rHY=0"]
+    out = subprocess.run([*groff, page], capture_output=True, text=True, timeout=30, env=ENV)
     assert out.returncode == 0 and not out.stderr, f"{page.name}: {out.stderr}"
     return out.stdout
 
@@ -88,7 +89,8 @@ def test_mandoc_has_no_warning(man):
     if not shutil.which("mandoc"):
         pytest.skip("mandoc is not installed; groff has looked at the pages")
     pages = sorted(man.glob("man*/*"))
-    out = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", *pages], capture_output=True, text=True, timeout=60).stdout
+    lint = ["mandoc", "-T", "lint", "-W", "warning"]
+    out = subprocess.run([*lint, *pages], capture_output=True, text=True, timeout=60, env=ENV).stdout
     assert [s for s in out.splitlines() if "missing date" not in s] == []   # there is none before a release
 
 
