@@ -126,7 +126,7 @@ def paragraphs(text):
             else:
                 filled.append(line)
         out.append(roff_text(filled) + roff_list(items))
-    return "\n".join(s for s in out if s)
+    return "\n".join(s.strip("\n") for s in out if s)
 
 
 def roff_text(lines):
@@ -247,7 +247,10 @@ def overview_page(header, settings):
 
 
 def tool_page(header, usage):
-    """`weft --help`: a head stands between an empty line and its options, which are indented by two, their texts by more."""
+    """`weft --help`: a head stands between an empty line and its options, which are indented by two, their texts by more; or
+    "usage:" with a line for each form of a command."""
+    usage = re.sub(r"(?<=\n\n)usage: (weft \w+).*\n(?: {7}\S.*\n)*",
+                   lambda m: f"{m[1]}:\n" + re.sub(r"^(usage:| {6}) ", "  ", m[0], flags=re.M), usage)
     heads = re.split(r"(?<=\n\n)(\S.*):\n(?=  )", usage)
     parts, examples = [], heads[0].strip()
     for head, body in zip(heads[1::2], heads[2::2]):

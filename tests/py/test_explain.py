@@ -78,7 +78,7 @@ def test_info_lists_devices():
     devices = one(weft("info", "--json"))["devices"]
     loopback = [d for d in devices["network"] if d["loopback"]]
     assert loopback and set(devices) == {"network", "rdma", "gpus", "gpus_on_bus"}
-    assert {d["name"] for d in devices["network"]} >= set(p.name for p in Path("/sys/class/net").iterdir() if p.is_dir())
+    assert {d["name"] for d in devices["network"]} >= {name for _, name in socket.if_nameindex()}
     assert "127.0.0.1" in loopback[0]["addresses"] or not loopback[0]["up"]
 
 
@@ -194,5 +194,5 @@ def test_bad_arguments(args):
 @pytest.mark.parametrize("command", ["info", "doctor", "explain", "perf"])
 def test_each_command_has_help(command):
     own, whole = weft(command, "--help"), weft("--help")
-    assert own.returncode == 0 and f"options of weft {command}" in own.stdout and own.stdout in whole.stdout
+    assert own.returncode == 0 and f"weft {command}" in own.stdout.splitlines()[0] and own.stdout in whole.stdout
     assert f"\n  weft {command} " in whole.stdout
