@@ -112,7 +112,7 @@ static void print_text(const char *text, const char *library, const struct machi
 	print_devices(m);
 	if (thresholds && !strstr(text, "\nthresholds")) {
 		printf("thresholds:\n");
-		print_json(thresholds, 2);
+		show_json(thresholds, 2);
 	} else if (!thresholds) {
 		printf("thresholds: those of the settings above; nothing was measured on this machine\n");
 	}

@@ -213,7 +213,7 @@ char *stats_text(weft_ctx *ctx, const void *worker_or_ep)
 	return NULL;
 }
 
-void print_json(const char *value, unsigned indent)
+void show_json(const char *value, unsigned indent)
 {
 	char close = *value == '{' ? '}' : ']';
 
@@ -233,7 +233,7 @@ void print_json(const char *value, unsigned indent)
 		}
 		len = json_len(value);
 		if (*value == '{' || *value == '[')
-			print_json(value, indent + 2);
+			show_json(value, indent + 2);
 		else
 			printf("%*s%.*s\n", close == '}' ? 0 : (int)indent, "", (int)len, value);
 		value += len;

@@ -33,7 +33,7 @@ uint64_t json_number(const char *json, const char *key);   /* 0 when it is not t
 /* A string's contents, unquoted as far as this program needs it. */
 void json_text(const char *json, const char *key, char *out, size_t cap);
 /* A value as indented lines for people. */
-void print_json(const char *value, unsigned indent);
+void show_json(const char *value, unsigned indent);
 
 /* Text in lines of at most 100 columns, each after @indent blanks; the first after @label. */
 void print_wrapped(const char *label, unsigned indent, const char *text);
