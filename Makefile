@@ -17,6 +17,7 @@ J      ?= 2
 K      ?=
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -285,15 +286,26 @@ $(O)/gen_settings: $(O)/obj/tools/gen_settings.o $(STATIC)
 	$(call link_static)
 $(O)/obj/tools/gen_settings.o: CPPFLAGS_ += -Isrc
 
-docs: $(O)/gen_settings ## docs/SETTINGS.md from the table of settings
+docs: $(O)/gen_settings $(PERF) ## docs/SETTINGS.md from the table of settings; man pages from weft.h, in $(O)/man
 	@mkdir -p docs && $(O)/gen_settings >docs/SETTINGS.md && echo '  docs/SETTINGS.md'
+	@$(GEN_MAN)
+
+# Not kept in the repository: the same sources make the same pages.
+GEN_MAN = $(PYTHON_RUN) tools/gen_man.py --out $(O)/man --tool '$(if $(CROSS),tools/emulate-aarch64 )$(PERF)'
+HAS_PY := $(shell command -v $(PYTHON_RUN))
+bracket := (
+MAN3   := $(shell sed -nE 's/^WEFT_API .*[ *](weft_[a-z_]+)[$(bracket)].*/\1.3/p' include/weft/weft.h)
+
+.PHONY: man
+man: $(PERF)
+	$(if $(HAS_PY),@$(GEN_MAN),@echo '  (no python3: man pages left out)')
 
 # Both are advice: clang-format 14 cannot say all that the house style says.
 tidy: ## clang-tidy on what changed most, and clang-format's opinion
 	-$(Q)clang-tidy --quiet --checks='-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-bugprone-reserved-identifier,-bugprone-assignment-in-if-condition,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
 		$(LIB_SRC) -- -std=gnu11 -D_GNU_SOURCE -Isrc -Iinclude
 
-install: lib $(PERF) ## PREFIX, LIBDIR, DESTDIR: library, header, weft.pc, the tool
+install: lib $(PERF) man ## PREFIX, LIBDIR, MANDIR, DESTDIR: library, header, weft.pc, the tool, man pages
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/weft $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(O)/$(SO) $(DESTDIR)$(LIBDIR)/
 	ln -sf $(SO) $(DESTDIR)$(LIBDIR)/libweft.so.$(SOMAJOR)
@@ -303,10 +315,15 @@ install: lib $(PERF) ## PREFIX, LIBDIR, DESTDIR: library, header, weft.pc, the t
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' weft.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/weft.pc
 	$(if $(PERF),install -m 755 $(PERF) $(DESTDIR)$(PREFIX)/bin/)
+	$(if $(HAS_PY),install -d $(addprefix $(DESTDIR)$(MANDIR)/man,1 3 7))
+	$(if $(HAS_PY),install -m 644 $(O)/man/man1/weft.1 $(DESTDIR)$(MANDIR)/man1/)
+	$(if $(HAS_PY),install -m 644 $(addprefix $(O)/man/man3/,$(MAN3)) $(DESTDIR)$(MANDIR)/man3/)
+	$(if $(HAS_PY),install -m 644 $(O)/man/man7/weft.7 $(DESTDIR)$(MANDIR)/man7/)
 
 uninstall: ## takes away what install put
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(SO) libweft.so.$(SOMAJOR) libweft.so libweft.a pkgconfig/weft.pc) \
-		$(DESTDIR)$(PREFIX)/include/weft/weft.h $(DESTDIR)$(PREFIX)/bin/weft
+		$(DESTDIR)$(PREFIX)/include/weft/weft.h $(DESTDIR)$(PREFIX)/bin/weft \
+		$(DESTDIR)$(MANDIR)/man1/weft.1 $(DESTDIR)$(MANDIR)/man7/weft.7 $(addprefix $(DESTDIR)$(MANDIR)/man3/,$(MAN3))
 	-rmdir $(DESTDIR)$(PREFIX)/include/weft
 
 clean: ## everything built, but not what setup made

@@ -1,74 +1,226 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * info.c - `weft info` and `weft explain`: what the library says of itself, passed on as it stands.
+ * info.c - `weft info`: what the library says of itself, passed on as it stands; the transports that this version does not
+ * have; the devices of this machine.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "perftest.h"
+#include "tool.h"
 
-#define URL_MAX 2000
+#define NET_MAX  64
+#define RDMA_MAX 32
+#define GPU_MAX  32
 
-/* Prints the explanation of the library, or of a URL. Returns the exit status. */
-static int print_explanation(const char *url, bool json)
+/* Left out where the library lists one of that name: then it has it. */
+static const struct {
+	const char *name, *what, *meanwhile;
+} absent[] = {
+	{ "verbs", "RDMA over InfiniBand, RoCE and iWARP",
+	  "other hosts are reached over tcp, also through the Ethernet or IPoIB interface of such a card" },
+	{ "cuda_ipc", "memory of NVIDIA GPUs between processes", "copy to host memory (cudaMemcpy) and send that" },
+	{ "rocm_ipc", "memory of AMD GPUs between processes", "copy to host memory (hipMemcpy) and send that" },
+	{ "ofi", "libfabric: EFA, Slingshot, Omni-Path", "other hosts are reached over tcp" },
+	{ "ucx", "the transports of UCX", "shm on one host, tcp between hosts" },
+};
+
+#define N_ABSENT (sizeof(absent) / sizeof(absent[0]))
+
+struct machine {
+	struct net_dev net[NET_MAX];
+	struct rdma_dev rdma[RDMA_MAX];
+	struct gpu_dev gpu[GPU_MAX];
+	unsigned n_net, n_rdma, n_gpu, on_bus;
+};
+
+void info_usage(FILE *to)
 {
-	weft_ctx *ctx;
-	size_t len = 0;
-	char *text;
-	int ret;
-
-	if (weft_open(NULL, &ctx))
-		return say_refusal();
-	weft_explain(ctx, NULL, url, json, NULL, &len);   /* how long it is */
-	text = malloc(++len);
-	ret = text ? weft_explain(ctx, NULL, url, json, text, &len) : WEFT_ENOMEM;
-	if (ret == WEFT_OK)
-		printf("%s%s", text, len && text[len - 1] == '\n' ? "" : "\n");
-	else
-		say_refusal();
-	free(text);
-	weft_close(ctx);
-	return ret == WEFT_OK && !fflush(stdout) ? 0 : 1;
+	fputs("options of weft info:\n"
+	      "  --json       one object, instead of text\n"
+	      "\n"
+	      "Says which transports there are and why one is not used, which this version does not have, the network\n"
+	      "interfaces, RDMA devices and GPUs of this machine, thresholds, and every setting with where it came from.\n", to);
 }
 
-/* At most one word that is no option: *url, where it is allowed. */
-static bool parse(int argc, char **argv, const char **url, bool *json)
+static void look(struct machine *m)
 {
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--json")) {
-			*json = true;
-		} else if (url && !*url && argv[i][0] != '-') {
-			*url = argv[i];
-		} else {
-			fprintf(stderr, "weft %s: unexpected argument \"%s\"\n", argv[0], argv[i]);
-			return false;
-		}
+	m->n_net = net_devs(m->net, NET_MAX);
+	m->n_rdma = rdma_devs(m->rdma, RDMA_MAX);
+	m->n_gpu = gpu_devs(m->gpu, GPU_MAX, &m->on_bus);
+}
+
+/* Does the library have a transport of that name? */
+static bool is_there(const char *library, const char *name)
+{
+	const char *list = json_find(library, "transports");
+	char quoted[40];
+	const char *at;
+
+	snprintf(quoted, sizeof(quoted), "\"name\":\"%s\"", name);
+	at = list ? strstr(list, quoted) : NULL;
+	return at && at < list + json_len(list);
+}
+
+/* Why it is not there, in one sentence for all. */
+static void say_absence(char *out, size_t cap)
+{
+	uint32_t v = weft_version();
+
+	snprintf(out, cap, "weft %u.%u.%u has no such transport, whatever the machine has", v >> 16, v >> 8 & 255, v & 255);
+}
+
+/* ---- text ---- */
+
+static void print_net(const struct net_dev *d)
+{
+	printf("  network  %-10s %-8s", d->name, !d->up ? "off" : d->loopback ? "loopback" : d->state);
+	for (unsigned i = 0; i < d->n_addr; i++)
+		printf("%s %s", i ? "," : "", d->addr[i]);
+	if (!d->n_addr)
+		printf(" no address");
+	if (d->speed_mbit && d->speed_mbit < 10000000)   /* drivers that do not know say -1, in 32 bits some */
+		printf(", %llu Mbit/s", (unsigned long long)d->speed_mbit);
+	printf(", MTU %llu\n", (unsigned long long)d->mtu);
+}
+
+static void print_devices(const struct machine *m)
+{
+	printf("devices:\n");
+	for (unsigned i = 0; i < m->n_net; i++)
+		print_net(&m->net[i]);
+	for (unsigned i = 0; i < m->n_rdma; i++)
+		printf("  rdma     %-10s %s\n", m->rdma[i].name, m->rdma[i].ports);
+	if (!m->n_rdma)
+		printf("  rdma     none (/sys/class/infiniband)\n");
+	for (unsigned i = 0; i < m->n_gpu; i++)
+		printf("  gpu      %s %s (%s)\n", m->gpu[i].vendor, m->gpu[i].name, m->gpu[i].where);
+	if (!m->n_gpu)
+		printf("  gpu      none%s\n", m->on_bus ? " that a driver shows, though the PCI bus has one: see weft doctor" : "");
+}
+
+static void print_text(const char *text, const char *library, const struct machine *m)
+{
+	const char *thresholds = json_find(library, "thresholds");
+	char why[120];
+
+	printf("%s", text);
+	say_absence(why, sizeof(why));
+	printf("not in this version (%s):\n", why);
+	for (size_t i = 0; i < N_ABSENT; i++)
+		if (!is_there(library, absent[i].name))
+			printf("  %-8s %s; instead: %s\n", absent[i].name, absent[i].what, absent[i].meanwhile);
+	print_devices(m);
+	if (thresholds && !strstr(text, "\nthresholds")) {
+		printf("thresholds:\n");
+		show_json(thresholds, 2);
+	} else if (!thresholds) {
+		printf("thresholds: those of the settings above; nothing was measured on this machine\n");
 	}
-	return true;
+}
+
+/* ---- JSON ---- */
+
+static void net_json(const struct net_dev *d)
+{
+	json_open(NULL, '{');
+	json_str("name", d->name);
+	json_bool("up", d->up);
+	json_bool("loopback", d->loopback);
+	json_str("state", d->state);
+	json_u64("mtu", d->mtu);
+	json_u64("speed_mbit", d->speed_mbit < 10000000 ? d->speed_mbit : 0);
+	json_open("addresses", '[');
+	for (unsigned i = 0; i < d->n_addr; i++)
+		json_str(NULL, d->addr[i]);
+	json_close();
+	json_close();
+}
+
+static void devices_json(const struct machine *m)
+{
+	json_open("devices", '{');
+	json_open("network", '[');
+	for (unsigned i = 0; i < m->n_net; i++)
+		net_json(&m->net[i]);
+	json_close();
+	json_open("rdma", '[');
+	for (unsigned i = 0; i < m->n_rdma; i++) {
+		json_open(NULL, '{');
+		json_str("name", m->rdma[i].name);
+		json_str("ports", m->rdma[i].ports);
+		json_close();
+	}
+	json_close();
+	json_open("gpus", '[');
+	for (unsigned i = 0; i < m->n_gpu; i++) {
+		json_open(NULL, '{');
+		json_str("vendor", m->gpu[i].vendor);
+		json_str("name", m->gpu[i].name);
+		json_str("where", m->gpu[i].where);
+		json_close();
+	}
+	json_close();
+	json_u64("gpus_on_bus", m->on_bus);
+	json_close();
+}
+
+/* What the library says, "thresholds" included where it has them, and the rest beside it. */
+static void print_all_json(const char *library, const struct machine *m)
+{
+	char why[120];
+
+	say_absence(why, sizeof(why));
+	json_open(NULL, '{');
+	json_members(library);
+	json_open("absent", '[');
+	for (size_t i = 0; i < N_ABSENT; i++) {
+		if (is_there(library, absent[i].name))
+			continue;
+		json_open(NULL, '{');
+		json_str("name", absent[i].name);
+		json_str("what", absent[i].what);
+		json_str("state", "not in this version");
+		json_str("why", why);
+		json_str("remedy", absent[i].meanwhile);
+		json_close();
+	}
+	json_close();
+	devices_json(m);
+	json_close();
 }
 
 int info_main(int argc, char **argv)
 {
-	bool json = false;
+	struct machine *m = NULL;
+	char *text, *library;
+	bool json = false, ok;
+	weft_ctx *ctx;
 
-	if (!parse(argc, argv, NULL, &json))
-		return 2;
-	return print_explanation(NULL, json);
-}
-
-int explain_main(int argc, char **argv)
-{
-	char numeric[URL_MAX];
-	const char *url = NULL;
-	bool json = false;
-
-	if (!parse(argc, argv, &url, &json))
-		return 2;
-	if (!url) {
-		fprintf(stderr, "weft explain: a URL is missing, such as weft://localhost:7000\n");
-		return 2;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--json")) {
+			say_bad("info", "unexpected argument", argv[i]);
+			return 2;
+		}
+		json = true;
 	}
-	if (weft_resolve(url, numeric, sizeof(numeric)))
+	if (weft_open(NULL, &ctx))
 		return say_refusal();
-	return print_explanation(numeric, json);
+	text = explain_text(ctx, NULL, NULL, 0);
+	library = explain_text(ctx, NULL, NULL, 1);
+	m = calloc(1, sizeof(*m));
+	ok = text && library && m;
+	if (ok) {
+		look(m);
+		if (json)
+			print_all_json(library, m);
+		else
+			print_text(text, library, m);
+	} else {
+		say_refusal();
+	}
+	free(m);
+	free(text);
+	free(library);
+	weft_close(ctx);
+	return ok && !fflush(stdout) ? 0 : 1;
 }

@@ -5,26 +5,36 @@
 #include <string.h>
 
 #include "perftest.h"
+#include "tool.h"
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
+	void (*usage)(FILE *to);
 } commands[] = {
-	{ "info", info_main },
-	{ "explain", explain_main },
-	{ "perf", perf_main },
+	{ "info", info_main, info_usage },
+	{ "doctor", doctor_main, doctor_usage },
+	{ "explain", explain_main, explain_usage },
+	{ "perf", perf_main, perf_usage },
 };
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void usage(FILE *to)
 {
 	fputs("usage: weft COMMAND [OPTION...]\n"
 	      "\n"
-	      "  weft info [--json]           transports and why one is missing; settings and where each came from\n"
-	      "  weft explain URL [--json]    what a connection to URL would try, in which order\n"
-	      "  weft perf [OPTION...]        latency and bandwidth between two processes of this machine\n"
-	      "  weft --version\n"
-	      "\n", to);
-	perf_usage(to);
+	      "commands:\n"
+	      "  weft info                    transports and why one is missing, devices; settings and where each came from\n"
+	      "  weft doctor                  what is wrong with this machine for weft, what it costs, the command that mends it\n"
+	      "  weft explain URL             which path messages to URL take, by which threshold, and why not another\n"
+	      "  weft perf                    latency and bandwidth between two processes of this machine\n"
+	      "  weft COMMAND --help          the options of one\n"
+	      "  weft --version\n", to);
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		fputc('\n', to);
+		commands[i].usage(to);
+	}
 }
 
 int say_refusal(void)
@@ -52,9 +62,14 @@ int main(int argc, char **argv)
 		printf("weft %u.%u.%u\n", v >> 16, v >> 8 & 255, v & 255);
 		return 0;
 	}
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (!strcmp(argv[1], commands[i].name))
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		if (argc < 3 || (strcmp(argv[2], "--help") && strcmp(argv[2], "-h")))
 			return commands[i].run(argc - 1, argv + 1);
-	fprintf(stderr, "weft: \"%s\" is no command; there are info, explain and perf (weft --help)\n", argv[1]);
+		commands[i].usage(stdout);
+		return 0;
+	}
+	fprintf(stderr, "weft: \"%s\" is no command; there are info, doctor, explain and perf (weft --help)\n", argv[1]);
 	return 2;
 }

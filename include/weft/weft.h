@@ -228,14 +228,14 @@ WEFT_API size_t weft_error_text(const weft_error *e, char *out, size_t cap);
  * Gives *out. Returns WEFT_OK; WEFT_ESETTING (names the line or variable and the nearest key); WEFT_ENOMEM. */
 WEFT_API int weft_config_new(weft_config **out);
 
-/* Sets one, by code. Borrows both. Returns WEFT_OK; WEFT_ESETTING: unknown key (names the nearest) or bad value. */
+/* Changes a setting, by code. Borrows both. Returns WEFT_OK; WEFT_ESETTING: unknown key (names the nearest) or bad value. */
 WEFT_API int weft_config_set(weft_config *c, const char *key, const char *value);
 
-/* Reads one as text; *origin (may be NULL) becomes "default", "file", "env" or "code", static. With key "#N" reads the
+/* Reads a setting as text; *origin (may be NULL) becomes "default", "file", "env" or "code", static. With key "#N" reads the
  * N-th key's name, for listing. Returns WEFT_OK; WEFT_ESETTING: no such key; WEFT_EINVAL: cap too small. */
 WEFT_API int weft_config_get(const weft_config *c, const char *key, char *value, size_t cap, const char **origin);
 
-/* Takes @c; NULL is allowed. */
+/* Frees settings. Takes @c; NULL is allowed. */
 WEFT_API void weft_config_free(weft_config *c);
 
 /* Opens the library. Starts no thread and no process, makes no file, installs nothing. @c is borrowed; NULL: as
@@ -243,7 +243,7 @@ WEFT_API void weft_config_free(weft_config *c);
  * Gives *out. Returns WEFT_OK; WEFT_ESETTING; WEFT_ENOMEM; WEFT_ESYSTEM. */
 WEFT_API int weft_open(const weft_config *c, weft_ctx **out);
 
-/* Takes @ctx. Returns WEFT_OK; WEFT_EBUSY (names what lives): nothing was closed. */
+/* Closes the library. Takes @ctx. Returns WEFT_OK; WEFT_EBUSY (names what lives): nothing was closed. */
 WEFT_API int weft_close(weft_ctx *ctx);
 
 /* Measures this machine for at most @budget_ns (blocks that long) and stores the result at @path.
@@ -255,11 +255,11 @@ WEFT_API void weft_log_set(weft_ctx *ctx, weft_log_fn fn, void *arg, int level);
 
 /* ---- workers: progress, events, sleep ------------------------------------------------------------------------- */
 
-/* Gives *out. @o may be NULL. Returns WEFT_OK; WEFT_EINVAL; WEFT_ENOMEM; WEFT_ELIMIT: no descriptor left. */
+/* Makes a worker. Gives *out. @o may be NULL. Returns WEFT_OK; WEFT_EINVAL; WEFT_ENOMEM; WEFT_ELIMIT: no descriptor left. */
 WEFT_API int weft_worker_new(weft_ctx *ctx, const weft_worker_opts *o, weft_worker **out);
 
-/* Takes @w with all endpoints and listeners on it: they are aborted, unreaped events are dropped. Waits for peers that
- * are in the middle of a copy, at most for their death. Returns WEFT_OK; WEFT_ETHREAD. */
+/* Frees a worker with all endpoints and listeners on it: they are aborted, unreaped events are dropped. Takes @w. Waits
+ * for peers that are in the middle of a copy, at most for their death. Returns WEFT_OK; WEFT_ETHREAD. */
 WEFT_API int weft_worker_free(weft_worker *w);
 
 /* Moves everything that can move. Returns how many events wait to be reaped; WEFT_ETHREAD; WEFT_EFORKED. */
@@ -280,7 +280,7 @@ WEFT_API int weft_wait_any(weft_worker *w, uint64_t deadline_ns);
  * read, write or close it. */
 WEFT_API int weft_worker_fd(weft_worker *w);
 
-/* Before sleeping on the fd. Returns WEFT_OK: sleep, the fd turns readable at the next event or deadline; any other call
+/* Makes ready for sleeping on the fd. Returns WEFT_OK: sleep, the fd turns readable at the next event or deadline; any other call
  * on the worker ends that promise (what it posts may be held back to go with more), so arm last;
  * WEFT_AGAIN: something waits, progress and reap first; WEFT_ETHREAD; WEFT_EFORKED. */
 WEFT_API int weft_arm(weft_worker *w);
@@ -302,27 +302,29 @@ WEFT_API int weft_listen(weft_worker *w, const char *url, const weft_conn_opts *
 /* The URL to connect to, with the port that was chosen. Returns WEFT_OK; WEFT_EINVAL: cap too small. */
 WEFT_API int weft_listener_url(const weft_listener *l, char *out, size_t cap);
 
-/* Takes @l. Connections that wait in it are refused; requests already reaped stay. Returns WEFT_OK; WEFT_ETHREAD. */
+/* Ends listening. Takes @l. Connections that wait in it are refused; requests already reaped stay. Returns WEFT_OK;
+ * WEFT_ETHREAD. */
 WEFT_API int weft_listener_close(weft_listener *l);
 
-/* Takes @r, also on failure. @w is any worker of the same context; the caller must be its thread.
+/* Accepts a connection. Takes @r, also on failure. @w is any worker of the same context; the caller must be its thread.
  * Gives *out, usable at once; WEFT_EV_CONNECTED or WEFT_EV_DOWN follows. Returns WEFT_OK; WEFT_ENOMEM; WEFT_ETHREAD. */
 WEFT_API int weft_accept(weft_request *r, weft_worker *w, const weft_conn_opts *o, weft_ep **out);
 
-/* Takes @r. The connecting side gets WEFT_EV_DOWN with WEFT_EREJECTED, @why and @text (borrowed, at most 200 bytes). */
+/* Rejects a connection. Takes @r. The connecting side gets WEFT_EV_DOWN with WEFT_EREJECTED, @why and @text (borrowed, at
+ * most 200 bytes). */
 WEFT_API int weft_reject(weft_request *r, int32_t why, const char *text);
 
-/* Gives *out, usable at once: operations wait inside until it is connected. WEFT_EV_CONNECTED or WEFT_EV_DOWN follows;
- * the latter's error names every address that was tried. Returns WEFT_OK; WEFT_EURL (also for a name: see
- * weft_resolve); WEFT_EINVAL; WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ETHREAD. */
+/* Connects to @url. Gives *out, usable at once: operations wait inside until it is connected. WEFT_EV_CONNECTED or
+ * WEFT_EV_DOWN follows; the latter's error names every address that was tried. Returns WEFT_OK; WEFT_EURL (also for a
+ * name: see weft_resolve); WEFT_EINVAL; WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ETHREAD. */
 WEFT_API int weft_connect(weft_worker *w, const char *url, const weft_conn_opts *o, weft_ep **out);
 
-/* The worker as a blob to hand to peers out of band (MPI, a scheduler); who has it may connect without being asked for:
+/* Gives the worker as a blob to hand to peers out of band (MPI, a scheduler); who has it may connect without being asked for:
  * the endpoint shows up here with WEFT_EV_CONNECTED. *len is the room in @out and becomes the blob's length.
  * Returns WEFT_OK; WEFT_EINVAL: too small, *len says what it takes (512 is enough); as weft_listen(). */
 WEFT_API int weft_address(weft_worker *w, void *out, size_t *len);
 
-/* As weft_connect(), to a worker's blob; nobody has to accept. */
+/* Connects to a worker's blob, as weft_connect() does to a URL; nobody has to accept. */
 WEFT_API int weft_connect_address(weft_worker *w, const void *address, size_t len, const weft_conn_opts *o, weft_ep **out);
 
 /* Flushes, tells the peer, ends. Posts an operation: when it is done, @ep is gone. Until then what was posted goes on;
@@ -333,6 +335,7 @@ WEFT_API int weft_ep_close(weft_ep *ep, weft_call *call);
  * events; with the last of them reaped it is gone. Returns WEFT_OK; WEFT_ETHREAD. */
 WEFT_API int weft_ep_abort(weft_ep *ep);
 
+/* Changes the endpoint's user_data, which comes back in all its events that follow. */
 WEFT_API void weft_ep_set_user_data(weft_ep *ep, uint64_t user_data);
 
 /* The peer's address as text, "127.0.0.1:4711". Returns WEFT_OK; WEFT_EINVAL: cap too small. */
@@ -354,7 +357,7 @@ WEFT_API int weft_mem_import(weft_ctx *ctx, int dmabuf_fd, uint64_t offset, size
 /* Address and (where @len is not NULL) length. */
 WEFT_API void *weft_mem_addr(const weft_mem *m, size_t *len);
 
-/* Takes @m. Returns WEFT_OK; WEFT_EBUSY while granted or used by an operation: nothing was freed. */
+/* Frees memory, or forgets the caller's. Takes @m. Returns WEFT_OK; WEFT_EBUSY while granted or used by an operation: nothing was freed. */
 WEFT_API int weft_mem_free(weft_mem *m);
 
 /* Grants a range to the peer of @only, or with NULL to whoever shows the token. *token_len is the room in @token and
@@ -371,7 +374,7 @@ WEFT_API int weft_grant_revoke(weft_mem *m, weft_grant g, weft_call *call);
  * operations on *out. Gives *out. Returns WEFT_OK; WEFT_EINVAL: not a token; WEFT_ECLOSED; WEFT_ENOMEM. */
 WEFT_API int weft_remote_open(weft_ep *ep, const void *token, size_t token_len, weft_remote **out);
 
-/* Takes @r; operations on it that are pending still complete. NULL is allowed. */
+/* Gives up remote memory. Takes @r; operations on it that are pending still complete. NULL is allowed. */
 WEFT_API void weft_remote_close(weft_remote *r);
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
@@ -404,14 +407,19 @@ WEFT_API int weft_am_recv(weft_worker *w, weft_event *am, const weft_buf *b, siz
  * Returns WEFT_OK; WEFT_ENOMEM; WEFT_ETHREAD. */
 WEFT_API int weft_am_bind(weft_worker *w, uint32_t id, weft_am_fn fn, void *arg);
 
-/* Sends bytes of the endpoint's stream. Receives at least one byte of it, with WEFT_ALL all that the buffers hold; event
- * len says how many came, also when it ends with a negative status. */
+/* Sends bytes of the endpoint's stream. */
 WEFT_API int weft_stream_send(weft_ep *ep, const weft_buf *b, size_t n, weft_call *call);
+
+/* Receives at least one byte of the endpoint's stream, with WEFT_ALL all that the buffers hold; event len says how many
+ * came, also when it ends with a negative status. */
 WEFT_API int weft_stream_recv(weft_ep *ep, const weft_buf *b, size_t n, weft_call *call);
 
 /* ---- one-sided: a done put has given its buffer back, flush says that it is there --------------------------------- */
 
+/* Writes @n buffers into the peer's memory, from byte @offset of what was granted. */
 WEFT_API int weft_put(weft_ep *ep, const weft_buf *b, size_t n, weft_remote *r, uint64_t offset, weft_call *call);
+
+/* Reads the peer's memory into @n buffers, from byte @offset of what was granted. */
 WEFT_API int weft_get(weft_ep *ep, const weft_buf *b, size_t n, weft_remote *r, uint64_t offset, weft_call *call);
 
 /* @n puts and gets in one call and one completion; the array is borrowed. The event has the first failure. */
@@ -435,11 +443,12 @@ WEFT_API int weft_flush(weft_worker *w, weft_ep *ep_or_null, weft_call *call);
 
 /* ---- single operations --------------------------------------------------------------------------------------------- */
 
-/* A WEFT_BY_HANDLE operation. Progresses. Returns WEFT_OK: *out is its completion and the handle is gone; WEFT_AGAIN: not
- * yet; WEFT_ESTALE: no such operation (done and taken, or not BY_HANDLE). */
+/* Looks whether a WEFT_BY_HANDLE operation is done. Progresses. Returns WEFT_OK: *out is its completion and the handle is
+ * gone; WEFT_AGAIN: not yet; WEFT_ESTALE: no such operation (done and taken, or not BY_HANDLE). */
 WEFT_API int weft_test(weft_worker *w, weft_op op, weft_event *out);
 
-/* The same; blocks until it is done or, with WEFT_ETIMEDOUT, until @deadline_ns (0: none; the operation goes on). */
+/* Waits for a WEFT_BY_HANDLE operation: as weft_test(), but blocks until it is done or, with WEFT_ETIMEDOUT, until
+ * @deadline_ns (0: none; the operation goes on). */
 WEFT_API int weft_wait(weft_worker *w, weft_op op, uint64_t deadline_ns, weft_event *out);
 
 /* Asks an operation to end early; its one completion still comes: WEFT_ECANCELED, or as if nothing had been asked when it
@@ -459,6 +468,8 @@ WEFT_API int weft_stats(weft_ctx *ctx, const void *worker_ep_or_null, char *out,
 
 /* Writes a Chrome/Perfetto JSON trace of every operation to @fd (borrowed until stop). Returns WEFT_OK; WEFT_EBUSY. */
 WEFT_API int weft_trace_start(weft_ctx *ctx, int fd);
+
+/* Ends the trace and completes its JSON; harmless when there is none. Returns WEFT_OK; WEFT_EFORKED. */
 WEFT_API int weft_trace_stop(weft_ctx *ctx);
 
 /* In the child of a fork(): forgets everything and touches nothing that is shared with the parent. Takes @ctx and all that

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * explain.c - how things go and why not otherwise, as text and as JSON: of the library (transports, settings), of an
- * endpoint (its lane, the plan by size, what was not used and why), of a URL that one might connect to.
+ * endpoint (its lane, the plan by length and memory, what was not used and why), of a URL that one might connect to. What
+ * the plan is and why a transport is not used: plan.c.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "core/internal.h"
+#include "core/plan.h"
 #include "os/addr.h"
 
 struct text {                            /* grows in the caller's buffer, counts on past its end */
@@ -37,20 +38,41 @@ static const char *tr_state(const struct weft_ctx *ctx, unsigned i)
 	return wf_transport_allowed(ctx, i, NULL) ? "ready" : "not allowed by the settings";
 }
 
+static void why_text(const struct wf_why *why, struct text *t)
+{
+	put(t, "%s%s%s%s%s\n", why->why[0] ? ": " : "", why->why, why->remedy[0] ? " (" : "", why->remedy, why->remedy[0] ? ")" : "");
+}
+
+static void tr_text(const struct weft_ctx *ctx, unsigned i, struct text *t)
+{
+	struct wf_why why;
+
+	wf_why_not(ctx, i, &why);
+	put(t, "  %u %-5s %s", i + 1, ctx->tr[i].tr->name, tr_state(ctx, i));
+	why_text(&why, t);
+}
+
+/* Of an object that the caller opens and closes. */
+static void tr_json(const struct weft_ctx *ctx, unsigned i, struct wf_json *j)
+{
+	struct wf_why why;
+
+	wf_why_not(ctx, i, &why);
+	wf_json_kv_u64(j, "path", i + 1);
+	wf_json_kv_str(j, "name", ctx->tr[i].tr->name);
+	wf_json_kv_str(j, "state", tr_state(ctx, i));
+	wf_json_kv_str(j, "why", why.why);
+	wf_json_kv_str(j, "remedy", why.remedy);
+}
+
 static void ctx_text(const struct weft_ctx *ctx, struct text *t)
 {
 	const struct wf_conf_row *row;
 	char value[WF_CONF_TEXT];
 
 	put(t, "weft %d.%d.%d\ntransports, in order of preference:\n", WEFT_VERSION_MAJOR, WEFT_VERSION_MINOR, WEFT_VERSION_PATCH);
-	for (unsigned i = 0; i < ctx->n_tr; i++) {
-		put(t, "  %u %-5s %s", i + 1, ctx->tr[i].tr->name, tr_state(ctx, i));
-		if (ctx->tr[i].why[0])
-			put(t, ": %s", ctx->tr[i].why);
-		if (ctx->tr[i].remedy[0])
-			put(t, " (%s)", ctx->tr[i].remedy);
-		put(t, "\n");
-	}
+	for (unsigned i = 0; i < ctx->n_tr; i++)
+		tr_text(ctx, i, t);
 	put(t, "settings:\n");
 	for (size_t i = 0; !wf_conf_list(i, &row); i++) {
 		wf_conf_format(&ctx->conf, i, value, sizeof(value));
@@ -71,11 +93,7 @@ static void ctx_json(const struct weft_ctx *ctx, struct wf_json *j)
 	wf_json_arr_open(j);
 	for (unsigned i = 0; i < ctx->n_tr; i++) {
 		wf_json_obj_open(j);
-		wf_json_kv_u64(j, "path", i + 1);
-		wf_json_kv_str(j, "name", ctx->tr[i].tr->name);
-		wf_json_kv_str(j, "state", tr_state(ctx, i));
-		wf_json_kv_str(j, "why", ctx->tr[i].why);
-		wf_json_kv_str(j, "remedy", ctx->tr[i].remedy);
+		tr_json(ctx, i, j);
 		wf_json_obj_close(j);
 	}
 	wf_json_arr_close(j);
@@ -94,6 +112,62 @@ static void ctx_json(const struct weft_ctx *ctx, struct wf_json *j)
 	wf_json_obj_close(j);
 }
 
+/* ---- the plan ---- */
+
+static void plan_text(const struct wf_conf *conf, const struct wf_transport *tr, const struct wf_lane *l, struct text *t)
+{
+	struct wf_plan_row row[WF_PLAN_ROWS];
+	unsigned n = wf_plan(conf, tr, l, row);
+	char lengths[48];
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct wf_plan_row *r = &row[i];
+
+		if (r->to == UINT64_MAX)
+			snprintf(lengths, sizeof(lengths), "%llu ..", (unsigned long long)r->from);
+		else
+			snprintf(lengths, sizeof(lengths), "%llu .. %llu", (unsigned long long)r->from, (unsigned long long)r->to);
+		put(t, "    %-13s %-19s %s, %s%s%s%s\n", lengths, wf_plan_memory(r->memory), r->protocol, r->way,
+		    r->because[0] ? " [" : "", r->because, r->because[0] ? "]" : "");
+	}
+}
+
+static void memory_json(unsigned memory, struct wf_json *j)
+{
+	static const char *const names[] = { "plain", "registered", "weft_mem_alloc" };
+
+	wf_json_key(j, "memory");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < WF_ARRAY_LEN(names); i++)
+		if (memory & 1u << i)
+			wf_json_str(j, names[i]);
+	wf_json_arr_close(j);
+}
+
+static void plan_json(const struct wf_conf *conf, const struct wf_transport *tr, const struct wf_lane *l, struct wf_json *j)
+{
+	struct wf_plan_row row[WF_PLAN_ROWS];
+	unsigned n = wf_plan(conf, tr, l, row);
+
+	wf_json_key(j, "plan");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < n; i++) {
+		wf_json_obj_open(j);
+		wf_json_kv_u64(j, "from", row[i].from);
+		wf_json_key(j, "to");
+		if (row[i].to == UINT64_MAX)
+			wf_json_null(j);
+		else
+			wf_json_u64(j, row[i].to);
+		memory_json(row[i].memory, j);
+		wf_json_kv_str(j, "protocol", row[i].protocol);
+		wf_json_kv_str(j, "way", row[i].way);
+		wf_json_kv_str(j, "because", row[i].because);
+		wf_json_obj_close(j);
+	}
+	wf_json_arr_close(j);
+}
+
 /* ---- an endpoint ---- */
 
 static const char *ep_state(const struct weft_ep *ep)
@@ -103,19 +177,35 @@ static const char *ep_state(const struct weft_ep *ep)
 	return ep->dying ? "down" : names[ep->state];
 }
 
-/* How a large message goes. */
-static const char *large_way(const struct wf_lane *l)
-{
-	if (!l->can_copy)
-		return "rendezvous, streamed as frames";
-	return l->tr->caps & WF_CAP_INTERNAL ? "rendezvous, one copy" : "rendezvous, copied as said above where it can be";
-}
-
 static const char *rma_way(const struct weft_ep *ep)
 {
 	if (!ep->msg->tr->mem_offer)
 		return "by frames, the peer's progress executes them";
 	return "direct where the memory allows, else by frames";
+}
+
+static void so_far_text(const struct weft_ep *ep, struct text *t)
+{
+	const struct wf_lane *l = ep->msg;
+
+	put(t, "  so far: %llu messages sent, %llu received; %llu eager, %llu rendezvous, %llu copied in place, %llu direct\n",
+	    (unsigned long long)ep->n_tx_msgs, (unsigned long long)ep->n_rx_msgs, (unsigned long long)ep->n_eager,
+	    (unsigned long long)ep->n_rndv, (unsigned long long)ep->n_copy, (unsigned long long)ep->n_direct);
+	if (l->copy_us || l->copy_peer)
+		put(t, "  copied so far: %llu bytes here, %llu by the peer\n", (unsigned long long)l->copy_us,
+		    (unsigned long long)l->copy_peer);
+}
+
+static void rejected_text(const struct weft_ep *ep, struct text *t)
+{
+	struct wf_why why;
+
+	for (unsigned i = 0; i < ep->w->ctx->n_tr; i++) {
+		if (!wf_why_not_here(ep, i, &why))
+			continue;
+		put(t, "  not used: %s", ep->w->ctx->tr[i].tr->name);
+		why_text(&why, t);
+	}
 }
 
 static void ep_text(const struct weft_ep *ep, struct text *t)
@@ -129,17 +219,35 @@ static void ep_text(const struct weft_ep *ep, struct text *t)
 	if (l) {
 		l->tr->describe(l, line, sizeof(line));
 		put(t, "  messages: path %u, %s: %s\n", ep->path, l->tr->name, line);
-		put(t, "  up to %u bytes: eager; longer: %s\n", l->eager_max, large_way(l));
+		put(t, "  by length, and memory at the sender:\n");
+		plan_text(&ep->w->ctx->conf, l->tr, l, t);
+		if (ep->pressure)
+			put(t, "  now: the peer has no room for unexpected messages, so short ones go by rendezvous, too\n");
 		put(t, "  one-sided: %s; atomics: the CPU's, one executor\n", rma_way(ep));
 		put(t, "  neither encrypted nor authenticated\n");
 		if (l->why[0])
 			put(t, "  could be better: %s%s%s\n", l->why, l->remedy[0] ? "; " : "", l->remedy);
-		put(t, "  so far: %llu messages sent, %llu received; %llu eager, %llu rendezvous, %llu copied in place, %llu direct\n",
-		    (unsigned long long)ep->n_tx_msgs, (unsigned long long)ep->n_rx_msgs, (unsigned long long)ep->n_eager,
-		    (unsigned long long)ep->n_rndv, (unsigned long long)ep->n_copy, (unsigned long long)ep->n_direct);
+		so_far_text(ep, t);
 	}
-	if (ep->notes[0])
-		put(t, "  not used: %s\n", ep->notes);
+	rejected_text(ep, t);
+}
+
+static void rejected_json(const struct weft_ep *ep, struct wf_json *j)
+{
+	struct wf_why why;
+
+	wf_json_key(j, "rejected");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < ep->w->ctx->n_tr; i++) {
+		if (!wf_why_not_here(ep, i, &why))
+			continue;
+		wf_json_obj_open(j);
+		wf_json_kv_str(j, "name", ep->w->ctx->tr[i].tr->name);
+		wf_json_kv_str(j, "why", why.why);
+		wf_json_kv_str(j, "remedy", why.remedy);
+		wf_json_obj_close(j);
+	}
+	wf_json_arr_close(j);
 }
 
 static void ep_json(const struct weft_ep *ep, struct wf_json *j)
@@ -158,14 +266,15 @@ static void ep_json(const struct weft_ep *ep, struct wf_json *j)
 		l->tr->describe(l, line, sizeof(line));
 		wf_json_kv_str(j, "lane", line);
 		wf_json_kv_u64(j, "eager_max", l->eager_max);
-		wf_json_kv_str(j, "large", large_way(l));
-		wf_json_kv_bool(j, "both_copy", l->can_copy);
+		wf_json_kv_bool(j, "copies_in_place", l->can_copy);
+		plan_json(&ep->w->ctx->conf, l->tr, l, j);
+		wf_json_kv_bool(j, "pressure", ep->pressure);
 		wf_json_kv_str(j, "one_sided", rma_way(ep));
 		wf_json_kv_str(j, "could_be_better", l->why);
 		wf_json_kv_str(j, "remedy", l->remedy);
 	}
 	wf_json_kv_bool(j, "encrypted", false);
-	wf_json_kv_str(j, "not_used", ep->notes);
+	rejected_json(ep, j);
 	wf_json_obj_close(j);
 }
 
@@ -176,8 +285,17 @@ static void url_text(const struct weft_ctx *ctx, const struct wf_url *u, struct 
 	for (unsigned i = 0; i < u->n; i++)
 		put(t, "%u. %s\n", i + 1, u->addr[i]);
 	put(t, "each is tried in this order; once connected, the first of these that both sides can use carries the messages:\n");
-	for (unsigned i = 0; i < ctx->n_tr; i++)
-		put(t, "  %-5s %s%s%s\n", ctx->tr[i].tr->name, tr_state(ctx, i), ctx->tr[i].why[0] ? ": " : "", ctx->tr[i].why);
+	for (unsigned i = 0; i < ctx->n_tr; i++) {
+		const struct wf_transport *tr = ctx->tr[i].tr;
+
+		tr_text(ctx, i, t);
+		if (!wf_transport_allowed(ctx, i, NULL))
+			continue;
+		if (tr->caps & WF_CAP_INTERNAL)
+			put(t, "    only between workers of one context\n");
+		else
+			plan_text(&ctx->conf, tr, NULL, t);
+	}
 }
 
 static void url_json(const struct weft_ctx *ctx, const struct wf_url *u, struct wf_json *j)
@@ -193,6 +311,18 @@ static void url_json(const struct weft_ctx *ctx, const struct wf_url *u, struct 
 	for (unsigned i = 0; i < ctx->n_tr; i++)
 		if (wf_transport_allowed(ctx, i, NULL))
 			wf_json_str(j, ctx->tr[i].tr->name);
+	wf_json_arr_close(j);
+	wf_json_key(j, "transports");
+	wf_json_arr_open(j);
+	for (unsigned i = 0; i < ctx->n_tr; i++) {
+		const struct wf_transport *tr = ctx->tr[i].tr;
+
+		wf_json_obj_open(j);
+		tr_json(ctx, i, j);
+		if (!(tr->caps & WF_CAP_INTERNAL) && wf_transport_allowed(ctx, i, NULL))
+			plan_json(&ctx->conf, tr, NULL, j);
+		wf_json_obj_close(j);
+	}
 	wf_json_arr_close(j);
 	wf_json_obj_close(j);
 }

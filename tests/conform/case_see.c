@@ -31,6 +31,116 @@ static void assert_json(const char *text)
 		fail_msg("not one JSON object, from \"%.60s\" on", text + (at == SIZE_MAX ? 0 : at));
 }
 
+/* The number behind the first "key": at or after *at, which moves behind it; @none when there is no more, or it is null. */
+static uint64_t number_after(const char **at, const char *key, uint64_t none)
+{
+	char quoted[40];
+	const char *found;
+
+	snprintf(quoted, sizeof(quoted), "\"%s\":", key);
+	found = *at ? strstr(*at, quoted) : NULL;
+	*at = found ? found + strlen(quoted) : NULL;
+	return found && **at >= '0' && **at <= '9' ? strtoull(*at, NULL, 10) : none;
+}
+
+static uint64_t counted(struct wt_pair *p, const char *key)
+{
+	char text[8192];
+	const char *at = text;
+	size_t len = sizeof(text);
+
+	assert_int_equal(weft_stats(p->ctx, p->ep[0], text, &len), WEFT_OK);
+	return number_after(&at, key, UINT64_MAX);
+}
+
+/* Sends @len bytes of @mem (NULL: from malloc) and says how they went. */
+static void goes_as(struct wt_pair *p, weft_mem *mem, void *bytes, size_t len, bool eager)
+{
+	uint64_t before_eager = counted(p, "eager"), before_rndv = counted(p, "rendezvous");
+	unsigned char *in = malloc(len + 1);
+	weft_buf b = { .addr = bytes, .len = len, .mem = mem };
+	weft_call c = wt_call(0);
+	struct wt_posted sent;
+
+	wt_fill(bytes, len, 3);
+	sent = wt_took(p->w[0], weft_send(p->ep[0], &b, 1, 9, &c), &c);
+	wt_ok(p->w[1], wt_recv(p, 1, in, len, 9, WT_EXACT));
+	wt_ok(p->w[0], sent);
+	wt_assert_data(in, len, 3);
+	free(in);
+	assert_int_equal(counted(p, "eager") - before_eager, eager);
+	assert_int_equal(counted(p, "rendezvous") - before_rndv, !eager);
+}
+
+static void the_plan_is_what_happens(void **state)
+{
+	const size_t more = 70000;
+	struct wt_pair p;
+	const char *at, *row;
+	unsigned rows = 0;
+	char *text;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	text = explain(p.ctx, p.ep[0], NULL, 1);
+	for (at = strstr(text, "\"plan\":["); at && strstr(at, "\"from\":"); rows++) {
+		size_t from = number_after(&at, "from", 0), to = number_after(&at, "to", from + more);
+		bool allocated = !strncmp(at, "null,\"memory\":[\"weft_mem_alloc\"]", 32), eager;
+		void *own = malloc(to + 1);
+		weft_mem *mem = NULL;
+
+		row = strchr(at, '}');
+		at = strstr(at, "\"protocol\":\"");
+		assert_true(at && at < row);
+		eager = !strncmp(at, "\"protocol\":\"eager\"", 18);
+		if (allocated)
+			assert_int_equal(weft_mem_alloc(p.ctx, to, WEFT_HOST, -1, &mem), WEFT_OK);
+		goes_as(&p, mem, mem ? weft_mem_addr(mem, NULL) : own, from, eager);
+		goes_as(&p, mem, mem ? weft_mem_addr(mem, NULL) : own, to, eager);
+		assert_int_equal(weft_mem_free(mem), WEFT_OK);
+		free(own);
+	}
+	assert_int_equal(rows, !strcmp(wt_variant->transport, "shm") ? 3 : 2);
+	free(text);
+	wt_pair_close(&p);
+}
+
+/* Every transport but the one that carries the messages, each with a reason. */
+static void paths_that_are_not_used_say_why(void **state)
+{
+	static const char *const names[] = { "loop", "shm", "tcp" };
+	struct wt_pair p;
+	char *text, *json, want[60];
+	weft_config *c;
+	weft_ctx *ctx;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	text = explain(p.ctx, p.ep[0], NULL, 0);
+	json = explain(p.ctx, p.ep[0], NULL, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(want, sizeof(want), "not used: %s: ", names[i]);
+		assert_int_equal(strstr(text, want) != NULL, strcmp(names[i], wt_variant->transport) != 0);
+		snprintf(want, sizeof(want), "{\"name\":\"%s\",\"why\":\"", names[i]);
+		assert_int_equal(strstr(json, want) != NULL, strcmp(names[i], wt_variant->transport) != 0);
+		strcat(want, "\"");
+		assert_null(strstr(json, want)); /* no reason is none */
+	}
+	free(text);
+	free(json);
+	wt_pair_close(&p);
+	assert_int_equal(weft_config_new(&c), WEFT_OK);
+	assert_int_equal(weft_config_set(c, "avoid", wt_variant->transport), WEFT_OK);
+	assert_int_equal(weft_open(c, &ctx), WEFT_OK);
+	weft_config_free(c);
+	text = explain(ctx, NULL, NULL, 0);
+	snprintf(want, sizeof(want), "the setting avoid = %s (code)", wt_variant->transport);
+	assert_non_null(strstr(text, want));
+	assert_non_null(strstr(text, "the program sets it"));
+	free(text);
+	assert_int_equal(weft_close(ctx), WEFT_OK);
+}
+
 static void explain_names_the_path(void **state)
 {
 	struct wt_pair p;
@@ -297,6 +407,8 @@ static void opening_is_quick_and_leaves_nothing(void **state)
 
 static const struct CMUnitTest cases[] = {
 	WT_CASE(explain_names_the_path),
+	WT_CASE(the_plan_is_what_happens),
+	WT_CASE(paths_that_are_not_used_say_why),
 	WT_CASE(stats_are_counted),
 	WT_CASE(events_say_which_path_carried_them),
 	WT_CASE(a_trace_is_json),

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * tool.h - what info, explain and doctor share: output as JSON or wrapped text, what the kernel says of the machine, a
+ * pair of processes of our own. Nothing here changes the machine; what is read or tried leaves nothing behind.
+ */
+#ifndef TOOL_H
+#define TOOL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "weft/weft.h"
+
+/* ---- out.c: JSON on stdout; commas are put by it; key NULL: an item of an array ---- */
+
+void json_open(const char *key, char bracket);     /* '{' or '[' */
+void json_close(void);
+void json_str(const char *key, const char *s);
+void json_u64(const char *key, uint64_t v);
+void json_real(const char *key, double v);
+void json_bool(const char *key, bool v);
+void json_raw(const char *key, const char *json, size_t len);
+/* The members of the object @json, as members of the one that is open. */
+void json_members(const char *json);
+
+/* ---- reading the library's JSON: where the value of @key begins (the first of that name), or NULL; how long it is ---- */
+
+const char *json_find(const char *json, const char *key);
+size_t json_len(const char *value);
+uint64_t json_number(const char *json, const char *key);   /* 0 when it is not there */
+/* A string's contents, unquoted as far as this program needs it. */
+void json_text(const char *json, const char *key, char *out, size_t cap);
+/* A value as indented lines for people. */
+void show_json(const char *value, unsigned indent);
+
+/* Text in lines of at most 100 columns, each after @indent blanks; the first after @label. */
+void print_wrapped(const char *label, unsigned indent, const char *text);
+
+/* weft_explain() or weft_stats() in memory from malloc; NULL: refused, see weft_last_error(). */
+char *explain_text(weft_ctx *ctx, weft_ep *ep, const char *url, int json);
+char *stats_text(weft_ctx *ctx, const void *worker_or_ep);
+
+/* ---- machine.c: files of /proc, /sys and /dev, below another folder if --root said so ---- */
+
+uint64_t clock_ns(void);         /* CLOCK_MONOTONIC */
+void fact_set_root(const char *dir);
+const char *fact_root(void);
+/* The first line of a file, without its end; false (and ""): it cannot be read. */
+bool fact_line(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool fact_u64(uint64_t *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool fact_exists(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What stands behind "key:" in a file of such lines, /proc/self/status for one. */
+bool fact_field(char *out, size_t cap, const char *path, const char *key);
+
+#define NAMES_MAX 512
+#define NAME_LEN  64
+struct names {
+	char name[NAMES_MAX][NAME_LEN];
+	unsigned n;
+};
+
+/* Names in a folder, sorted, that begin with @prefix; none where there is no such folder. */
+void fact_names(struct names *out, const char *prefix, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+struct net_dev {
+	char name[32], state[16], addr[8][64];
+	unsigned n_addr;
+	uint64_t mtu, speed_mbit;        /* 0: not known */
+	bool up, loopback;
+};
+
+unsigned net_devs(struct net_dev *out, unsigned cap);
+
+struct rdma_dev {
+	char name[NAME_LEN], ports[200];   /* "port 1: 4: ACTIVE, Ethernet, 100 Gb/sec (4X EDR)" */
+};
+
+unsigned rdma_devs(struct rdma_dev *out, unsigned cap);
+
+struct gpu_dev {
+	char name[100], where[NAME_LEN];
+	const char *vendor;
+};
+
+/* Those that a driver shows; *on_bus: that stand on the PCI bus, driver or not. */
+unsigned gpu_devs(struct gpu_dev *out, unsigned cap, unsigned *on_bus);
+
+/* Can the library be loaded? Tried in a child process, so that nothing of it stays here. */
+bool can_load(const char *library);
+
+/* Runs @fn(arg) in a child process for at most a few seconds: what it returned (0 .. 255); 0 - signal when it died; -1 when
+ * no child could be made. */
+int in_child(int (*fn)(void *arg), void *arg);
+
+/* ---- pair.c: two processes of ours, connected ---- */
+
+enum pair_memory { PAIR_PLAIN, PAIR_REGISTERED, PAIR_ALLOCATED, PAIR_MEMORIES };
+extern const char *const pair_memory_names[PAIR_MEMORIES];
+
+struct pair {
+	pid_t pid;
+	weft_ctx *ctx;
+	weft_worker *w;
+	weft_listener *listener;
+	weft_ep *ep;
+	bool spins;                      /* both sides can run at the same time */
+	bool failed;
+	char why[700];
+};
+
+struct pair_cell {
+	enum pair_memory memory;
+	size_t size;
+	uint64_t rounds;
+	double min_us, p50_us;           /* half a round trip */
+	bool eager;
+	uint64_t copied_here, copied_peer;   /* bytes, in place */
+	double syscalls;                 /* of this side for each message, on the lane */
+};
+
+/* Starts the other process and connects, over @transport or (NULL) as the settings say. No context may be open in this
+ * process yet. False: why is in p->why. To be closed in either case. */
+bool pair_open(struct pair *p, const char *transport);
+/* Measures one size for about @time_s, after it was sent both ways and compared. */
+bool pair_measure(struct pair *p, struct pair_cell *c, double time_s);
+void pair_close(struct pair *p);
+
+/* ---- the commands ---- */
+
+int info_main(int argc, char **argv);
+int explain_main(int argc, char **argv);
+int doctor_main(int argc, char **argv);
+void info_usage(FILE *to);
+void explain_usage(FILE *to);
+void doctor_usage(FILE *to);
+
+/* The library's last refusal on stderr, after "weft: ". Returns 1. */
+int say_refusal(void);
+/* Why an argument was refused, on stderr, after "weft COMMAND: ". Returns false. */
+bool say_bad(const char *command, const char *what, const char *argument);
+
+#endif

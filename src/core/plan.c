@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * plan.c - what becomes of a message, and why a transport is not used; see plan.h. It decides nothing: it says what
+ * wf_send_push(), wf_rndv_offer() and the making of a connection decide, from the same fields. case_see.c holds the two
+ * together.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/plan.h"
+
+void wf_plan_setting(const struct wf_conf *conf, const char *key, char *out, size_t cap)
+{
+	char value[WF_CONF_TEXT];
+	int i = wf_conf_find(key);
+
+	if (i < 0) {
+		snprintf(out, cap, "built in");
+		return;
+	}
+	wf_conf_format(conf, (size_t)i, value, sizeof(value));
+	snprintf(out, cap, "%s = %.60s (%s)", key, value, wf_conf_origin_name(conf->origin[i]));
+}
+
+/* The setting eager_max_<transport>; 0: there is none. */
+static uint64_t eager_setting(const struct wf_conf *conf, const struct wf_transport *tr, char *key, size_t cap)
+{
+	const struct wf_conf_row *row;
+	int i;
+
+	snprintf(key, cap, "eager_max_%s", tr->name);
+	i = wf_conf_find(key);
+	if (i < 0 || wf_conf_list((size_t)i, &row))
+		return 0;
+	return *(const size_t *)(const void *)((const char *)conf + row->offset);
+}
+
+static bool can_copy(const struct wf_transport *tr, const struct wf_lane *l)
+{
+	return tr->copy_offer && (!l || l->can_copy);
+}
+
+static const char *large_way(const struct wf_transport *tr, const struct wf_lane *l)
+{
+	if (!can_copy(tr, l))
+		return "streamed as frames when the receiver asks for it";
+	if (tr->caps & WF_CAP_INTERNAL)
+		return "one copy, which the receiver makes";
+	return l ? "copied in place as the lane says, else streamed as frames" :
+		   "copied in place by whoever may reach the other's memory, else streamed as frames";
+}
+
+unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, const struct wf_lane *l, struct wf_plan_row *out)
+{
+	bool maps = can_copy(tr, l) && tr->region_gone && !(tr->caps & WF_CAP_INTERNAL);
+	struct wf_plan_row *short_ = &out[0], *long_ = &out[1], *mapped = &out[2];
+	char key[40], set[120];
+	uint64_t wanted = eager_setting(conf, tr, key, sizeof(key));
+	uint64_t eager = l ? l->eager_max : wanted;
+
+	wf_plan_setting(conf, key, set, sizeof(set));
+	*short_ = (struct wf_plan_row){ .to = eager, .memory = WF_PLAN_ANY, .protocol = "eager", .way = "sent at once, with its bytes" };
+	snprintf(short_->because, sizeof(short_->because), "%s%s%s", eager < wanted ? "the lane's longest frame; " : "", set,
+		 l ? "" : "; less where a lane's frames are shorter");
+	*long_ = (struct wf_plan_row){ .from = eager + 1, .to = UINT64_MAX, .memory = maps ? WF_PLAN_PLAIN | WF_PLAN_REGISTERED : WF_PLAN_ANY,
+				       .protocol = "rendezvous", .way = large_way(tr, l) };
+	if (can_copy(tr, l) && !(tr->caps & WF_CAP_INTERNAL))
+		wf_plan_setting(conf, "copy_chunk", long_->because, sizeof(long_->because));
+	if (!maps)
+		return 2;
+	*mapped = *long_;
+	mapped->memory = WF_PLAN_ALLOCATED;
+	mapped->way = "copied from the very pages, which a peer of the same user maps";
+	return 3;
+}
+
+const char *wf_plan_memory(unsigned memory)
+{
+	switch (memory) {
+	case WF_PLAN_ANY:
+		return "any memory";
+	case WF_PLAN_ALLOCATED:
+		return "from weft_mem_alloc";
+	default:
+		return "plain, registered";
+	}
+}
+
+/* ---- why not ---- */
+
+/* The setting that forbids transport @i, or NULL. */
+static const char *forbidden_by(const struct wf_conf *conf, const char *name)
+{
+	if (conf->transports[0] && !wf_conf_list_has(conf->transports, name))
+		return "transports";
+	return wf_conf_list_has(conf->avoid, name) ? "avoid" : NULL;
+}
+
+static void say_undo(const struct wf_conf *conf, const char *key, char *out, size_t cap)
+{
+	size_t i = (size_t)wf_conf_find(key);
+	char env[64];
+
+	if (conf->origin[i] == WF_CONF_FROM_ENV)
+		snprintf(out, cap, "unset %s", wf_conf_env_name(i, env, sizeof(env)));
+	else if (conf->origin[i] == WF_CONF_FROM_FILE)
+		snprintf(out, cap, "take %s out of the file that WEFT_CONFIG names", key);
+	else
+		snprintf(out, cap, "the program sets it: weft_config_set(c, \"%s\", ...)", key);
+}
+
+void wf_why_not(const struct weft_ctx *ctx, unsigned i, struct wf_why *out)
+{
+	const struct wf_tr_state *s = &ctx->tr[i];
+	const char *key = forbidden_by(&ctx->conf, s->tr->name);
+	char set[120];
+
+	*out = (struct wf_why){ .why = "" };
+	if (s->status) {
+		snprintf(out->why, sizeof(out->why), "%s", s->why);
+		snprintf(out->remedy, sizeof(out->remedy), "%s", s->remedy);
+	} else if (key) {
+		wf_plan_setting(&ctx->conf, key, set, sizeof(set));
+		snprintf(out->why, sizeof(out->why), "the setting %s", set);
+		say_undo(&ctx->conf, key, out->remedy, sizeof(out->remedy));
+	}
+}
+
+bool wf_why_not_here(const struct weft_ep *ep, unsigned i, struct wf_why *out)
+{
+	const struct weft_ctx *ctx = ep->w->ctx;
+	const char *why = NULL;
+
+	if (ep->path == i + 1)
+		return false;
+	wf_why_not(ctx, i, out);
+	if (out->why[0])
+		return true;
+	if (ctx->tr[i].tr->caps & WF_CAP_INTERNAL)
+		why = "only between workers of one context";
+	else if (ep->path && i + 1 > ep->path)
+		why = "comes later in the order of preference";
+	else if (!ep->path)
+		why = "not connected";
+	else if (!strstr(ep->notes, ctx->tr[i].tr->name))
+		why = "not allowed by this connection's own list, or by the peer's";
+	snprintf(out->why, sizeof(out->why), "%s", why ? why : ep->notes);
+	return true;
+}

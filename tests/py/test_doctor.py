@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`weft doctor`: what is taken away from it is found, with its cost and the command that mends it; it changes nothing."""
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")).resolve() / "weft"
+ENV = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "ASAN_OPTIONS")}  # those are the interpreter's
+SANITIZED = "LD_PRELOAD" in os.environ
+
+pytestmark = pytest.mark.skipif(not TOOL.exists(), reason="the program weft was not built")
+
+SYSCALLS = {  # the numbers of x86_64 and aarch64
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "memfd_create": (319, 279),
+    "pidfd_open": (434, 434), "membarrier": (324, 283),
+}
+
+# Refuses the calls that are named with EPERM, as a sandbox does, and runs the rest of the command line under it.
+SANDBOX = """
+import ctypes, os, struct, sys
+numbers = [int(n) for n in sys.argv[1].split(",")]
+rows = [(0x20, 0, 0, 0)]                                             # load the number of the call
+rows += [(0x15, len(numbers) - i, 0, n) for i, n in enumerate(numbers)]   # equal: to the last row
+rows += [(0x06, 0, 0, 0x7fff0000), (0x06, 0, 0, 0x00050001)]         # allow; errno EPERM
+code = b"".join(struct.pack("HBBI", *row) for row in rows)
+libc = ctypes.CDLL(None, use_errno=True)
+class Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+program = Program(len(rows), code)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):
+    print("no seccomp here:", os.strerror(ctypes.get_errno()))
+    sys.exit(77)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def run(*args, before=(), env=None, limits=None):
+    return subprocess.run([*before, TOOL, "doctor", *args], capture_output=True, text=True, timeout=60,
+                          env={**ENV, **(env or {})}, preexec_fn=limits)
+
+
+def doctor(*args, **kw):
+    """{check: finding} of a run; its exit status and its counts agree with them."""
+    result = run("--json", *args, **kw)
+    assert result.stdout.startswith("{"), result.stdout + result.stderr
+    report = json.loads(result.stdout)
+    found = {c["check"]: c for c in report["checks"]}
+    states = [c["state"] for c in report["checks"]]
+    assert [report["ok"], report["notes"], report["problems"]] == [states.count(s) for s in ("ok", "note", "problem")]
+    assert result.returncode == (1 if report["problems"] else 0), result.stderr
+    for c in found.values():
+        assert c["found"] and (c["state"] == "ok") == (not c["cost"]), c
+    return found
+
+
+def without(*calls):
+    """The command line in front of the program that takes system calls away."""
+    if platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("numbers of system calls are not known for this machine")
+    column = 0 if platform.machine() == "x86_64" else 1
+    before = [sys.executable, "-c", SANDBOX, ",".join(str(SYSCALLS[c][column]) for c in calls)]
+    probe = subprocess.run([*before, "/bin/true"], capture_output=True, text=True, timeout=30)
+    if probe.returncode == 77:
+        pytest.skip(probe.stdout.strip())
+    return before
+
+
+def test_text_and_json_tell_the_same():
+    found = doctor()
+    text = run().stdout
+    for name, c in found.items():
+        assert re.search(rf"^{c['state']} +{re.escape(name)} ", text, re.M), (name, text)
+    assert f"problems: {sum(c['state'] == 'problem' for c in found.values())}, " in text
+    assert {"kernel", "copying", "seccomp", "descriptors", "memlock", "/dev/shm", "namespaces", "cpus", "cpu-quota", "clock",
+            "hugepages", "numa", "loopback", "ipv6", "tcp-buffers", "rdma", "gpus", "pair"} <= set(found)
+
+
+def test_limits():
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+    found = doctor(limits=few)
+    assert found["descriptors"]["state"] == "problem" and "64 descriptors" in found["descriptors"]["found"]
+    assert "nofile" in found["descriptors"]["remedy"] and "12 peers" in found["descriptors"]["cost"]
+    assert found["memlock"]["state"] == "note" and "ulimit -l" in found["memlock"]["remedy"]
+    assert found["file-size"]["state"] == "problem" and "ulimit -f" in found["file-size"]["remedy"]
+    assert found["pair"]["state"] == "note" and "over tcp" in found["pair"]["found"]  # a ring does not fit
+
+
+def test_a_soft_limit_is_raised_by_the_shell():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard <= 4096:
+        pytest.skip(f"not more than {hard} descriptors may be had here")
+    found = doctor(limits=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard)))
+    assert found["descriptors"]["state"] == "note" and found["descriptors"]["remedy"].startswith("ulimit -n ")
+
+
+def test_no_copies_between_processes():
+    found = doctor(before=without("process_vm_readv", "process_vm_writev"))
+    assert found["copying"]["state"] == "problem" and "not permitted" in found["copying"]["found"]
+    assert "twice" in found["copying"]["cost"] and "weft_mem_alloc" in found["copying"]["trade"]
+    assert "seccomp" in found["copying"]["remedy"]
+    assert found["seccomp"]["state"] == "note" and "filter" in found["seccomp"]["found"]
+    assert "ring only" in found["pair"]["found"] and found["pair"]["state"] == "note"
+
+
+@pytest.mark.parametrize("call, check", [("memfd_create", "memfd"), ("pidfd_open", "kernel")])
+def test_no_shared_memory(call, check):
+    found = doctor(before=without(call))
+    assert found[check]["state"] == "problem" and "tcp" in found[check]["cost"] and call in found[check]["remedy"]
+    assert found["settings"]["state"] == "problem" and f"shm: {call}" in found["settings"]["found"]
+    assert "over tcp" in found["pair"]["found"]
+
+
+def test_no_membarrier_is_only_slower():
+    found = doctor(before=without("membarrier"))
+    assert found["membarrier"]["state"] == "note" and "fence" in found["membarrier"]["cost"]
+    assert "over shm" in found["pair"]["found"]
+
+
+def test_no_loopback():
+    before = ["unshare", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*before, "true"], capture_output=True, timeout=30).returncode:
+        pytest.skip("network namespaces are not allowed here")
+    found = doctor(before=before)
+    assert found["loopback"]["state"] == "problem" and found["loopback"]["remedy"] == "ip link set lo up"
+    assert found["pair"]["state"] == "problem"
+
+
+def test_one_cpu():
+    found = doctor(limits=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
+    assert found["cpus"]["state"] == "note" and found["cpus"]["found"].startswith("1 of ")
+
+
+def test_settings():
+    found = doctor(env={"WEFT_AVOID": "shm"})
+    assert found["settings"]["state"] == "note" and found["settings"]["remedy"] == "unset WEFT_AVOID"
+    assert "over tcp" in found["pair"]["found"]
+    found = doctor(env={"WEFT_SPINN": "1us"})
+    assert found["settings"]["state"] == "problem" and "WEFT_SPIN?" in found["settings"]["found"]
+
+
+def write_all(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+def test_another_machines_files(tmp_path):
+    ib = "sys/class/infiniband/mlx5_0/ports/1"
+    write_all(tmp_path, {
+        "proc/self/status": "Name:\tweft\nCapEff:\t0000000000000000\nSeccomp:\t0",
+        "proc/self/cgroup": "0::/a/b",
+        "sys/fs/cgroup/a/cpu.max": "50000 100000",
+        "sys/fs/cgroup/a/cpu.stat": "usage_usec 1\nnr_throttled 7",
+        "sys/fs/cgroup/a/b/cpu.max": "max 100000",
+        "sys/devices/system/clocksource/clocksource0/current_clocksource": "hpet",
+        "sys/devices/system/clocksource/clocksource0/available_clocksource": "tsc hpet acpi_pm",
+        "sys/devices/system/node/node0/cpulist": "0", "sys/devices/system/node/node1/cpulist": "1",
+        "sys/kernel/mm/transparent_hugepage/enabled": "always madvise [never]",
+        "proc/sys/net/ipv4/tcp_rmem": "4096 131072 262144", "proc/sys/net/ipv4/tcp_wmem": "4096 16384 262144",
+        "proc/sys/kernel/yama/ptrace_scope": "2",
+        f"{ib}/state": "4: ACTIVE", f"{ib}/link_layer": "Ethernet", f"{ib}/rate": "100 Gb/sec (4X EDR)",
+        "sys/bus/pci/devices/0000:01:00.0/class": "0x030200", "sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de",
+        "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA H100\nIRQ: 1",
+        ".dockerenv": "",
+    })
+    found = doctor("--root", str(tmp_path), before=without("process_vm_readv"))
+    assert found["copying"]["state"] == "problem" and "ptrace_scope=0" in found["copying"]["remedy"]
+    assert found["cpu-quota"]["state"] == "problem"
+    assert "0.50 CPUs" in found["cpu-quota"]["found"] and "7 times" in found["cpu-quota"]["found"]
+    assert found["clock"]["state"] == "problem" and "echo tsc" in found["clock"]["remedy"] and found["clock"]["trade"]
+    assert found["numa"]["state"] == "note" and "2 nodes" in found["numa"]["found"]
+    assert found["hugepages"]["state"] == "note" and "never" in found["hugepages"]["found"]
+    assert found["tcp-buffers"]["state"] == "note" and "256 KiB in" in found["tcp-buffers"]["found"]
+    assert found["rdma"]["state"] == "note" and "mlx5_0: port 1: 4: ACTIVE, Ethernet, 100 Gb/sec" in found["rdma"]["found"]
+    assert found["gpus"]["state"] == "note" and "NVIDIA H100" in found["gpus"]["found"] and "--gpus" in found["gpus"]["remedy"]
+    assert found["/dev/shm"]["state"] == "note" and "does not need it" in found["/dev/shm"]["found"]
+    assert "docker" in found["namespaces"]["found"]
+
+
+def test_the_old_kind_of_cgroup(tmp_path):
+    write_all(tmp_path, {
+        "proc/self/cgroup": "3:cpuset:/x\n4:cpu,cpuacct:/box\n1:name=systemd:/",
+        "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": "150000",
+        "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us": "100000",
+    })
+    found = doctor("--root", str(tmp_path), limits=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
+    assert "1.50 CPUs" in found["cpu-quota"]["found"] and found["cpu-quota"]["state"] == "ok"
+    write_all(tmp_path, {"sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": "-1"})
+    assert doctor("--root", str(tmp_path))["cpu-quota"]["found"] == "no limit on CPU time"
+
+
+def test_nothing_is_written(tmp_path):
+    if not shutil.which("strace") or SANITIZED:
+        pytest.skip("strace is not installed, or a sanitizer's runtime writes files of its own")
+    log = tmp_path / "log"
+    calls = "openat,mkdirat,unlinkat,renameat,truncate,prlimit64,mount"   # all that stand in every machine's list
+    calls += ",?open,?creat,?mkdir,?unlink,?rename,?setrlimit"
+    traced = run(before=["strace", "-f", "-o", str(log), "-e", f"trace={calls}"])
+    if not log.exists() or "openat" not in log.read_text():
+        pytest.skip("strace may not trace here: " + traced.stderr.strip()[:100])
+    for line in log.read_text().splitlines():
+        assert not re.search(r"O_WRONLY|O_RDWR|O_CREAT|creat\(|mkdir|unlink|rename|truncate|mount\(|setrlimit\(", line), line
+        assert "prlimit64" not in line or ", NULL, {" in line, line     # read, not set
+    assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.parametrize("args", [["extra"], ["--nope"], ["--root"]])
+def test_bad_arguments(args):
+    result = run(*args)
+    assert result.returncode == 2 and "weft doctor" in result.stderr and not result.stdout
