@@ -86,17 +86,10 @@ void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap)
 		 ep->peer[0] ? ep->peer : ep->boot && ep->boot->peer[0] ? ep->boot->peer : "unknown");
 }
 
-uint32_t wf_ep_path(const struct weft_ep *ep)
-{
-	return ep ? ep->path : 0;
-}
-
-int wf_ep_check(struct weft_ep *ep)
+int wf_ep_refuse(struct weft_ep *ep)
 {
 	char object[128];
 
-	if (wf_likely((ep->state == WF_EP_READY || ep->state == WF_EP_CONNECTING) && !ep->released && !ep->dying && !ep->closing))
-		return 0;
 	wf_ep_object(ep, object, sizeof(object));
 	if (ep->why)
 		return wf_fail(ep->status, ep->why->e.sys_errno, object, ep->why->e.remedy, "%s", ep->why->e.cause);

@@ -343,9 +343,14 @@ struct weft_remote {
 int wf_enter_slow(struct weft_worker *w, uintptr_t me);
 void wf_leave_slow(struct weft_worker *w);
 
+/* A number of this thread's own, never 0. */
 static inline uintptr_t wf_thread_me(void)
 {
+#if defined(__x86_64__) && __GNUC__ >= 11
+	return (uintptr_t)__builtin_thread_pointer();   /* what pthread_self() returns, without the call */
+#else
 	return (uintptr_t)pthread_self();
+#endif
 }
 
 /* 0, or WEFT_ETHREAD, WEFT_EFORKED. Nests. The check of owner_thread is plain loads and stores, not a lock: two threads
@@ -440,19 +445,45 @@ void wf_op_stop_parts(struct wf_op *whole);                     /* of a batch or
 void wf_op_part_ended(struct wf_op *part);                      /* on_end of each: the last one ends the whole */
 void wf_worker_expire(struct weft_worker *w, uint64_t now);
 void wf_op_put(struct wf_op *op);                               /* back to the pool, nobody is told */
-int wf_call_check(const weft_call *call);
-int wf_bufs_check(const weft_buf *b, size_t n, uint64_t *len_out);
+int wf_call_refuse(const weft_call *call);                      /* the slow halves of the next two: they say what is wrong */
+int wf_bufs_check_all(const weft_buf *b, size_t n, uint64_t *len_out);
+
+#define WF_CALL_FLAGS (WEFT_SYNC | WEFT_COPY | WEFT_BY_HANDLE | WEFT_NO_EVENT | WEFT_ALL)
+
+static inline int wf_call_check(const weft_call *call)
+{
+	if (wf_likely(!call || (call->size >= sizeof(*call) && !(call->flags & ~(uint32_t)WF_CALL_FLAGS) && !call->stream)))
+		return 0;
+	return wf_call_refuse(call);
+}
+
+static inline int wf_bufs_check(const weft_buf *b, size_t n, uint64_t *len_out)
+{
+	if (wf_likely(n == 1 && b && (b->addr || !b->len) && !b->kind)) {
+		*len_out = b->len;
+		return 0;
+	}
+	return wf_bufs_check_all(b, n, len_out);
+}
 
 /* ---- ep.c ---- */
 struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o);
 void wf_ep_fail(struct weft_ep *ep, int32_t status, int sys_errno, const char *cause);
 void wf_ep_free_if_gone(struct weft_ep *ep);
-int wf_ep_check(struct weft_ep *ep);                            /* may operations be posted? 0 or status with wf_fail */
+int wf_ep_refuse(struct weft_ep *ep);                           /* says why not */
+/* May operations be posted? 0 or status with wf_fail. */
+static inline int wf_ep_check(struct weft_ep *ep)
+{
+	return wf_likely(ep->state <= WF_EP_READY && !ep->released && !ep->dying && !ep->closing) ? 0 : wf_ep_refuse(ep);
+}
 bool wf_ep_bury(struct weft_ep *ep);                            /* true: done with */
 void wf_ep_ready(struct weft_ep *ep, struct wf_lane *msg);
 void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap);
 void wf_ep_ops_moved(struct weft_ep *ep);                       /* a pending op is gone: a flush or close may be first now */
-uint32_t wf_ep_path(const struct weft_ep *ep);
+static inline uint32_t wf_ep_path(const struct weft_ep *ep)
+{
+	return ep ? ep->path : 0;
+}
 int wf_ep_close_down(struct weft_ep *ep, weft_call *call);      /* weft_ep_close() of one that is down */
 void wf_ep_forget_refs(struct weft_ep *ep);                     /* the worker ends: whoever still names it does not count */
 

@@ -169,13 +169,19 @@ void wf_recv_finish(struct wf_op *op, uint64_t tag, uint64_t len, int32_t status
 }
 
 /* A receive has matched something of @ep: it belongs to it from here on. */
-void wf_recv_bind(struct wf_op *op, struct weft_ep *ep)
+static inline void recv_claim(struct wf_op *op, struct weft_ep *ep)
 {
 	op->matched = true;
 	if (!op->ep) {
 		op->ep = ep;
 		ep->refs++;
 	}
+}
+
+/* The same for one that is not over with that. */
+void wf_recv_bind(struct wf_op *op, struct weft_ep *ep)
+{
+	recv_claim(op, ep);
 	wf_list_remove(&op->link);
 	wf_list_push_back(&ep->rx_ops, &op->link);
 }
@@ -194,7 +200,7 @@ int wf_in_eager(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 	if (wf_likely(r)) {
 		struct wf_op *op = wf_container_of(r, struct wf_op, recv);
 
-		wf_recv_bind(op, ep);
+		recv_claim(op, ep);
 		wf_bufs_copy_in(op->bufs, op->n, 0, p, WF_MIN(h->len, op->len));
 		wf_recv_finish(op, h->tag, h->len, WEFT_OK);
 		if (h->flags & WF_FF_SYNC)

@@ -7,29 +7,19 @@
 
 #include "core/internal.h"
 
-#define CALL_FLAGS (WEFT_SYNC | WEFT_COPY | WEFT_BY_HANDLE | WEFT_NO_EVENT | WEFT_ALL)
-
-int wf_call_check(const weft_call *call)
+int wf_call_refuse(const weft_call *call)
 {
-	if (!call)
-		return 0;
 	if (call->size < sizeof(*call))
 		return wf_fail(WEFT_EINVAL, 0, "call", "set call.size = sizeof(weft_call)", "size is %u", call->size);
-	if (call->flags & ~(uint32_t)CALL_FLAGS)
+	if (call->flags & ~(uint32_t)WF_CALL_FLAGS)
 		return wf_fail(WEFT_EINVAL, 0, "call", NULL, "unknown flag in 0x%x", call->flags);
-	if (call->stream)
-		return wf_fail(WEFT_ENOTSUP, 0, "call", NULL, "no GPU driver is loaded, so there is no stream to wait for");
-	return 0;
+	return wf_fail(WEFT_ENOTSUP, 0, "call", NULL, "no GPU driver is loaded, so there is no stream to wait for");
 }
 
-int wf_bufs_check(const weft_buf *b, size_t n, uint64_t *len_out)
+int wf_bufs_check_all(const weft_buf *b, size_t n, uint64_t *len_out)
 {
 	size_t len;
 
-	if (wf_likely(n == 1 && b && (b->addr || !b->len) && !b->kind)) {
-		*len_out = b->len;
-		return 0;
-	}
 	if (n && !b)
 		return wf_fail(WEFT_EINVAL, 0, "buffers", NULL, "NULL array of %zu buffers", n);
 	for (size_t i = 0; i < n; i++) {
@@ -142,10 +132,11 @@ static void drop_bufs(struct wf_op *op)
 		if (op->bufs[i].mem)
 			/* pairs with the acquire in weft_mem_free(): our last use comes before */
 			atomic_fetch_sub_explicit(&op->bufs[i].mem->users, 1, memory_order_release);
-	if (op->bufs != &op->one)
-		wf_free(op->bufs);
-	op->bufs = &op->one;
 	op->n = 0;
+	if (wf_likely(op->bufs == &op->one))
+		return;
+	wf_free(op->bufs);
+	op->bufs = &op->one;
 }
 
 int wf_op_own(struct wf_op *op)
@@ -184,7 +175,8 @@ void wf_op_put(struct wf_op *op)
 static void release(struct wf_op *op)
 {
 	drop_bufs(op);
-	wf_free(op->owned);
+	if (wf_unlikely(op->owned))
+		wf_free(op->owned);
 	op->owned = NULL;
 	if (op->cleanup)
 		op->cleanup(op);
@@ -230,16 +222,17 @@ void wf_op_done(struct wf_op *op, int32_t status)
 	op->done = true;
 	op->status = status;
 	op->w->n_ended++;
-	if (ep)
-		op->path = wf_ep_path(ep);
-	wf_heap_remove(&op->w->deadlines, &op->deadline.node);
+	op->path = wf_ep_path(ep);
+	if (wf_unlikely(op->deadline.node.pos))
+		wf_heap_remove(&op->w->deadlines, &op->deadline.node);
 	wf_list_remove(&op->link);
-	wf_ep_unqueue(op);
+	if (op->queued)
+		wf_ep_unqueue(op);
 	if (op->inflight == 0)
 		end(op);
 	else if (ep)
 		wf_list_push_back(&ep->lent, &op->link);
-	if (ep && was_listed)
+	if (ep && was_listed && !wf_list_is_empty(&ep->ops))
 		wf_ep_ops_moved(ep);
 }
 

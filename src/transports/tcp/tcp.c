@@ -212,10 +212,20 @@ void tcp_attend(struct tcp_lane *t)
 
 /* ---- poll and sleep ---- */
 
+/* A lane that is looked at anyhow and whose socket was full: asked for room directly, epoll is asked only now and then. */
+static bool try_blocked(struct tcp_lane *t)
+{
+	if (!t->blocked)
+		return false;
+	tcp_unblock(t);
+	return !t->blocked;
+}
+
 static void poll_hot(struct tcp_port *tp)
 {
 	for (uint32_t i = 0; i < tp->n_hot;) {
 		struct tcp_lane *t = tp->hot[i];
+		bool unblocked = try_blocked(t);
 		size_t bytes = 0;
 		enum tcp_rx ret = tcp_read(t, &bytes);
 
@@ -224,7 +234,7 @@ static void poll_hot(struct tcp_port *tp)
 				tcp_hot_add(t);
 			else if (ret == TCP_RX_STOPPED || !t->hot_left--)
 				tcp_hot_remove(t);
-			if (bytes || t->status || ret == TCP_RX_STOPPED)
+			if (bytes || unblocked || t->status || ret == TCP_RX_STOPPED)
 				finish(t, ret);
 		}
 		/* who left had his place filled by another */
@@ -311,8 +321,10 @@ static int tcp_poll(struct wf_port *p)
 		next_turn(tp);           /* what a worker pays whose messages go over another transport */
 		return 0;
 	}
+	tp->polling = true;
 	poll_hot(tp);
 	poll_due(tp);
+	tp->polling = false;
 	if (tp->wake_at && wf_now_ns() >= tp->wake_at)
 		poll_waiting(tp);
 	if (tp->pulse_at && tp->polls++ % PULSE_POLLS == 0 && wf_now_ns() >= tp->pulse_at)
@@ -345,10 +357,8 @@ void tcp_on_event(void *arg, uint32_t events)
 {
 	struct tcp_lane *t = arg;
 
-	if (t->state == TCP_OPEN && (events & EPOLLOUT)) {
-		t->blocked = false;
-		tcp_flush(t);
-	}
+	if (t->state == TCP_OPEN && (events & EPOLLOUT))
+		tcp_unblock(t);
 	if ((events & GONE) && t->state == TCP_OPEN && tcp_rx_is_stopped(t) && !t->rx_off) {
 		/* Core has paused what the peer sent before. Give it a moment to take that. */
 		if (!wf_list_is_linked(&t->ending))

@@ -27,6 +27,7 @@
 #define TCP_GATHER      (32u << 10)  /* held back bytes that are written without waiting for poll() */
 #define TCP_QUEUE_BYTES (256u << 10) /* copied bytes that may wait, before WEFT_AGAIN */
 #define TCP_QUEUE_LENT  64u          /* lent frames that may wait */
+#define TCP_LOCAL_QUEUE (512u << 10) /* send buffer between two processes of one host; the kernel doubles it */
 #define TCP_IOV         64u          /* pieces of one system call, but for head and tail */
 #define TCP_RX_BUF      (64u << 10)
 #define TCP_RX_READS    4u           /* system calls for one lane and poll: fairness among lanes */
@@ -70,6 +71,7 @@ struct tcp_port {
 	uint32_t turn;                   /* counts polls; never 0 */
 	uint32_t events;                 /* upcalls made */
 	bool armed;                      /* between arm() and disarm(): nothing is held back */
+	bool polling;                    /* inside poll(), which writes at its end what was held back */
 	struct wf_list pulsing;          /* lanes whose output may not have been acknowledged yet */
 	uint64_t wake_at;                /* for starved and ending; 0: neither */
 	uint64_t pulse_at;               /* for pulsing */
@@ -113,6 +115,7 @@ struct tcp_lane {
 	struct tcp_seg *q_head, *q_tail;
 	struct tcp_seg *sent_head, **sent_tail; /* lent frames that are written and not yet reported */
 
+	bool rx_bulk;                    /* the last frame announced a long message: what comes next is likely a piece of it */
 	uint32_t stash_off, stash_len;
 	uint32_t body_done;
 	struct wf_frame h;               /* the frame that is being received */
@@ -175,6 +178,8 @@ void tcp_lane_close(struct wf_lane *l);
 
 /* Makes @t a lane over the connected @fd (taken) of the peer @peer: its limits, socket options, state. */
 void tcp_lane_init(struct tcp_lane *t, struct tcp_port *tp, int fd, const char *peer);
+/* The socket is connected. */
+void tcp_opened(struct tcp_lane *t);
 
 /* Is the connection made? Up, down, or not yet. Upcalls. */
 void tcp_connect_decide(struct tcp_lane *t);
@@ -198,6 +203,8 @@ int tcp_send(struct wf_lane *l, const struct wf_tx *tx);
 
 /* Writes what is queued until it is gone or the socket is full. 0, or the status noted with tcp_fail(). No upcall. */
 int tcp_flush(struct tcp_lane *t);
+/* The same for a lane whose socket was full, and may not be any more. */
+void tcp_unblock(struct tcp_lane *t);
 
 bool tcp_has_room(const struct tcp_lane *t);
 

@@ -60,8 +60,7 @@ static void accept_lane(struct tcp_acceptor *ta, int fd, const struct wf_addr *p
 		return;
 	}
 	tcp_lane_init(tcp_lane(l), tp, fd, wf_addr_format(peer, text, sizeof(text)));
-	tcp_lane(l)->state = TCP_OPEN;
-	tcp_interest(tcp_lane(l)); /* a failure is told in the next poll */
+	tcp_opened(tcp_lane(l));
 	WF_LOG(tp->p.log, WF_LOG_DEBUG, "tcp %s: accepted %s", ta->at, l->peer);
 	wf_lane_accepted(ta->a, l);
 }

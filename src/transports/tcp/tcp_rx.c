@@ -82,6 +82,7 @@ static enum tcp_rx refused(struct tcp_lane *t, int ret)
 static void frame_done(struct tcp_lane *t)
 {
 	t->h_have = 0;
+	t->rx_bulk = t->h.type == WF_FR_RTS;
 	t->l.frames_rx++;
 }
 
@@ -255,6 +256,8 @@ static size_t read_into(struct tcp_lane *t, struct iovec *iov, size_t *direct_ou
 	} else if (t->body) {
 		direct = t->h.len - t->body_done;
 		iov[n++] = (struct iovec){ t->body + t->body_done, direct };
+	} else if (t->rx_bulk) {
+		tail = BULK_TAIL;
 	}
 	iov[n++] = (struct iovec){ t->tp->rx_buf, tail };
 	*direct_out = direct;

@@ -8,7 +8,8 @@
  * When is it written? A small frame at once if it is the lane's first in this turn of the port, so
  * that a lone message does not wait; those after it are held back until poll() or arm(), or until
  * enough is there, so that a burst costs few system calls. A large frame at once, with all that is
- * before it. Nothing is held back while the worker is armed.
+ * before it, unless poll() sends it: then at its end, with those that follow. Nothing is held back
+ * while the worker is armed.
  *
  * The queue grows beyond one write only while the socket is full. Then it is bounded by WEFT_AGAIN.
  */
@@ -222,12 +223,14 @@ static size_t queue_to_iov(const struct tcp_lane *t, struct iovec *iov, size_t *
 	return n;
 }
 
-int tcp_flush(struct tcp_lane *t)
+/* Writes what the socket takes. *full_out: it took less than there is. */
+static int write_queue(struct tcp_lane *t, bool *full_out)
 {
 	struct iovec iov[FILL_MAX];
 
+	*full_out = false;
 	wf_list_remove(&t->held);
-	while (t->q_head && !t->blocked) {
+	while (t->q_head && !*full_out) {
 		size_t want, n = queue_to_iov(t, iov, &want);
 		ssize_t ret;
 
@@ -239,12 +242,28 @@ int tcp_flush(struct tcp_lane *t)
 		}
 		queue_advance(t, ret < 0 ? 0 : (size_t)ret);
 		tcp_pulse_watch(t);
-		if (ret < (ssize_t)want) {
-			t->blocked = true;
-			tcp_interest(t);
-		}
+		*full_out = ret < (ssize_t)want;
 	}
 	return t->status;
+}
+
+int tcp_flush(struct tcp_lane *t)
+{
+	bool full = false;
+
+	if (t->blocked || write_queue(t, &full) || !full)
+		return t->status;
+	t->blocked = true;
+	tcp_interest(t);
+	return t->status;
+}
+
+void tcp_unblock(struct tcp_lane *t)
+{
+	bool full;
+
+	write_queue(t, &full);
+	t->blocked = full;
 }
 
 /* ---- queueing ---- */
@@ -363,14 +382,14 @@ static int put_lent(struct tcp_lane *t, const struct wf_tx *tx)
 	return 0;
 }
 
-/* Must what was just queued be written now? */
+/* Must what was just queued be written now? What poll() itself sends, pieces of a long message mostly, it writes together. */
 static bool is_time(const struct tcp_lane *t, bool was_empty, bool large)
 {
 	const struct tcp_port *tp = t->tp;
 
-	if (large || !tp || tp->armed || t->q_bytes >= TCP_GATHER)
+	if (!tp || tp->armed || t->q_bytes >= TCP_GATHER)
 		return true;
-	return was_empty && t->turn != tp->turn;
+	return large ? !tp->polling : was_empty && t->turn != tp->turn;
 }
 
 static int again(struct tcp_lane *t)
