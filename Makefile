@@ -302,11 +302,12 @@ install: lib $(PERF) ## PREFIX, LIBDIR, DESTDIR: library, header, weft.pc, the t
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' weft.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/weft.pc
 	$(if $(PERF),install -m 755 $(PERF) $(DESTDIR)$(PREFIX)/bin/)
+	$(if $(PERF),install -D -m 644 $(PKG)/_plot.py $(DESTDIR)$(PREFIX)/share/weft/_plot.py)
 
 uninstall: ## takes away what install put
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(SO) libweft.so.$(SOMAJOR) libweft.so libweft.a pkgconfig/weft.pc) \
-		$(DESTDIR)$(PREFIX)/include/weft/weft.h $(DESTDIR)$(PREFIX)/bin/weft
-	-rmdir $(DESTDIR)$(PREFIX)/include/weft
+		$(DESTDIR)$(PREFIX)/include/weft/weft.h $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/share/weft/_plot.py
+	-rmdir $(DESTDIR)$(PREFIX)/include/weft $(DESTDIR)$(PREFIX)/share/weft
 
 clean: ## everything built, but not what setup made
 	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name '.setup*' -exec rm -rf {} +

@@ -21,10 +21,9 @@ static void usage(FILE *to)
 	      "\n"
 	      "  weft info [--json]           transports and why one is missing; settings and where each came from\n"
 	      "  weft explain URL [--json]    what a connection to URL would try, in which order\n"
-	      "  weft perf [OPTION...]        latency and bandwidth between two processes of this machine\n"
-	      "  weft --version\n"
-	      "\n", to);
-	perf_usage(to);
+	      "  weft perf [OPTION...]        latency and bandwidth between two processes of this machine, or with --listen and\n"
+	      "                               HOST of two; weft perf --help lists tests and options\n"
+	      "  weft --version\n", to);
 }
 
 int say_refusal(void)
