@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import pty
-import select
 import signal
 import socket
 import struct
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import weft as binding
+from conftest import read_until
 
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")) / "weft"
 ENV = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "ASAN_OPTIONS")}  # those are the interpreter's
@@ -162,15 +162,6 @@ def test_plot(tmp_path):
 
 
 # ---- interrupted ----------------------------------------------------------------------------------------------------
-
-
-def read_until(fd, wanted):
-    """What comes from a terminal, until it has @wanted."""
-    seen, end = "", time.monotonic() + LIMIT
-    while wanted not in seen:
-        assert time.monotonic() < end and select.select([fd], [], [], LIMIT)[0], f"no {wanted!r} in {seen!r}"
-        seen += os.read(fd, 4096).decode()
-    return seen
 
 
 @pytest.fixture
