@@ -207,8 +207,8 @@ static bool set_format(struct perf_opts *o, enum perf_format format)
 
 /* ---- all of it ---- */
 
-enum { TRANSPORT = 1, TEST, SIZE, TIME, ITERATIONS, WINDOW, MEMORY, ONE_BUFFER, SLEEP, CPUS, NO_PIN, JSON, CSV, PLOT, PORT, LISTEN,
-       ONCE, HELP };
+enum { TRANSPORT = 1, TEST, SIZE, TIME, ITERATIONS, WINDOW, MEMORY, ONE_BUFFER, SLEEP, CPUS, NO_PIN, JSON, CSV, PLOT, PORT,
+       LISTEN, ONCE, HELP };
 
 static const struct option options[] = {
 	{ "transport", required_argument, NULL, TRANSPORT }, { "test", required_argument, NULL, TEST },

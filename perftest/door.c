@@ -59,7 +59,7 @@ void door_turn_away(struct door *d)
 
 	side_take(&d->side, ev, n);
 	if (d->caller)
-		weft_reject(d->caller, WEFT_EREJECTED, "weft perf measures one peer at a time, and has one; try again later");
+		weft_reject(d->caller, WEFT_EREJECTED, DOOR_BUSY);
 	d->caller = NULL;
 }
 
@@ -96,7 +96,8 @@ static bool hear(struct side *s, struct hello *h)
 		return true;
 	}
 	snprintf(why, sizeof(why), "%s", s->why);
-	snprintf(s->why, sizeof(s->why), "%s does not answer as weft perf does (%s); run `weft perf --listen` there", s->peer, why);
+	snprintf(s->why, sizeof(s->why), "%s does not answer as weft perf does (%s); run `weft perf --listen` there", s->peer,
+		 why);
 	return false;
 }
 
@@ -111,9 +112,12 @@ bool hello(struct side *s, int *peer_cpu)
 		return false;
 	n = sscanf(h.text, "%31s %u %15s cpu %d", program, &version, role, peer_cpu);
 	if (n < 2 || strcmp(program, PROGRAM))
-		return side_fail(s, "%s is \"%s\" and not %s; run the same program on both sides", s->peer, program, PROGRAM);
+		return side_fail(s, "%s is \"%s\" and not %s; run the same program on both sides", s->peer, program,
+				 PROGRAM);
 	if (version != PROTOCOL)
-		return side_fail(s, "%s speaks version %u of the protocol of weft perf, this program version %u (WEFT_EVERSION); "
-				 "run the same weft on both sides", s->peer, version, PROTOCOL);
-	return (n == 4 && !strcmp(role, s->serves ? "measures" : "serves")) || side_fail(s, "%s said \"%s\"", s->peer, h.text);
+		return side_fail(s, "%s speaks version %u of the protocol of weft perf, this program version %u "
+				 "(WEFT_EVERSION); run the same weft on both sides", s->peer, version, PROTOCOL);
+	if (n != 4 || strcmp(role, s->serves ? "measures" : "serves"))
+		return side_fail(s, "%s said \"%s\"", s->peer, h.text);
+	return true;
 }

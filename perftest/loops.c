@@ -55,7 +55,8 @@ bool loop_echo(struct side *s, const struct test_kind *t, uint64_t count)
 }
 
 /* An operation may be done when posting it returns, so nothing hides the clock: it is read once for @batch of them. */
-bool loop_trips(struct side *s, const struct test_kind *t, uint64_t count, unsigned batch, struct hist *h, uint64_t *took_ns)
+bool loop_trips(struct side *s, const struct test_kind *t, uint64_t count, unsigned batch, struct hist *h,
+		uint64_t *took_ns)
 {
 	struct job *j = &s->slots.job[0];
 	uint64_t start = now_ns(), t0 = start, t1;

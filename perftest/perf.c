@@ -69,7 +69,8 @@ static unsigned count_cells(const struct perf_opts *o)
 
 /* ---- the measuring side ---- */
 
-static bool run_cell(struct side *s, struct all *a, const struct perf_way *way, enum perf_test test, size_t size, int peer_cpu)
+static bool run_cell(struct side *s, struct all *a, const struct perf_way *way, enum perf_test test, size_t size,
+		     int peer_cpu)
 {
 	const struct perf_opts *o = a->o;
 	struct cell c = { .test = test, .transport = way->name, .size = size, .cpu = { s->cpu, peer_cpu },
@@ -122,8 +123,8 @@ static bool ended_well(const struct side *s, const char *way, const char *who)
 
 static struct side measuring_side(const struct all *a, const char *peer)
 {
-	return (struct side){ .polls = a->cpus.several && !a->o->sleep, .alone = a->cpus.several, .stall_s = MEASURE_STALL_S,
-			      .cpu = a->cpus.cpu[0], .peer = peer };
+	return (struct side){ .polls = a->cpus.several && !a->o->sleep, .alone = a->cpus.several,
+			      .stall_s = MEASURE_STALL_S, .cpu = a->cpus.cpu[0], .peer = peer };
 }
 
 static struct side serving_side(const struct all *a)
@@ -268,7 +269,8 @@ static bool run_threads(struct all *a, const struct perf_way *way)
 	door_close(&v.door);
 	side_close(&s);
 	ok = ended_well(&s, way->name, "");
-	return ended_well(&v.door.side, way->name, ", serving side") && ended_well(&v.side, way->name, ", serving side") && ok;
+	ok = ended_well(&v.door.side, way->name, ", serving side") && ok;
+	return ended_well(&v.side, way->name, ", serving side") && ok;
 }
 
 /* ---- two machines ---- */

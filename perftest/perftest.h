@@ -76,7 +76,7 @@ struct cpus {
 
 struct noise {                          /* counters of the calling thread, or the difference of two readings */
 	uint64_t at_ns;
-	uint64_t lost_ns;               /* it could have run and did not: other programs, or the host of a virtual machine */
+	uint64_t lost_ns;               /* it could have run and did not: other programs, or a virtual machine's host */
 	uint64_t preempted;             /* times that it was taken off its CPU against its will */
 	uint64_t known;                 /* 0: this system does not tell lost_ns */
 };
@@ -237,6 +237,8 @@ struct door {
 	weft_request *caller;           /* waits to be let in */
 };
 
+#define DOOR_BUSY "weft perf measures one peer at a time, and has one; try again later"
+
 bool door_open(struct door *d, const struct perf_way *way, weft_ctx *shared, const char *url);
 bool door_url(struct door *d, char *url, size_t cap);
 /* Waits for a peer, for whom @s is opened on the door's context. False with !failed on both: interrupted. */
@@ -291,7 +293,8 @@ struct hist;
 /* @more: round trips besides those that count, 0 or PING_MORE. */
 bool loop_ping(struct side *s, const struct test_kind *t, uint64_t count, unsigned more, struct hist *h, uint64_t *took_ns);
 bool loop_echo(struct side *s, const struct test_kind *t, uint64_t count);
-bool loop_trips(struct side *s, const struct test_kind *t, uint64_t count, unsigned batch, struct hist *h, uint64_t *took_ns);
+bool loop_trips(struct side *s, const struct test_kind *t, uint64_t count, unsigned batch, struct hist *h,
+		uint64_t *took_ns);
 bool loop_flow(struct side *s, const struct test_kind *t, uint64_t count);
 bool loop_sink(struct side *s, const struct test_kind *t, uint64_t count);
 #define PING_MORE 2

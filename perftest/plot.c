@@ -63,7 +63,8 @@ static bool run_script(const char *option, const char *file, const char *input, 
 	pid_t pid;
 
 	if (!find_script(script, sizeof(script))) {
-		fprintf(stderr, "weft perf: --plot: _plot.py of the Python package is not beside this program; `make` puts it there\n");
+		fprintf(stderr, "weft perf: --plot: _plot.py of the Python package is not beside this program; `make` puts it "
+			"there\n");
 		return false;
 	}
 	find_python(python, sizeof(python));

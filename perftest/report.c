@@ -46,8 +46,8 @@ void report_progress(const struct cell *c, double share)
 		return;
 	progress.at_ns = now;
 	say_size(c->size, size, sizeof(size));
-	fprintf(stderr, "\r\033[K[%u/%u] %s %s %s: %.0f %%", progress.i, progress.n, c->transport, tests[c->test].name, size,
-		share < 1 ? share * 100 : 100);
+	fprintf(stderr, "\r\033[K[%u/%u] %s %s %s: %.0f %%", progress.i, progress.n, c->transport, tests[c->test].name,
+		size, share < 1 ? share * 100 : 100);
 	fflush(stderr);
 }
 
@@ -95,8 +95,8 @@ static void print_row(const struct cell *c)
 
 void print_json(FILE *to, const struct cell *c)
 {
-	fprintf(to, "{\"test\":\"%s\",\"transport\":\"%s\",\"size\":%zu,\"iterations\":%llu,", tests[c->test].name, c->transport,
-		c->size, (unsigned long long)c->iterations);
+	fprintf(to, "{\"test\":\"%s\",\"transport\":\"%s\",\"size\":%zu,\"iterations\":%llu,", tests[c->test].name,
+		c->transport, c->size, (unsigned long long)c->iterations);
 	if (tests[c->test].pattern != ONE_WAY)
 		fprintf(to, "\"lat_us\":{\"min\":%.4f,\"p50\":%.4f,\"p99\":%.4f,\"p99.9\":%.4f},\"batch\":%u,", c->min_us,
 			c->p50_us, c->p99_us, c->p999_us, c->batch);
@@ -166,8 +166,8 @@ void report_end(const struct perf_opts *o)
 {
 	wipe_progress();
 	if (marked && o->format == AS_TABLE)
-		printf("!  other programs, or the host of this virtual machine, took %.0f %% or more of a side's time: do not rely on "
-		       "that line\n", NOISE_MAX * 100);
+		printf("!  other programs, or the host of this virtual machine, took %.0f %% or more of a side's time: "
+		       "do not rely on that line\n", NOISE_MAX * 100);
 	if (perf_interrupted)
 		fprintf(stderr, "weft perf: interrupted; what was measured until then stands above\n");
 }

@@ -73,7 +73,7 @@ static void take_request(struct side *s, weft_event *e)
 	if (s->door && s == &s->door->side && !s->door->caller)
 		s->door->caller = e->data;
 	else
-		weft_reject(e->data, WEFT_EREJECTED, "weft perf measures one peer at a time, and has one; try again later");
+		weft_reject(e->data, WEFT_EREJECTED, DOOR_BUSY);
 }
 
 static void take_event(struct side *s, weft_event *e)
@@ -269,5 +269,7 @@ bool side_recv(struct side *s, void *buf, size_t len, uint64_t tag)
 	j->len = call.event.len;
 	if (!side_posted_now(s, j, ret, &call) || !side_wait(s, j))
 		return false;
-	return j->len == len || side_fail(s, "the peer's message has %llu bytes instead of %zu", (unsigned long long)j->len, len);
+	if (j->len != len)
+		return side_fail(s, "the peer's message has %llu bytes instead of %zu", (unsigned long long)j->len, len);
+	return true;
 }

@@ -96,8 +96,10 @@ size_t slots_wrong(const struct side *s, enum perf_test test)
 	if (test == ATOMIC_LAT && s->serves)
 		return *(const uint64_t *)(const void *)v->mem == 1 ? SIZE_MAX : 0;
 	for (unsigned k = 0; k < v->window; k++) {
-		size_t at = receives(s, test, k) ? data_differs(v->mem + k * v->stride, size, seed_of(!s->serves)) : SIZE_MAX;
+		size_t at = SIZE_MAX;
 
+		if (receives(s, test, k))
+			at = data_differs(v->mem + k * v->stride, size, seed_of(!s->serves));
 		if (at != SIZE_MAX)
 			return at;
 	}

@@ -169,7 +169,8 @@ const struct test_kind tests[PERF_TESTS] = {
 		      .post = post_get, .finish = finish_nothing },
 	[GET_BW] = { "get_bw", ONE_WAY, .one_sided = true, .size_min = 1, ANY_SIZE, SIZES(bw_sizes), .window = 64,
 		     .what = "a window of gets", .post = post_get, .finish = finish_nothing },
-	[ATOMIC_LAT] = { "atomic_lat", ROUND_TRIP, .one_sided = true, .size_min = 8, .size_max = 8, SIZES(rate_sizes), .window = 1,
+	[ATOMIC_LAT] = { "atomic_lat", ROUND_TRIP, .one_sided = true, .size_min = 8, .size_max = 8, SIZES(rate_sizes),
+			 .window = 1,
 			 .what = "one fetch-and-add at a time on 8 bytes, from posting to having the old value; all of it",
 			 .post = post_add, .finish = finish_nothing },
 };

@@ -51,8 +51,8 @@ TESTS = {
     "tag_rate": Test(ONE_WAY, (8,), 256, "the same with a longer window, for small messages"),
     "am_lat": Test(PING_PONG, LAT_SIZES, 2, "am_send() there and back, into am_recv(); half the round trip"),
     "stream_bw": Test(ONE_WAY, BW_SIZES, 64, "write() one way, into readinto()", 1),
-    "put_lat": Test(PING_PONG, LAT_SIZES, 2, "put_signal() there and back, awaited by signalled(): nobody polls memory on asyncio; "
-                    "half the round trip", 1, one_sided=True),
+    "put_lat": Test(PING_PONG, LAT_SIZES, 2, "put_signal() there and back, awaited by signalled(): nobody polls memory on "
+                    "asyncio; half the round trip", 1, one_sided=True),
     "put_bw": Test(ONE_WAY, BW_SIZES, 64, "put(), ended by flush()", 1, one_sided=True),
     "get_lat": Test(ROUND_TRIP, LAT_SIZES, 1, "one get() at a time; all of it", 1, one_sided=True),
     "get_bw": Test(ONE_WAY, BW_SIZES, 64, "a window of get()", 1, one_sided=True),
@@ -179,7 +179,8 @@ class Side:
                             "there") from exc
         text = room.rstrip(b"\0").decode(errors="replace").split()
         if len(text) < 3 or text[0] != PROGRAM:
-            raise PerfError(f"{self.ep.peer} is \"{''.join(text[:1])}\" and not {PROGRAM}; run the same program on both sides")
+            raise PerfError(f"{self.ep.peer} is \"{''.join(text[:1])}\" and not {PROGRAM}; run the same program on both "
+                            "sides")
         if text[1] != str(PROTOCOL):
             raise PerfError(f"{self.ep.peer} speaks version {text[1]} of the protocol of {PROGRAM}, this program version "
                             f"{PROTOCOL} (WEFT_EVERSION); run the same weft on both sides")
@@ -282,7 +283,7 @@ async def ping_with_gaps(side, ping, count, gap_s):
 
 
 async def trips(side, count, batch):
-    """[(ns, operations)]. An operation may be done when it is posted, so nothing hides the clock: it is read once a batch."""
+    """[(ns, operations)]. An operation may be done when it is posted: nothing hides the clock, it is read once a batch."""
     slots, remote, clock, out = side.slots, side.slots.remote, time.perf_counter_ns, []
     post, args = (remote.fetch_add, (0, 1)) if slots.test == "atomic_lat" else (remote.get, (slots.views[0],))
     begun = clock()
@@ -436,7 +437,8 @@ class Cell:
             return None
         shares = [noise_share(here, now), noise_share(there, there_now)]
         row = self.figures() | {
-            "noise": None if None in shares else round(max(shares), 4), "preempted": [now[2] - here[2], there_now[2] - there[2]],
+            "noise": None if None in shares else round(max(shares), 4),
+            "preempted": [now[2] - here[2], there_now[2] - there[2]],
             "rounds": self.rounds, "path": after[0], "lane": after[1], "memory": self.options.memory,
             "copied_bytes": [b - a for a, b in zip(before[2], after[2])],
         }
@@ -506,7 +508,8 @@ class Cell:
     async def check(self):
         """What is timed later is done once, and every byte of it is looked at."""
         await self.one_round(self.window if self.t.pattern == ONE_WAY else 1)
-        for who, wrong in (("the peer has", (await self.side.ask(do="verify")).get("wrong")), ("here is", self.side.slots.wrong())):
+        theirs = (await self.side.ask(do="verify")).get("wrong")
+        for who, wrong in (("the peer has", theirs), ("here is", self.side.slots.wrong())):
             if wrong is not None:
                 raise PerfError(f"{self.test} of {self.size} bytes: {who} wrong data from byte {wrong} on")
         self.checked = time.monotonic()

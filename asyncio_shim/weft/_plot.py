@@ -30,8 +30,8 @@ def check(out):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as exc:
-        raise PlotError(f"{sys.executable} has no matplotlib ({exc}); install it: {sys.executable} -m pip install matplotlib"
-                        " (or name a Python that has it in the environment variable PYTHON)") from exc
+        raise PlotError(f"{sys.executable} has no matplotlib ({exc}); install it: {sys.executable} -m pip install "
+                        "matplotlib (or name a Python that has it in the environment variable PYTHON)") from exc
     known = FigureCanvasAgg.get_supported_filetypes()
     kind = os.path.splitext(out)[1].removeprefix(".").lower()
     if kind not in known:

@@ -52,7 +52,8 @@ def sizes(text):
     for item in text.split(","):
         ends = [number(end) for end in item.split(":")]
         if None in ends or len(ends) > 2 or ends[0] > ends[-1]:
-            raise argparse.ArgumentTypeError(f"\"{item}\" is not a number of bytes such as 8, 64K or 1M, or a range such as 8:1M")
+            raise argparse.ArgumentTypeError(f"\"{item}\" is not a number of bytes such as 8, 64K or 1M, or a range of them "
+                                             "such as 8:1M")
         size = ends[0]
         while size <= ends[-1]:
             out.append(size)
@@ -102,16 +103,18 @@ def parser():
     add("place", nargs="?", metavar="HOST[:PORT]", help="who serves; with --listen where to listen")
     add("--transport", type=choices(WAYS), metavar="NAME[,NAME..]", help="shm, shm-ring, tcp, loop, auto; default shm,tcp, "
         "and with HOST or --listen auto")
-    add("--test", type=choices(TESTS, "all"), default=["tag_lat"], metavar="NAME[,NAME..]", help="see below, or all; default tag_lat")
-    add("--size", type=sizes, metavar="N[,N:N..]", help="bytes, K, M and G are powers of 1024; 8:1M is 8, 16, 32 and so on to 1M")
+    add("--test", type=choices(TESTS, "all"), default=["tag_lat"], metavar="NAME[,NAME..]",
+        help="see below, or all; default tag_lat")
+    add("--size", type=sizes, metavar="N[,N:N..]",
+        help="bytes, K, M and G are powers of 1024; 8:1M is 8, 16, 32 and so on to 1M")
     add("--loop", type=choices(("asyncio", "uvloop")), default=["asyncio"], metavar="NAME[,NAME]", help="asyncio, uvloop")
     add("--time", type=seconds, metavar="SECONDS", help="for each line, warm-up included; default 1")
     add("--iterations", type=count(), metavar="N", help="so many round trips or messages instead")
     add("--window", type=count(4096), metavar="N", help="messages under way at a time in one-way tests; default by size")
-    add("--gather", type=count(4096), default=0, metavar="N", help="tag_rate: N sends and N receives at a time, each lot awaited by "
-        "asyncio.gather()")
-    add("--gap", type=count(10**7), default=0, metavar="US", help="..._lat of messages and puts: so many microseconds of rest before "
-        "each, in which the other side goes to sleep")
+    add("--gather", type=count(4096), default=0, metavar="N",
+        help="tag_rate: N sends and N receives at a time, each lot awaited by asyncio.gather()")
+    add("--gap", type=count(10**7), default=0, metavar="US",
+        help="..._lat of messages and puts: so many microseconds of rest before each, in which the other side goes to sleep")
     add("--memory", choices=("malloc", "weft"), default="malloc", help="plain memory, or of weft.alloc(); default malloc")
     add("--one-buffer", action="store_true", help="one-way tests: a single buffer on each side")
     add("--cpus", type=cpus, metavar="A,B", help="CPUs of the measuring and the serving side; default two different cores")
@@ -138,7 +141,8 @@ def parse(argv):
     if apart and "loop" in o.transport:
         p.error("--transport: \"loop\" is not a transport between processes: it stays within one")
     if o.place and not o.listen and "shm-ring" in o.transport:
-        p.error("--transport: shm-ring is chosen where the other side listens: --listen --transport shm-ring, or WEFT_CMA=no")
+        p.error("--transport: shm-ring is chosen where the other side listens: --listen --transport shm-ring; or set "
+                "WEFT_CMA=no")
     if o.listen and len(o.transport) > 1:
         p.error("--listen takes one transport, or all (auto); the measuring side chooses")
     o.time = o.time or (600 if o.iterations else 1)
@@ -195,8 +199,8 @@ def say_size(size):
 class Report:
     """Results as a table, as JSON or as CSV, line by line as they come; on a terminal, what is being measured."""
 
-    CSV = ["transport", "test", "loop", "size", "iterations", "lat_min_us", "lat_p50_us", "lat_p99_us", "lat_p99.9_us", "bw_GBps",
-           "rate_Mps", "noise", "path", "memory", "interrupted"]
+    CSV = ["transport", "test", "loop", "size", "iterations", "lat_min_us", "lat_p50_us", "lat_p99_us", "lat_p99.9_us",
+           "bw_GBps", "rate_Mps", "noise", "path", "memory", "interrupted"]
 
     def __init__(self, o):
         self.o, self.rows, self.cells, self.cell = o, [], 0, 0
@@ -205,8 +209,8 @@ class Report:
             self.csv = csv.writer(sys.stdout, lineterminator="\n")
             self.csv.writerow(self.CSV)
         elif not o.json:
-            print(f"{'transport':<9} {'test':<10} {'loop':<7} {'size':>6} {'iterations':>11} {'min us':>9} {'p50 us':>9} {'p99 us':>9} "
-                  f"{'p99.9 us':>9} {'GB/s':>8} {'M msg/s':>8} {'noise':>7}  path")
+            print(f"{'transport':<9} {'test':<10} {'loop':<7} {'size':>6} {'iterations':>11} {'min us':>9} {'p50 us':>9} "
+                  f"{'p99 us':>9} {'p99.9 us':>9} {'GB/s':>8} {'M msg/s':>8} {'noise':>7}  path")
         sys.stdout.flush()
 
     def progress(self, what, share):
@@ -236,15 +240,16 @@ class Report:
             figures += [f"{'' if v is None else format(v, '.3f'):>8}" for v in (row.get("bw_GBps"), row.get("rate_Mps"))]
             noise = "" if row["noise"] is None else f"{row['noise']:.1%}{'!' if row['noise'] >= NOISE_MAX else ' '}"
             copied = ", both processes copied" if row["both_copied"] else ""
-            print(f"{row['transport']:<9} {row['test']:<10} {row['loop']:<7} {say_size(row['size']):>6} {row['iterations']:>11} "
-                  f"{' '.join(figures)} {noise:>7}  {row['path']}{copied}{', interrupted' if 'interrupted' in row else ''}")
+            ended = ", interrupted" if "interrupted" in row else ""
+            print(f"{row['transport']:<9} {row['test']:<10} {row['loop']:<7} {say_size(row['size']):>6} "
+                  f"{row['iterations']:>11} {' '.join(figures)} {noise:>7}  {row['path']}{copied}{ended}")
         sys.stdout.flush()
 
     def end(self):
         self.wipe()
         if not self.o.json and not self.o.csv and any((r["noise"] or 0) >= NOISE_MAX for r in self.rows):
-            print(f"!  other programs, or the host of this virtual machine, took {NOISE_MAX:.0%} or more of a side's time: do not rely "
-                  "on that line")
+            print(f"!  other programs, or the host of this virtual machine, took {NOISE_MAX:.0%} or more of a side's time: "
+                  "do not rely on that line")
         if _perf.stop:
             print("weft.perf: interrupted; what was measured until then stands above", file=sys.stderr)
 
@@ -300,7 +305,8 @@ async def measure(o, way, loop_kind, url, cells, cpu, alone, report):
             report.progress(what, 0)
             row = await Cell(side, o, test, size, lambda share, what=what: report.progress(what, share)).measure()
             if row:
-                report.row({"test": test, "transport": row["path"] if way == "auto" else way, "size": size, "loop": loop_kind, **row,
+                name = row["path"] if way == "auto" else way
+                report.row({"test": test, "transport": name, "size": size, "loop": loop_kind, **row,
                             "cpus": [cpu, peer_cpu] if cpu >= 0 else None})
         await side.tell(do="quit")
 
@@ -360,7 +366,8 @@ async def listen(o, cpu, alone):
 
 def start_helper(o, way, kind, places):
     """The serving process and its URL."""
-    argv = [sys.executable, "-m", "weft.perf", "--helper", "--listen", "127.0.0.1:0", "--once", "--transport", way, "--loop", kind]
+    argv = [sys.executable, "-m", "weft.perf", "--helper", "--listen", "127.0.0.1:0", "--once"]
+    argv += ["--transport", way, "--loop", kind]
     argv += ["--cpus", ",".join(map(str, places))] if places[0] >= 0 else ["--no-pin"]
     p = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     line = p.stdout.readline() if select.select([p.stdout], [], [], 30)[0] else ""
@@ -421,7 +428,7 @@ def run_all(o):
 
 
 def on_interrupt(sig, _frame):
-    """Ends the round that is under way. A second one ends us, unless it was sent to us and to our group at the same time."""
+    """Ends the round that is under way. A second one ends us, unless it was sent to us and our group at the same time."""
     now = time.monotonic()
     if _perf.stop and now - _perf.stop[1] > 0.5:
         signal.signal(sig, signal.SIG_DFL)

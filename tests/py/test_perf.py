@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import weft
-from conftest import read_until
+from conftest import pair, read_until
 from weft import _perf, perf
 
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")) / "weft"
@@ -66,8 +66,8 @@ def test_fields_are_those_of_the_program():
 
 def test_loops_iterations_and_settings():
     pytest.importorskip("uvloop", reason="uvloop is not installed")
-    rows = lines(run_perf("--transport", "shm,shm-ring", "--loop", "asyncio,uvloop", "--test", "tag_lat,get_bw", "--size", "1M",
-                          "--iterations", "7", "--json"))
+    rows = lines(run_perf("--transport", "shm,shm-ring", "--loop", "asyncio,uvloop", "--test", "tag_lat,get_bw",
+                          "--size", "1M", "--iterations", "7", "--json"))
     assert [(r["loop"], r["transport"], r["test"]) for r in rows] == [
         (kind, way, t) for kind in ("asyncio", "uvloop") for way in ("shm", "shm-ring") for t in ("tag_lat", "get_bw")]
     assert all(r["iterations"] == 7 and r["path"] == "shm" for r in rows)
@@ -78,8 +78,8 @@ def test_loops_iterations_and_settings():
 
 
 def test_gather_gap_and_memory():
-    rows = lines(run_perf("--transport", "shm", "--test", "tag_rate,tag_lat,put_lat,get_lat", "--size", "8", "--gather", "50",
-                          "--gap", "2000", "--memory", "weft", "--iterations", "110", "--json"))
+    rows = lines(run_perf("--transport", "shm", "--test", "tag_rate,tag_lat,put_lat,get_lat", "--size", "8", "--memory", "weft",
+                          "--gather", "50", "--gap", "2000", "--iterations", "110", "--json"))
     assert [r["iterations"] for r in rows] == [110] * 4 and [r["memory"] for r in rows] == ["weft"] * 4
     assert rows[0]["gather"] == rows[0]["window"] == 50 and "gap_us" not in rows[0] and "gather" not in rows[1]
     assert [r.get("gap_us") for r in rows] == [None, 2000, 2000, None]
@@ -87,14 +87,16 @@ def test_gather_gap_and_memory():
 
 def test_one_cpu():
     one = sorted(os.sched_getaffinity(0))[:1]
-    rows = lines(run_perf("--test", "tag_lat,put_lat,stream_bw", "--size", "64", *CELL, preexec_fn=lambda: os.sched_setaffinity(0, one)))
+    args = ["--test", "tag_lat,put_lat,stream_bw", "--size", "64", *CELL]
+    rows = lines(run_perf(*args, preexec_fn=lambda: os.sched_setaffinity(0, one)))
     assert len(rows) == 6 and all(r["cpus"] is None and r["noise"] is None for r in rows)
 
 
 def test_csv_and_pictures(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     out = tmp_path / "out.png"
-    result = run_perf("--transport", "shm", "--test", "tag_lat,tag_bw", "--size", "8:32", "--time", "0.02", "--csv", "--plot", out)
+    args = ["--transport", "shm", "--test", "tag_lat,tag_bw", "--size", "8:32", "--time", "0.02"]
+    result = run_perf(*args, "--csv", "--plot", out)
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert [r["size"] for r in rows] == ["8", "16", "32"] * 2 and {r["loop"] for r in rows} == {"asyncio"}, result.stderr
     assert out.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and out.stat().st_size > 20000
@@ -110,6 +112,13 @@ def test_pictures_of_nothing(tmp_path, capsys, text, word):
     (tmp_path / "results").write_text(text)
     assert perf.main(["--plot-json", str(tmp_path / "results"), str(tmp_path / "out.png")]) == 1
     assert word in capsys.readouterr().err and not (tmp_path / "out.png").exists()
+
+
+def test_pictures_that_cannot_be_written(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    for out, word in ((tmp_path / "no" / "out.png", "cannot write"), (tmp_path / "out.xyz", "must end in")):
+        assert perf.main(["--plot-json", "--check", str(out)]) == 1
+        assert word in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", [
@@ -204,14 +213,10 @@ def against(run1, serve, *args):
     (b"weft.perf 9 serves cpu 0", ["version 9", "version 1", "WEFT_EVERSION"]),
     (b"\xff" * 64, ["the same program"]),
     (b"weft.perf 1 measures cpu 0", ["said"]),
-    (b"", ["does not answer as weft.perf does", "--listen"]),
 ])
 def test_a_peer_that_is_something_else(run1, hello, words):
     async def serve(ep):
-        with_peer = ep.recv(bytearray(64), _perf.HELLO)
-        if hello:
-            await ep.send(hello.ljust(64, b"\0"), _perf.HELLO)
-        await with_peer
+        await ep.send(hello.ljust(64, b"\0"), _perf.HELLO)
         try:
             await ep.recv(bytearray(1), 99)          # until it has enough
         except weft.Error:
@@ -221,6 +226,16 @@ def test_a_peer_that_is_something_else(run1, hello, words):
     assert status == 1 and "Traceback" not in errors
     for word in words:
         assert word in errors
+
+
+def test_a_peer_that_says_nothing(run1, monkeypatch):
+    async def main():
+        async with pair("tcp") as (a, _):
+            with pytest.raises(_perf.PerfError, match="does not answer as weft.perf does .*--listen"):
+                await _perf.Side(a, False, -1, False).hello()
+
+    monkeypatch.setattr(_perf, "HELLO_S", 0.1)
+    run1(main())
 
 
 @pytest.mark.parametrize("test", TESTS)
