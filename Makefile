@@ -315,6 +315,7 @@ install: lib $(PERF) man ## PREFIX, LIBDIR, MANDIR, DESTDIR: library, header, we
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' weft.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/weft.pc
 	$(if $(PERF),install -m 755 $(PERF) $(DESTDIR)$(PREFIX)/bin/)
+	$(if $(PERF),install -D -m 644 $(PKG)/_plot.py $(DESTDIR)$(PREFIX)/share/weft/_plot.py)
 	$(if $(HAS_PY),install -d $(addprefix $(DESTDIR)$(MANDIR)/man,1 3 7))
 	$(if $(HAS_PY),install -m 644 $(O)/man/man1/weft.1 $(DESTDIR)$(MANDIR)/man1/)
 	$(if $(HAS_PY),install -m 644 $(addprefix $(O)/man/man3/,$(MAN3)) $(DESTDIR)$(MANDIR)/man3/)
@@ -322,9 +323,9 @@ install: lib $(PERF) man ## PREFIX, LIBDIR, MANDIR, DESTDIR: library, header, we
 
 uninstall: ## takes away what install put
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(SO) libweft.so.$(SOMAJOR) libweft.so libweft.a pkgconfig/weft.pc) \
-		$(DESTDIR)$(PREFIX)/include/weft/weft.h $(DESTDIR)$(PREFIX)/bin/weft \
+		$(DESTDIR)$(PREFIX)/include/weft/weft.h $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/share/weft/_plot.py \
 		$(DESTDIR)$(MANDIR)/man1/weft.1 $(DESTDIR)$(MANDIR)/man7/weft.7 $(addprefix $(DESTDIR)$(MANDIR)/man3/,$(MAN3))
-	-rmdir $(DESTDIR)$(PREFIX)/include/weft
+	-rmdir $(DESTDIR)$(PREFIX)/include/weft $(DESTDIR)$(PREFIX)/share/weft
 
 clean: ## everything built, but not what setup made
 	find build -mindepth 1 -maxdepth 1 ! -name venv ! -name '.setup*' -exec rm -rf {} +

@@ -12,36 +12,51 @@
 
 #define TIME_MAX_S 3600.0
 #define TIME_ENOUGH_S 600            /* for --iterations, where nothing else is said */
+#define CPU_MAX 1023
 
 static const struct perf_way ways[] = {
 	{ "shm", "shm", NULL, NULL, false },
 	{ "shm-ring", "shm", "cma", "no", false },
 	{ "tcp", "tcp", NULL, NULL, false },
 	{ "loop", "loop", NULL, NULL, true },
+	{ "auto", NULL, NULL, NULL, false },
 };
 
 #define N_WAYS (sizeof(ways) / sizeof(ways[0]))
 
-const char *const perf_test_names[PERF_TESTS] = { "tag_lat", "tag_bw", "tag_rate" };
-
 void perf_usage(FILE *to)
 {
-	fputs("options of weft perf:\n"
-	      "  --transport NAME[,NAME..]   shm, shm-ring (shm without process_vm_*), tcp, loop; default shm,tcp\n"
-	      "  --test NAME[,NAME..]        tag_lat, tag_bw, tag_rate; default tag_lat\n"
-	      "  --size N[,N..]              bytes; K, M and G are powers of 1024; default by test\n"
-	      "  --time SECONDS              of measuring for each line, default 1; checking and warm-up come before\n"
-	      "  --iterations N              so many round trips or messages instead; with --time, whatever is reached first\n"
-	      "  --window N                  messages under way at a time in tag_bw and tag_rate; default by size\n"
-	      "  --no-pin                    leave it to the kernel on which CPUs the two sides run\n"
-	      "  --json                      one object for each line, instead of a table\n"
+	fputs("usage: weft perf [OPTION...]                both sides on this machine\n"
+	      "       weft perf --listen [ADDRESS:PORT]    serves others until it is interrupted\n"
+	      "       weft perf [OPTION...] HOST[:PORT]    measures with a side that listens there\n"
 	      "\n"
-	      "Both sides run on this machine: two processes (for loop two threads), on CPUs of different cores where there are\n"
-	      "two, with memory from malloc. Every size is sent both ways once and compared byte by byte before it is timed.\n"
-	      "tag_lat is half the round trip of a message of full size both ways. A sample is the mean of `batch` round trips in\n"
-	      "a row, so many that reading the clock is at most 1 % of it (1 for all but small messages); min, p50 and p99 are of\n"
-	      "samples. tag_bw and tag_rate keep a window of messages under way one way; a round ends when the receiver has\n"
-	      "acknowledged all of its messages, and the figure is the median of the rounds.\n", to);
+	      "  --transport NAME[,NAME..]   shm, shm-ring (shm without process_vm_*), tcp, loop, auto (what the library takes);\n"
+	      "                              default shm,tcp, and with HOST or --listen auto\n"
+	      "  --test NAME[,NAME..]        see below, or all; default tag_lat\n"
+	      "  --size N[,N:N..]            bytes, K, M and G are powers of 1024; 8:1M is 8, 16, 32 and so on to 1M\n"
+	      "  --time SECONDS              for each line, warm-up included; default 1\n"
+	      "  --iterations N              so many round trips or messages instead; with --time, whatever is reached first\n"
+	      "  --window N                  messages under way at a time in one-way tests; default by size\n"
+	      "  --memory malloc|weft        plain memory, or from weft_mem_alloc(), which local peers can map; default malloc\n"
+	      "  --one-buffer                one-way tests: a single buffer on each side instead of one for each message of the\n"
+	      "                              window, as other programs have it; more of it is in the cache\n"
+	      "  --sleep                     both sides sleep while they wait, instead of looking all the time\n"
+	      "  --cpus A,B                  CPUs of the measuring and the serving side; default two different cores\n"
+	      "  --no-pin                    leave it to the kernel on which CPUs the two sides run\n"
+	      "  --json, --csv               one object or row for each line, instead of a table\n"
+	      "  --plot FILE                 a picture besides (.png, .svg, .pdf); needs matplotlib\n"
+	      "  --port N                    where to listen or connect; default 7470\n"
+	      "  --once                      with --listen: serve one peer, then end\n"
+	      "\n", to);
+	for (int i = 0; i < PERF_TESTS; i++)
+		fprintf(to, "  %-11s %s\n", tests[i].name, tests[i].what);
+	fputs("\n"
+	      "Both sides run on CPUs of different cores where there are two, with memory from malloc. Every size goes its way once\n"
+	      "and is compared byte by byte before it is timed. Latencies are of single operations, taken without costing them\n"
+	      "anything; where reading the clock cannot be hidden (get_lat, atomic_lat) a sample is the mean of `batch` operations\n"
+	      "in a row, so many that the clock is at most 1 % of it. One-way tests keep a window under way; a round of about 20 ms\n"
+	      "ends when the receiver has acknowledged it, and the figure is the median of the rounds. noise is the share of its\n"
+	      "time in which a side could have run and did not. Settings (WEFT_CMA=no ...) hold as for any program.\n", to);
 }
 
 static bool bad(const char *option, const char *text, const char *wanted)
@@ -50,24 +65,53 @@ static bool bad(const char *option, const char *text, const char *wanted)
 	return false;
 }
 
-/* A whole number with an optional K, M or G. */
-static bool parse_number(const char *text, uint64_t max, uint64_t *out)
+/* ---- numbers ---- */
+
+/* A whole number with an optional K, M or G; *end is what follows. */
+static bool parse_number(const char *text, uint64_t max, uint64_t *out, char **end)
 {
 	unsigned shift = 0;
 	uint64_t v;
-	char *end;
 
 	if (*text < '0' || *text > '9')
 		return false;
 	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (*end)
-		shift = *end == 'K' || *end == 'k' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 64;
-	if (errno || shift == 64 || (*end && end[1]) || v > max >> shift)
+	v = strtoull(text, end, 10);
+	if (**end && strchr("KkMmGg", **end)) {
+		shift = strchr("Kk", **end) ? 10 : strchr("Mm", **end) ? 20 : 30;
+		++*end;
+	}
+	if (errno || v > max >> shift)
 		return false;
 	*out = v << shift;
 	return true;
 }
+
+static bool parse_whole(const char *text, uint64_t max, uint64_t *out)
+{
+	char *end;
+
+	return parse_number(text, max, out, &end) && !*end;
+}
+
+static bool parse_time(const char *text, double *out)
+{
+	char *end;
+
+	*out = strtod(text, &end);
+	if (end == text || *end || !isfinite(*out) || *out <= 0 || *out > TIME_MAX_S)
+		return bad("--time", text, "a number of seconds above 0 and at most 3600");
+	return true;
+}
+
+static bool set_count(const char *option, const char *text, uint64_t max, uint64_t *out)
+{
+	if (!parse_whole(text, max, out) || !*out)
+		return bad(option, text, "a whole number above 0 that makes sense here");
+	return true;
+}
+
+/* ---- lists ---- */
 
 static bool add_way(struct perf_opts *o, const char *name)
 {
@@ -77,27 +121,44 @@ static bool add_way(struct perf_opts *o, const char *name)
 		o->way[o->n_ways++] = &ways[i];
 		return true;
 	}
-	return bad("--transport", name, "one of shm, shm-ring, tcp, loop");
+	return bad("--transport", name, "one of shm, shm-ring, tcp, loop, auto");
 }
 
 static bool add_test(struct perf_opts *o, const char *name)
 {
+	if (!strcmp(name, "all")) {
+		for (o->n_tests = 0; o->n_tests < PERF_TESTS; o->n_tests++)
+			o->test[o->n_tests] = (enum perf_test)o->n_tests;
+		return true;
+	}
 	for (unsigned i = 0; i < PERF_TESTS; i++) {
-		if (strcmp(perf_test_names[i], name) || o->n_tests == PERF_TESTS)
+		if (strcmp(tests[i].name, name) || o->n_tests == PERF_TESTS)
 			continue;
 		o->test[o->n_tests++] = (enum perf_test)i;
 		return true;
 	}
-	return bad("--test", name, "one of tag_lat, tag_bw, tag_rate");
+	return bad("--test", name, "a test; weft perf --help lists them");
 }
 
+/* One size, or a range of them that doubles. */
 static bool add_size(struct perf_opts *o, const char *text)
 {
-	uint64_t v;
+	static const char wanted[] = "a number of bytes such as 8, 64K or 1M, or a range of them such as 8:1M";
+	uint64_t from, to;
+	char *end;
 
-	if (o->n_sizes == SIZES_MAX || !parse_number(text, SIZE_MAX / 4, &v))
-		return bad("--size", text, "a number of bytes, such as 8, 64K or 1M");
-	o->size[o->n_sizes++] = (size_t)v;
+	if (!parse_number(text, SIZE_MAX / 4, &from, &end))
+		return bad("--size", text, wanted);
+	to = from;
+	if (*end == ':' && (!parse_number(end + 1, SIZE_MAX / 4, &to, &end) || to < from))
+		return bad("--size", text, wanted);
+	if (*end)
+		return bad("--size", text, wanted);
+	for (uint64_t v = from; v <= to; v = v ? 2 * v : 1) {
+		if (o->n_sizes == SIZES_MAX)
+			return bad("--size", text, "within the 64 sizes that one run may have");
+		o->size[o->n_sizes++] = (size_t)v;
+	}
 	return true;
 }
 
@@ -116,83 +177,172 @@ static bool each(char *list, bool (*add)(struct perf_opts *o, const char *item),
 	return true;
 }
 
-static bool parse_time(const char *text, double *out)
+static bool parse_cpus(struct perf_opts *o, const char *text)
 {
+	uint64_t a, b;
 	char *end;
 
-	*out = strtod(text, &end);
-	if (end == text || *end || !isfinite(*out) || *out <= 0 || *out > TIME_MAX_S)
-		return bad("--time", text, "a number of seconds above 0 and at most 3600");
+	if (!parse_number(text, CPU_MAX, &a, &end) || *end != ',' || !parse_whole(end + 1, CPU_MAX, &b))
+		return bad("--cpus", text, "two numbers of CPUs, such as 0,1");
+	o->cpu[0] = (int)a;
+	o->cpu[1] = (int)b;
 	return true;
 }
 
-static bool set_count(const char *option, const char *text, uint64_t max, uint64_t *out)
+static bool parse_memory(struct perf_opts *o, const char *text)
 {
-	if (!parse_number(text, max, out) || !*out)
-		return bad(option, text, "a whole number above 0 that makes sense here");
+	o->weft_memory = !strcmp(text, "weft");
+	return o->weft_memory || !strcmp(text, "malloc") || bad("--memory", text, "malloc or weft");
+}
+
+static bool set_format(struct perf_opts *o, enum perf_format format)
+{
+	if (o->format != AS_TABLE && o->format != format) {
+		fprintf(stderr, "weft perf: --json and --csv both go to the standard output; choose one\n");
+		return false;
+	}
+	o->format = format;
 	return true;
+}
+
+/* ---- all of it ---- */
+
+enum { TRANSPORT = 1, TEST, SIZE, TIME, ITERATIONS, WINDOW, MEMORY, ONE_BUFFER, SLEEP, CPUS, NO_PIN, JSON, CSV, PLOT, PORT,
+       LISTEN, ONCE, HELP };
+
+static const struct option options[] = {
+	{ "transport", required_argument, NULL, TRANSPORT }, { "test", required_argument, NULL, TEST },
+	{ "size", required_argument, NULL, SIZE },           { "time", required_argument, NULL, TIME },
+	{ "iterations", required_argument, NULL, ITERATIONS }, { "window", required_argument, NULL, WINDOW },
+	{ "memory", required_argument, NULL, MEMORY },       { "one-buffer", no_argument, NULL, ONE_BUFFER },
+	{ "sleep", no_argument, NULL, SLEEP },               { "cpus", required_argument, NULL, CPUS },
+	{ "no-pin", no_argument, NULL, NO_PIN },             { "json", no_argument, NULL, JSON },
+	{ "csv", no_argument, NULL, CSV },                   { "plot", required_argument, NULL, PLOT },
+	{ "port", required_argument, NULL, PORT },           { "listen", no_argument, NULL, LISTEN },
+	{ "once", no_argument, NULL, ONCE },                 { "help", no_argument, NULL, HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static bool take_flag(struct perf_opts *o, int option)
+{
+	switch (option) {
+	case ONE_BUFFER:
+		return o->one_buffer = true;
+	case SLEEP:
+		return o->sleep = true;
+	case NO_PIN:
+		o->pin = false;
+		return true;
+	case JSON:
+		return set_format(o, AS_JSON);
+	case CSV:
+		return set_format(o, AS_CSV);
+	case LISTEN:
+		return o->listen = true;
+	case ONCE:
+		return o->once = true;
+	case HELP:
+		return o->help = true;
+	default:
+		fprintf(stderr, "weft perf: weft perf --help lists the options\n");
+		return false;
+	}
 }
 
 static bool take(struct perf_opts *o, int option, char *arg)
 {
 	uint64_t v = 0;
-	bool ok = true;
+	bool ok;
 
 	switch (option) {
-	case 't':
+	case TRANSPORT:
 		return each(arg, add_way, o);
-	case 'T':
+	case TEST:
 		return each(arg, add_test, o);
-	case 's':
+	case SIZE:
 		return each(arg, add_size, o);
-	case 'S':
+	case TIME:
 		return parse_time(arg, &o->time_s);
-	case 'i':
+	case ITERATIONS:
 		return set_count("--iterations", arg, UINT64_MAX / 2, &o->iterations);
-	case 'w':
+	case WINDOW:
 		ok = set_count("--window", arg, 4096, &v);
 		o->window = (unsigned)v;
 		return ok;
-	case 'p':
-		o->pin = false;
-		return true;
-	case 'j':
-		o->json = true;
+	case PORT:
+		ok = parse_whole(arg, UINT16_MAX, &v) || bad("--port", arg, "a number from 0 to 65535");
+		o->port = (unsigned)v;
+		return ok;
+	case MEMORY:
+		return parse_memory(o, arg);
+	case CPUS:
+		return parse_cpus(o, arg);
+	case PLOT:
+		o->plot = arg;
 		return true;
 	default:
-		fprintf(stderr, "weft perf: weft --help lists the options\n");
-		return false;
+		return take_flag(o, option);
 	}
 }
 
-bool perf_parse(int argc, char **argv, struct perf_opts *o)
+static bool fill_in(struct perf_opts *o)
 {
-	static char name[] = "weft perf";   /* getopt's messages begin with it */
-	static const struct option options[] = {
-		{ "transport", required_argument, NULL, 't' }, { "test", required_argument, NULL, 'T' },
-		{ "size", required_argument, NULL, 's' },      { "time", required_argument, NULL, 'S' },
-		{ "iterations", required_argument, NULL, 'i' }, { "window", required_argument, NULL, 'w' },
-		{ "no-pin", no_argument, NULL, 'p' },          { "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
+	bool apart = o->listen || o->place;
 
-	*o = (struct perf_opts){ .pin = true };
-	argv[0] = name;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (!take(o, c, optarg))
-			return false;
-	if (optind < argc) {
-		fprintf(stderr, "weft perf: unexpected argument \"%s\"\n", argv[optind]);
-		return false;
-	}
 	if (!o->time_s)
 		o->time_s = o->iterations ? TIME_ENOUGH_S : 1;
-	if (!o->n_ways) {
+	if (!o->n_ways && apart) {
+		add_way(o, "auto");
+	} else if (!o->n_ways) {
 		add_way(o, "shm");
 		add_way(o, "tcp");
 	}
 	if (!o->n_tests)
 		add_test(o, "tag_lat");
+	for (unsigned i = 0; i < o->n_ways; i++)
+		if (apart && o->way[i]->threads)
+			return bad("--transport", o->way[i]->name, "a transport between processes: it stays within one");
+	if (o->listen && o->n_ways > 1) {
+		fprintf(stderr, "weft perf: --listen takes one transport, or all (auto); the measuring side chooses\n");
+		return false;
+	}
 	return true;
+}
+
+bool perf_parse(int argc, char **argv, struct perf_opts *o)
+{
+	static char name[] = "weft perf";   /* getopt's messages begin with it */
+	int c;
+
+	*o = (struct perf_opts){ .pin = true, .cpu = { -1, -1 }, .port = PORT_DEFAULT };
+	argv[0] = name;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (!take(o, c, optarg))
+			return false;
+	if (optind < argc)
+		o->place = argv[optind++];
+	if (optind < argc) {
+		fprintf(stderr, "weft perf: unexpected argument \"%s\"\n", argv[optind]);
+		return false;
+	}
+	return fill_in(o);
+}
+
+bool perf_url(const struct perf_opts *o, const char *host, char *url, size_t cap)
+{
+	const char *at = o->place ? o->place : "", *close = *at == '[' ? strchr(at, ']') : NULL;
+	const char *colon = strrchr(close ? close : at, ':');
+	bool bare_v6 = !close && colon && colon != strchr(at, ':');
+	size_t len = colon && !bare_v6 ? (size_t)(colon - at) : strlen(at);
+	char port[24];
+	int n;
+
+	if (!strncmp(at, "weft://", 7)) {
+		n = snprintf(url, cap, "%s", at);
+	} else {
+		snprintf(port, sizeof(port), "%u", o->port);
+		n = snprintf(url, cap, "weft://%s%.*s%s:%s", bare_v6 ? "[" : "", len ? (int)len : (int)strlen(host),
+			     len ? at : host, bare_v6 ? "]" : "", colon && !bare_v6 ? colon + 1 : port);
+	}
+	return n < (int)cap || bad("HOST", at, "of a sensible length");
 }

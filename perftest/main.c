@@ -28,7 +28,8 @@ static void usage(FILE *to)
 	      "  weft info                    transports and why one is missing, devices; settings and where each came from\n"
 	      "  weft doctor                  what is wrong with this machine for weft, what it costs, the command that mends it\n"
 	      "  weft explain URL             which path messages to URL take, by which threshold, and why not another\n"
-	      "  weft perf                    latency and bandwidth between two processes of this machine\n"
+	      "  weft perf                    latency and bandwidth between two processes of this machine, or with\n"
+	      "                               --listen and HOST of two\n"
 	      "  weft COMMAND --help          the options of one\n"
 	      "  weft --version\n", to);
 	for (size_t i = 0; i < N_COMMANDS; i++) {

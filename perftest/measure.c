@@ -1,145 +1,180 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * measure.c - the measuring side: check a size, warm up, then rounds until the time or the iterations are used up.
+ * measure.c - the measuring side: buffers, one exchange that is compared byte by byte, warm-up, then rounds until the time
+ * or the iterations are used up.
  *
  * The warm-up doubles the length of a round until it lasts about ROUND_NS: then it is known how many messages make one.
- * In tag_lat no command or acknowledgement lies between two readings of the clock; in tag_bw and tag_rate they do, once
- * in a round, which carries too many messages for it to matter.
+ * No command or answer lies between two readings of the clock in a ping-pong or a round trip; in one-way tests they do,
+ * once in a round, which carries too many messages for it to matter.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "perftest.h"
 
 #define ROUND_NS    20000000u
-#define WARM_MAX_NS 1000000000u
-#define SAMPLES_MAX (1u << 20)
+#define ROUNDS_MAX  (1u << 18)
+#define ALL_TIMES   3                /* a cell lasts at most so many times --time, checking included */
+#define LONG_NS     1000000u         /* beside which starting and ending a round is nothing */
+#define WARM_LEAST  0.1              /* shares of the cell's time, */
+#define WARM_MOST   0.25
+#define WARM_LEAST_NS 5e8            /* but no longer than this */
+#define WARM_MOST_NS  1e9
 #define BATCH_MAX   1024u
 #define CLOCK_SHARE 100              /* a sample lasts so many times as long as reading the clock */
 #define WINDOW_BYTES (64u << 20)
 
 struct run {
 	struct side *s;
+	const struct perf_opts *o;
 	struct cell *c;
-	bool one_way;                   /* tag_bw, tag_rate */
+	const struct test_kind *t;
+	struct hist *hist;
+	float *rate;                    /* one way: messages per us of each round */
+	unsigned n_rates;
+	uint64_t start_ns, checked_ns;  /* of the cell; of its warm-up */
 	uint64_t per_round;
 	uint64_t round_ns;              /* the last round */
-	double each_ns;                 /* a message or round trip, in the best round of the warm-up */
-	float *sample;                  /* tag_lat: us one way; else messages per us of a round */
-	unsigned n;
+	double each_ns;                 /* a message or round trip, in the best round so far */
 };
 
-static bool command(struct side *s, uint32_t what, uint64_t count)
+/* ---- commands ---- */
+
+static struct cmd command_of(const struct run *r, uint32_t what, uint64_t count)
 {
-	s->cmd = (struct cmd){ .what = what, .window = s->slots.window, .size = s->slots.size, .count = count };
-	return side_send(s, &s->ctl, &s->cmd, sizeof(s->cmd), TAG_CMD);
+	uint32_t flags = (r->o->weft_memory ? CMD_WEFT_MEMORY : 0) | (r->o->one_buffer ? CMD_ONE_BUFFER : 0);
+
+	return (struct cmd){ .what = what, .test = r->c->test, .window = r->c->window, .flags = flags, .size = r->c->size,
+			     .count = count };
+}
+
+static bool tell(struct run *r, uint32_t what, uint64_t count)
+{
+	r->s->cmd = command_of(r, what, count);
+	return side_send(r->s, &r->s->cmd, sizeof(r->s->cmd), TAG_CMD);
+}
+
+static bool hear(struct run *r)
+{
+	struct answer *a = &r->s->answer;
+
+	if (!side_recv(r->s, a, sizeof(*a), TAG_ANSWER))
+		return false;
+	a->why[sizeof(a->why) - 1] = 0;
+	return !a->failed || side_fail(r->s, "the serving side: %s", a->why);
+}
+
+static bool ask(struct run *r, uint32_t what)
+{
+	return tell(r, what, 0) && hear(r);
 }
 
 void measure_quit(struct side *s)
 {
-	command(s, CMD_QUIT, 0);
+	s->cmd = (struct cmd){ .what = CMD_QUIT };
+	side_send(s, &s->cmd, sizeof(s->cmd), TAG_CMD);
 }
 
-/* ---- is it right ---- */
+/* ---- before and after ---- */
 
-static bool check(struct side *s)
+static bool set_up(struct run *r)
 {
-	struct slots *v = &s->slots;
-	struct job *j = &v->job[0];
-	size_t at;
+	struct cmd c = command_of(r, CMD_SETUP, 0);
+	struct side *s = r->s;
 
-	data_fill(v->mem, v->size, SEED_THERE);
-	if (!command(s, CMD_CHECK, 0) || !side_send(s, j, v->mem, v->size, TAG_DATA) ||
-	    !side_recv(s, &s->ctl, &s->ack, sizeof(s->ack), TAG_ACK))
+	if (!path_direct(s, &s->direct_before) || !slots_make(s, &c))
 		return false;
-	if (s->ack != SIZE_MAX)
-		return side_fail(s, "%zu bytes there: wrong from byte %llu on", v->size, (unsigned long long)s->ack);
-	if (!side_recv(s, j, v->mem, v->size, TAG_DATA))
+	if (r->t->one_sided && !slots_grant(s, c.token, &c.token_len))
 		return false;
-	at = j->len == v->size ? data_differs(v->mem, v->size, SEED_BACK) : (size_t)j->len;
-	return at == SIZE_MAX || side_fail(s, "%zu bytes back: wrong from byte %zu on", v->size, at);
+	s->cmd = c;
+	if (!side_send(s, &s->cmd, sizeof(s->cmd), TAG_CMD) || !hear(r))
+		return false;
+	return !r->t->one_sided || slots_open_peer(s, s->answer.token, s->answer.token_len);
+}
+
+/* Each side lets go of the other's memory before that one frees it. */
+static bool clear_up(struct run *r)
+{
+	weft_remote_close(r->s->slots.remote);
+	r->s->slots.remote = NULL;
+	return ask(r, CMD_CLEAR) && slots_free(r->s);
 }
 
 /* ---- rounds ---- */
 
-static bool round_trip(struct side *s)
-{
-	struct slots *v = &s->slots;
-
-	return side_post_send(s, &v->job[0], v->mem, v->size, TAG_DATA) &&
-	       side_post_recv(s, &v->job[1], v->mem + v->size, v->size, TAG_DATA) && side_wait(s, &v->job[1]) &&
-	       side_wait(s, &v->job[0]);
-}
-
-/* The first round trip finds the peer still reading the command: it does not count. */
-static bool lat_round(struct run *r, uint64_t count, unsigned batch)
-{
-	uint64_t start, t0, t1;
-
-	if (!command(r->s, CMD_ECHO, count + 1) || !round_trip(r->s))
-		return false;
-	start = t0 = now_ns();
-	for (uint64_t done = 0; done < count;) {
-		unsigned n = count - done < batch ? (unsigned)(count - done) : batch;
-
-		for (unsigned i = 0; i < n; i++)
-			if (!round_trip(r->s))
-				return false;
-		t1 = now_ns();
-		if (r->n < SAMPLES_MAX)
-			r->sample[r->n++] = (float)(t1 - t0) / 2000.0f / (float)n;
-		t0 = t1;
-		done += n;
-	}
-	r->round_ns = t0 - start;
-	return true;
-}
-
-static bool bw_round(struct run *r, uint64_t count)
+static bool flow_round(struct run *r, uint64_t count)
 {
 	struct side *s = r->s;
-	struct slots *v = &s->slots;
 	uint64_t start;
 
-	if (!command(s, CMD_SINK, count))
+	if (r->t->expect && !tell(r, CMD_RUN, count))
 		return false;
 	start = now_ns();
-	for (uint64_t i = 0; i < count + v->window; i++) {
-		unsigned k = (unsigned)(i % v->window);
-
-		if (i >= v->window && !side_wait(s, &v->job[k]))
-			return false;
-		if (i < count && !side_post_send(s, &v->job[k], v->mem + k * v->size, v->size, TAG_DATA))
-			return false;
-	}
-	if (!side_recv(s, &s->ctl, &s->ack, sizeof(s->ack), TAG_ACK))
+	if (!loop_flow(s, r->t, count) || !(r->t->finish ? r->t->finish(s, &s->ctl) : hear(r)))
 		return false;
 	r->round_ns = now_ns() - start;
-	if (s->ack != count)
-		return side_fail(s, "%llu messages sent, %llu received", (unsigned long long)count, (unsigned long long)s->ack);
-	if (r->n < SAMPLES_MAX)
-		r->sample[r->n++] = (float)count * 1000.0f / (float)(r->round_ns ? r->round_ns : 1);
+	if (!r->t->finish && s->answer.value != count)
+		return side_fail(s, "%llu messages sent, %llu received", (unsigned long long)count,
+				 (unsigned long long)s->answer.value);
+	if (r->n_rates < ROUNDS_MAX)
+		r->rate[r->n_rates++] = (float)count * 1000.0f / (float)(r->round_ns ? r->round_ns : 1);
 	return true;
 }
 
 static bool one_round(struct run *r, uint64_t count)
 {
-	return r->one_way ? bw_round(r, count) : lat_round(r, count, r->c->batch);
+	unsigned more = r->each_ns && r->each_ns < LONG_NS ? PING_MORE : 0;   /* the very first one is the check */
+	double each;
+	bool ok;
+
+	if (r->t->pattern == PING_PONG)
+		ok = tell(r, CMD_RUN, count + more) && loop_ping(r->s, r->t, count, more, r->hist, &r->round_ns);
+	else if (r->t->pattern == ROUND_TRIP)
+		ok = loop_trips(r->s, r->t, count, r->c->batch, r->hist, &r->round_ns);
+	else
+		ok = flow_round(r, count);
+	each = (double)r->round_ns / (double)count;
+	if (!r->each_ns || each < r->each_ns)
+		r->each_ns = each;
+	return ok;
+}
+
+/* ---- is it right ---- */
+
+/* What is timed later is done once, and every byte of it is looked at. */
+static bool check(struct run *r)
+{
+	struct side *s = r->s;
+	uint64_t direct;
+	size_t at;
+
+	if (!one_round(r, r->t->pattern == ONE_WAY ? r->c->window : 1) || !ask(r, CMD_VERIFY))
+		return false;
+	if (s->answer.value != SIZE_MAX)
+		return side_fail(s, "%s of %zu bytes: the peer has wrong data from byte %llu on", r->t->name, r->c->size,
+				 (unsigned long long)s->answer.value);
+	at = slots_wrong(s, r->c->test);
+	if (at != SIZE_MAX)
+		return side_fail(s, "%s of %zu bytes: wrong data came from byte %zu on", r->t->name, r->c->size, at);
+	if (!path_direct(s, &direct))
+		return false;
+	s->direct = direct > s->direct_before;
+	r->checked_ns = now_ns();
+	return true;
 }
 
 /* ---- how much ---- */
 
 static unsigned window_of(const struct perf_opts *o, const struct cell *c)
 {
+	const struct test_kind *t = &tests[c->test];
 	size_t fit = WINDOW_BYTES / (c->size ? c->size : 1);
-	unsigned window = c->test == TAG_RATE ? 256 : 64;
 
-	if (c->test == TAG_LAT)
-		return 2;               /* one buffer to send, one to receive */
+	if (t->pattern != ONE_WAY)
+		return t->window;
 	if (o->window)
 		return o->window;
-	if (fit < window)
-		window = (unsigned)fit;
-	return window < 2 ? 2 : window;
+	return !fit ? 1 : fit < t->window ? (unsigned)fit : t->window;
 }
 
 /* What one reading of the clock costs, in ns: the best of some, so that a lost CPU does not count. */
@@ -157,35 +192,64 @@ static uint64_t clock_cost(void)
 	return best + 1;
 }
 
-/* Goes by the best round so far: one in which a side lost its CPU must not make all others too short. */
-static bool warm_up(struct run *r, const struct perf_opts *o)
-{
-	uint64_t most = o->iterations ? o->iterations : UINT64_MAX, start = now_ns();
-	double wanted_ns = o->time_s * 1e8 < ROUND_NS ? o->time_s * 1e8 : ROUND_NS;   /* at least ten rounds fit */
-
-	for (uint64_t n = 1;; n *= 2) {
-		double each;
-
-		r->n = 0;
-		if (!one_round(r, n))
-			return false;
-		each = (double)r->round_ns / (double)n;
-		if (!r->each_ns || each < r->each_ns)
-			r->each_ns = each;
-		if (r->each_ns * (double)n >= wanted_ns / 2 || now_ns() - start >= WARM_MAX_NS) {
-			r->per_round = n < most ? n : most;
-			break;
-		}
-	}
-	r->n = 0;
-	return true;
-}
-
 static void choose_batch(struct run *r)
 {
 	double batch = (double)(CLOCK_SHARE * clock_cost()) / (r->each_ns + 1) + 1;
 
 	r->c->batch = batch > BATCH_MAX ? BATCH_MAX : (unsigned)batch;
+}
+
+/* Share of the cell's time that is over. Making and checking the buffers is no part of it, unless that takes long. */
+static double spent(const struct run *r)
+{
+	double of_time = (double)(now_ns() - r->checked_ns) / (r->o->time_s * 1e9);
+	double of_all = (double)(now_ns() - r->start_ns) / (r->o->time_s * 1e9 * ALL_TIMES);
+
+	return of_time > of_all ? of_time : of_all;
+}
+
+/* Goes by the best round so far: one in which a side lost its CPU must not make all others too short. */
+static bool warm_up(struct run *r)
+{
+	double all_ns = r->o->time_s * 1e9;
+	double least = WARM_LEAST * all_ns < WARM_LEAST_NS ? WARM_LEAST : WARM_LEAST_NS / all_ns;
+	double most = WARM_MOST * all_ns < WARM_MOST_NS ? WARM_MOST : WARM_MOST_NS / all_ns;
+	double wanted_ns = all_ns / 10 < ROUND_NS ? all_ns / 10 : ROUND_NS;   /* at least ten rounds fit */
+	uint64_t n = 1 + (uint64_t)(wanted_ns / 4 / r->each_ns);             /* as the check, a cold one, has it */
+
+	while (!perf_interrupted && spent(r) < most) {
+		if (!one_round(r, n))
+			return false;
+		if (r->each_ns * (double)n < wanted_ns / 2)
+			n *= 2;
+		else if (spent(r) >= least || r->o->iterations)
+			break;
+	}
+	r->per_round = n;
+	if (r->t->pattern == ROUND_TRIP)
+		choose_batch(r);
+	hist_clear(r->hist);
+	r->n_rates = 0;
+	return true;
+}
+
+static bool rounds(struct run *r)
+{
+	struct cell *c = r->c;
+	uint64_t most = r->o->iterations ? r->o->iterations : UINT64_MAX;
+
+	while (!perf_interrupted && c->iterations < most && r->n_rates < ROUNDS_MAX) {
+		uint64_t n = most - c->iterations < r->per_round ? most - c->iterations : r->per_round;
+
+		if (!one_round(r, n))
+			return false;
+		c->iterations += n;
+		c->rounds++;
+		report_progress(c, spent(r));
+		if (spent(r) >= 1)
+			break;
+	}
+	return true;
 }
 
 /* ---- the figures ---- */
@@ -197,68 +261,81 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void sum_up(const struct run *r)
+static void sum_up(struct run *r)
 {
+	double us = r->t->pattern == PING_PONG ? 1 / 2000.0 : 1 / 1000.0;   /* of a sample: one way, or all of it */
+	double bytes_us = (double)r->c->size / 1000.0;                       /* messages per us, to GB per s */
 	struct cell *c = r->c;
-	float *v = r->sample;
-	unsigned n = r->n;
-	double bytes_us = (double)c->size / 1000.0;   /* messages per us, to GB per s */
+	float *v = r->rate;
+	unsigned n = r->n_rates;
 
-	qsort(v, n, sizeof(*v), by_value);
-	if (!r->one_way) {
-		c->min_us = v[0];
-		c->p50_us = v[n / 2];
-		c->p99_us = v[n - 1 - n / 100];
+	if (r->t->pattern != ONE_WAY) {
+		c->min_us = hist_at(r->hist, 0) * us;
+		c->p50_us = hist_at(r->hist, 0.5) * us;
+		c->p99_us = hist_at(r->hist, 0.99) * us;
+		c->p999_us = hist_at(r->hist, 0.999) * us;
 		return;
 	}
+	qsort(v, n, sizeof(*v), by_value);
 	c->rate_Mps = v[n / 2];
 	c->bw_GBps = v[n / 2] * bytes_us;
 	c->bw_min = v[0] * bytes_us;
 	c->bw_max = v[n - 1] * bytes_us;
 }
 
-static bool all_rounds(struct run *r, const struct perf_opts *o)
+/* Share of its time in which a side could have run and did not. */
+static double share_lost(const struct noise *n)
+{
+	return n->known && n->at_ns ? (double)n->lost_ns / (double)n->at_ns : -1;
+}
+
+static void sum_up_noise(struct run *r, const struct noise *here, const struct noise *there)
+{
+	double a = share_lost(here), b = share_lost(there);
+
+	r->c->noise = a < 0 || b < 0 ? -1 : a > b ? a : b;
+	r->c->preempted[0] = here->preempted;
+	r->c->preempted[1] = there->preempted;
+}
+
+static bool all_rounds(struct run *r)
 {
 	struct cell *c = r->c, before = *c;
-	uint64_t start = now_ns(), most = o->iterations ? o->iterations : UINT64_MAX;
+	struct noise here, there, now;
 
-	if (!report_path(r->s, &before))
+	if (!path_read(r->s, &before) || !ask(r, CMD_NOISE))
 		return false;
-	while (c->iterations < most && r->n < SAMPLES_MAX) {
-		uint64_t n = most - c->iterations < r->per_round ? most - c->iterations : r->per_round;
-
-		if (!one_round(r, n))
-			return false;
-		c->iterations += n;
-		c->rounds++;
-		if ((double)(now_ns() - start) >= o->time_s * 1e9)
-			break;
-	}
-	sum_up(r);
-	if (!report_path(r->s, c))
+	there = r->s->answer.noise;
+	here = noise_read(r->s->cpu, r->s->alone);
+	if (!rounds(r))
 		return false;
+	now = noise_read(r->s->cpu, r->s->alone);
+	here = noise_since(&now, &here);
+	if (!ask(r, CMD_NOISE) || !path_read(r->s, c))
+		return false;
+	there = noise_since(&r->s->answer.noise, &there);
+	sum_up_noise(r, &here, &there);
 	c->copied_here -= before.copied_here;
 	c->copied_peer -= before.copied_peer;
-	return true;
+	c->interrupted = perf_interrupted;
+	if (c->rounds)
+		sum_up(r);
+	return c->rounds > 0;
 }
 
 bool measure(struct side *s, const struct perf_opts *o, struct cell *c)
 {
-	struct run r = { .s = s, .c = c, .one_way = c->test != TAG_LAT };
+	struct run r = { .s = s, .o = o, .c = c, .t = &tests[c->test], .start_ns = now_ns() };
 	bool ok;
 
 	c->window = window_of(o, c);
 	c->batch = 1;
-	job_init(&s->ctl, s);
-	if (!slots_make(s, c->size, c->window) || !check(s))
-		return false;
-	r.sample = malloc(SAMPLES_MAX * sizeof(*r.sample));
-	if (!r.sample)
-		return side_fail(s, "no memory for the samples");
-	ok = warm_up(&r, o);
-	if (ok && !r.one_way)
-		choose_batch(&r);
-	ok = ok && all_rounds(&r, o);
-	free(r.sample);
+	r.hist = hist_new();
+	r.rate = malloc(ROUNDS_MAX * sizeof(*r.rate));
+	if (!r.hist || !r.rate)
+		side_fail(s, "no memory for the samples");
+	ok = !s->failed && set_up(&r) && check(&r) && warm_up(&r) && all_rounds(&r) && clear_up(&r);
+	hist_free(r.hist);
+	free(r.rate);
 	return ok;
 }

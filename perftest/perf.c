@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * perf.c - `weft perf`: starts both sides on CPUs of their own and goes through all that was asked for. The serving
- * side is forked off before any context is opened, and dies with us; should the library itself hang, an alarm ends us.
+ * perf.c - `weft perf`: starts both sides on CPUs of their own, or one of them, and goes through all that was asked for. On
+ * one machine the serving side is forked off before any context is opened, and dies with us; should the library itself
+ * hang, an alarm ends us. ^C ends the round that is under way: what was measured is printed and kept.
  */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,147 +19,161 @@
 #define START_MS 10000
 #define ALARM_S  180                 /* beyond the time of a cell: checking, warming up, a peer that stalls */
 #define ALARM_WAITS 10               /* waits of a cell that may all be slow */
-#define URL_CAP  200
+#define AGAIN_NS 500000000u
+#define HERE "weft://127.0.0.1:0"
 
-struct cpus {
-	int cpu[2];                     /* -1: not pinned */
-	bool several;                   /* the two sides can run at the same time */
+struct all {                            /* what there is to do */
+	const struct perf_opts *o;
+	struct cpus cpus;
+	unsigned done, cells;
 };
 
-/* ---- CPUs ---- */
+/* ---- which cells ---- */
 
-static void siblings(int cpu, char *out, int cap)
+static bool makes_sense(const struct test_kind *t, size_t size)
 {
-	char path[100];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-	f = fopen(path, "re");
-	if (!f || !fgets(out, cap, f))
-		snprintf(out, (size_t)cap, "%d", cpu);
-	if (f)
-		fclose(f);
+	return size >= t->size_min && size <= t->size_max;
 }
 
-/* The first CPU that we may use, and the first one that is not a thread of the same core, or just the second. */
-static struct cpus find_cpus(bool pin)
+/* The sizes that @test is run with. Those that were asked for and make no sense for it are left out. */
+static unsigned sizes_of(const struct perf_opts *o, enum perf_test test, size_t *size)
 {
-	struct cpus c = { { -1, -1 }, false };
-	char of_first[100], of_this[100];
-	int second = -1;
-	cpu_set_t set;
+	const struct test_kind *t = &tests[test];
+	unsigned n = 0;
 
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return c;
-	c.several = CPU_COUNT(&set) > 1;
-	if (!pin || !c.several)
-		return c;
-	for (int i = 0; i < CPU_SETSIZE && c.cpu[1] < 0; i++) {
-		if (!CPU_ISSET(i, &set))
-			continue;
-		if (c.cpu[0] < 0) {
-			c.cpu[0] = i;
-			siblings(i, of_first, sizeof(of_first));
-			continue;
-		}
-		if (second < 0)
-			second = i;
-		siblings(i, of_this, sizeof(of_this));
-		if (strcmp(of_first, of_this))
-			c.cpu[1] = i;
+	if (!o->n_sizes || t->size_min == t->size_max) {
+		memcpy(size, t->sizes, t->n_sizes * sizeof(*size));
+		return t->n_sizes;
 	}
-	if (c.cpu[1] < 0)
-		c.cpu[1] = second;
-	return c;
+	for (unsigned i = 0; i < o->n_sizes; i++)
+		if (makes_sense(t, o->size[i]))
+			size[n++] = o->size[i];
+	return n;
 }
 
-static void pin(int cpu)
+static unsigned count_cells(const struct perf_opts *o)
 {
-	cpu_set_t set;
+	size_t size[SIZES_MAX];
+	unsigned n = 0;
 
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	pthread_setaffinity_np(pthread_self(), sizeof(set), &set);   /* refused: then it is not pinned, no more */
+	for (unsigned i = 0; i < o->n_tests; i++) {
+		unsigned here = sizes_of(o, o->test[i], size);
+
+		if (!here)
+			fprintf(stderr, "weft perf: %s is left out: it needs at least %zu byte\n", tests[o->test[i]].name,
+				tests[o->test[i]].size_min);
+		n += here;
+	}
+	return n * o->n_ways;
 }
 
 /* ---- the measuring side ---- */
 
-static const size_t lat_sizes[] = { 8, 1 << 10, 64 << 10, 1 << 20 };
-static const size_t bw_sizes[] = { 4 << 10, 64 << 10, 1 << 20, 16 << 20 };
-static const size_t rate_sizes[] = { 8 };
-
-static bool run_cell(struct side *s, const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus,
-		     enum perf_test test, size_t size)
+static bool run_cell(struct side *s, struct all *a, const struct perf_way *way, enum perf_test test, size_t size,
+		     int peer_cpu)
 {
-	struct cell c = { .test = test, .transport = way->name, .size = size, .cpu = { cpus->cpu[0], cpus->cpu[1] } };
+	const struct perf_opts *o = a->o;
+	struct cell c = { .test = test, .transport = way->name, .size = size, .cpu = { s->cpu, peer_cpu },
+			  .weft_memory = o->weft_memory, .noise = -1 };
 
 	alarm((unsigned)o->time_s + ALARM_S + (unsigned)(ALARM_WAITS * slow_s(2 * size)));
+	report_count(++a->done, a->cells);
+	report_progress(&c, 0);
 	if (!measure(s, o, &c))
 		return false;
+	if (!way->transport)
+		c.transport = c.path;
 	c.both_copied = !way->threads && c.copied_here && c.copied_peer;
 	report_cell(o, &c);
 	return true;
 }
 
-static bool run_test(struct side *s, const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus,
-		     enum perf_test test)
+static bool run_test(struct side *s, struct all *a, const struct perf_way *way, enum perf_test test, int peer_cpu)
 {
-	const size_t *size = test == TAG_LAT ? lat_sizes : test == TAG_BW ? bw_sizes : rate_sizes;
-	unsigned n = test == TAG_RATE ? 1 : 4;
+	size_t size[SIZES_MAX];
+	unsigned n = sizes_of(a->o, test, size);
 
-	if (o->n_sizes) {
-		size = o->size;
-		n = o->n_sizes;
-	}
-	for (unsigned i = 0; i < n; i++)
-		if (!run_cell(s, o, way, cpus, test, size[i]))
+	for (unsigned i = 0; i < n && !perf_interrupted; i++)
+		if (!run_cell(s, a, way, test, size[i], peer_cpu))
 			return false;
 	return true;
 }
 
-static bool run_tests(struct side *s, const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus)
+/* With a side that has connected. */
+static void run_tests(struct side *s, struct all *a, const struct perf_way *way)
 {
-	for (unsigned i = 0; i < o->n_tests; i++)
-		if (!run_test(s, o, way, cpus, o->test[i]))
-			return false;
-	measure_quit(s);
-	return !s->failed;
+	int peer_cpu = -1;
+
+	if (!hello(s, &peer_cpu))
+		return;
+	for (unsigned i = 0; i < a->o->n_tests; i++)
+		if (!run_test(s, a, way, a->o->test[i], peer_cpu))
+			break;
+	if (!s->failed)
+		measure_quit(s);
 }
 
 /* Says what went wrong with a side, if anything. */
-static bool ended_well(const struct side *s, const struct perf_way *way, const char *who)
+static bool ended_well(const struct side *s, const char *way, const char *who)
 {
 	if (s->failed)
-		fprintf(stderr, "weft perf: %s%s: %s\n", way->name, who, s->why);
+		fprintf(stderr, "weft perf: %s%s: %s\n", way, who, s->why);
 	return !s->failed;
+}
+
+static struct side measuring_side(const struct all *a, const char *peer)
+{
+	return (struct side){ .polls = a->cpus.several && !a->o->sleep, .alone = a->cpus.several,
+			      .stall_s = MEASURE_STALL_S, .cpu = a->cpus.cpu[0], .peer = peer };
+}
+
+static struct side serving_side(const struct all *a)
+{
+	return (struct side){ .polls = a->cpus.several && !a->o->sleep, .alone = a->cpus.several, .stall_s = SERVE_STALL_S,
+			      .cpu = a->cpus.cpu[1], .peer = "the other side", .serves = true };
 }
 
 /* ---- two processes ---- */
 
-static int serve_here(const struct perf_way *way, const struct cpus *cpus, int fd)
+static void serve_peer(struct door *d, struct side *s)
 {
-	struct side s = { .polls = cpus->several, .stall_s = SERVE_STALL_S };
+	int peer_cpu;
+
+	if (door_let_in(d, s) && hello(s, &peer_cpu))
+		serve(s);
+	side_close(s);
+}
+
+static int serve_here(const struct all *a, const struct perf_way *way, int fd)
+{
+	struct side s = serving_side(a);
+	struct door d = { .side = { .polls = s.polls, .stall_s = START_MS / 1000, .serves = true } };
 	char url[URL_CAP] = "";
 
-	pin(cpus->cpu[1]);
-	if (side_open(&s, way, NULL) && side_listen(&s, url, sizeof(url))) {
+	signal(SIGINT, SIG_IGN);         /* the measuring side tells us when to end */
+	signal(SIGTERM, SIG_IGN);
+	perf_interrupted = 0;
+	cpu_pin(s.cpu);
+	if (door_open(&d, way, NULL, HERE) && door_url(&d, url, sizeof(url))) {
 		if (write(fd, url, sizeof(url)) != sizeof(url))
-			side_fail(&s, "cannot tell the URL: %s", strerror(errno));
-		else if (side_accept(&s))
-			serve(&s);
+			side_fail(&d.side, "cannot tell the URL: %s", strerror(errno));
+		else
+			serve_peer(&d, &s);
 	}
-	side_close(&s);
-	return ended_well(&s, way, ", serving side") ? 0 : 1;
+	door_close(&d);
+	return ended_well(&d.side, way->name, ", serving side") && ended_well(&s, way->name, ", serving side") ? 0 : 1;
 }
 
 /* The URL, or false when none came in time. */
 static bool read_url(int fd, char *url, size_t cap)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int ret;
 
-	return poll(&p, 1, START_MS) == 1 && read(fd, url, cap) == (ssize_t)cap && !url[cap - 1];
+	do
+		ret = poll(&p, 1, START_MS);
+	while (ret < 0 && errno == EINTR && !perf_interrupted);
+	return ret == 1 && read(fd, url, cap) == (ssize_t)cap && !url[cap - 1];
 }
 
 /* Its exit status; what it died of is said. */
@@ -186,9 +200,9 @@ static bool reap_child(pid_t pid)
 	return false;
 }
 
-static bool run_processes(const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus)
+static bool run_processes(struct all *a, const struct perf_way *way)
 {
-	struct side s = { .polls = cpus->several, .stall_s = MEASURE_STALL_S };
+	struct side s = measuring_side(a, "the serving side");
 	char url[URL_CAP];
 	pid_t parent = getpid(), pid;
 	int fd[2];
@@ -201,63 +215,111 @@ static bool run_processes(const struct perf_opts *o, const struct perf_way *way,
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fd[0]);
-		exit(getppid() == parent ? serve_here(way, cpus, fd[1]) : 1);
+		exit(getppid() == parent ? serve_here(a, way, fd[1]) : 1);
 	}
 	close(fd[1]);
-	pin(cpus->cpu[0]);
+	cpu_pin(s.cpu);
 	if (!read_url(fd[0], url, sizeof(url)))
 		side_fail(&s, "the serving side did not start");
 	else if (side_open(&s, way, NULL) && side_connect(&s, url))
-		run_tests(&s, o, way, cpus);
+		run_tests(&s, a, way);
 	close(fd[0]);
 	side_close(&s);
-	ok = ended_well(&s, way, "");
+	ok = ended_well(&s, way->name, "");
 	return reap_child(pid) && ok;
 }
 
 /* ---- two threads ---- */
 
 struct server {
+	struct door door;
 	struct side side;
-	const struct cpus *cpus;
 };
 
 static void *serve_thread(void *arg)
 {
 	struct server *v = arg;
 
-	pin(v->cpus->cpu[1]);
-	if (side_accept(&v->side))
-		serve(&v->side);
-	side_close(&v->side);
+	cpu_pin(v->side.cpu);
+	serve_peer(&v->door, &v->side);
 	return NULL;
 }
 
-static bool run_threads(const struct perf_opts *o, const struct perf_way *way, const struct cpus *cpus)
+static bool run_threads(struct all *a, const struct perf_way *way)
 {
-	struct side s = { .polls = cpus->several, .stall_s = MEASURE_STALL_S };
-	struct server v = { .side = { .polls = cpus->several, .stall_s = SERVE_STALL_S }, .cpus = cpus };
+	struct side s = measuring_side(a, "the serving side");
+	struct server v = { .side = serving_side(a) };
 	char url[URL_CAP];
 	pthread_t thread;
 	bool ok, started = false;
 
-	if (side_open(&s, way, NULL) && side_open(&v.side, way, s.ctx) && side_listen(&v.side, url, sizeof(url))) {
+	v.door.side = (struct side){ .polls = s.polls, .stall_s = START_MS / 1000 };
+	v.side.serves = false;           /* ^C is the measuring side's business */
+	if (side_open(&s, way, NULL) && door_open(&v.door, way, s.ctx, HERE) && door_url(&v.door, url, sizeof(url))) {
 		started = !pthread_create(&thread, NULL, serve_thread, &v);
-		pin(cpus->cpu[0]);
+		cpu_pin(s.cpu);
 		if (!started)
 			side_fail(&s, "cannot start a thread");
 		else if (side_connect(&s, url))
-			run_tests(&s, o, way, cpus);
+			run_tests(&s, a, way);
 	}
 	side_hang_up(&s);                /* before the join: the other side may wait for what only our turns deliver */
 	if (started)
 		pthread_join(thread, NULL);
-	else
-		side_close(&v.side);
+	door_close(&v.door);
 	side_close(&s);
-	ok = ended_well(&s, way, "");
-	return ended_well(&v.side, way, ", serving side") && ok;
+	ok = ended_well(&s, way->name, "");
+	ok = ended_well(&v.door.side, way->name, ", serving side") && ok;
+	return ended_well(&v.side, way->name, ", serving side") && ok;
 }
+
+/* ---- two machines ---- */
+
+static bool run_to_host(struct all *a, const struct perf_way *way)
+{
+	char url[URL_CAP], numeric[2 * URL_CAP];
+	struct side s = measuring_side(a, url);
+
+	if (!perf_url(a->o, "127.0.0.1", url, sizeof(url)))
+		return false;
+	cpu_pin(s.cpu);
+	if (weft_resolve(url, numeric, sizeof(numeric)))
+		side_refused(&s, "no address");
+	else if (side_open(&s, way, NULL) && side_connect(&s, numeric))
+		run_tests(&s, a, way);
+	side_close(&s);
+	return ended_well(&s, way->name, "");
+}
+
+/* Serves one peer after the other until it is interrupted. */
+static int listen_main(struct all *a)
+{
+	struct door d = { .side = { .serves = true } };   /* waits for ever */
+	char url[URL_CAP];
+	bool ok = true;
+
+	if (!perf_url(a->o, "0.0.0.0", url, sizeof(url)))
+		return 2;
+	cpu_pin(a->cpus.cpu[1]);
+	if (!door_open(&d, a->o->way[0], NULL, url) || !door_url(&d, url, sizeof(url))) {
+		door_close(&d);
+		ended_well(&d.side, "--listen", "");
+		return 1;
+	}
+	printf("listening on %s\n", url);
+	fflush(stdout);
+	do {
+		struct side s = serving_side(a);
+
+		alarm(0);
+		serve_peer(&d, &s);
+		ok = perf_interrupted || d.side.failed || ended_well(&s, "--listen", "");
+	} while (!perf_interrupted && !d.side.failed && !a->o->once);
+	door_close(&d);
+	return ok && (perf_interrupted || ended_well(&d.side, "--listen", "")) ? 0 : 1;
+}
+
+/* ---- the command ---- */
 
 static void on_alarm(int sig)
 {
@@ -268,21 +330,66 @@ static void on_alarm(int sig)
 	_exit(3);
 }
 
+/* A second one ends us as if there were no handler; not one that is sent to us and to our group at the same time. */
+static void on_interrupt(int sig)
+{
+	static uint64_t first_ns;
+	uint64_t now = now_ns();
+
+	perf_interrupted = sig;
+	if (!first_ns)
+		first_ns = now;
+	if (now - first_ns < AGAIN_NS)
+		return;
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void catch_signals(void)
+{
+	struct sigaction stop = { .sa_handler = on_interrupt };
+
+	signal(SIGALRM, on_alarm);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGTERM, &stop, NULL);
+}
+
+static bool run_way(struct all *a, const struct perf_way *way)
+{
+	fflush(stdout);                  /* or the child would have it, too */
+	alarm(ALARM_S);
+	if (a->o->place)
+		return run_to_host(a, way);
+	return way->threads ? run_threads(a, way) : run_processes(a, way);
+}
+
 int perf_main(int argc, char **argv)
 {
 	struct perf_opts o;
-	struct cpus cpus;
+	struct all a = { .o = &o };
 	bool ok = true;
 
 	if (!perf_parse(argc, argv, &o))
 		return 2;
-	cpus = find_cpus(o.pin);
-	signal(SIGALRM, on_alarm);
-	report_head(&o);
-	for (unsigned i = 0; i < o.n_ways && ok; i++) {
-		fflush(stdout);          /* or the child would have it, too */
-		alarm(ALARM_S);
-		ok = o.way[i]->threads ? run_threads(&o, o.way[i], &cpus) : run_processes(&o, o.way[i], &cpus);
+	if (o.help) {
+		perf_usage(stdout);
+		return 0;
 	}
-	return ok && !fflush(stdout) ? 0 : 1;
+	a.cpus = cpus_find(&o);
+	catch_signals();
+	if (o.listen)
+		return listen_main(&a);
+	if (o.plot && !plot_possible(o.plot))
+		return 1;
+	a.cells = count_cells(&o);
+	report_begin(&o);
+	for (unsigned i = 0; i < o.n_ways && ok && !perf_interrupted; i++)
+		ok = run_way(&a, o.way[i]);
+	alarm(0);
+	report_end(&o);
+	if (o.plot && !plot_draw(o.plot))
+		ok = false;
+	if (fflush(stdout))
+		ok = false;
+	return perf_interrupted ? 128 + perf_interrupted : ok ? 0 : 1;
 }

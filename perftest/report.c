@@ -1,63 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * report.c - results as a table or as JSON, and what the library says about the path that was taken.
+ * report.c - results as a table, as JSON or as CSV, line by line as they come; on a terminal, what is being measured.
  */
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "perftest.h"
 
-/* ---- the library's own JSON: flat, keys are unique ---- */
+#define NOISE_MAX 0.02               /* share of a side's time that others may take before a line is marked */
+#define PROGRESS_NS 100000000u
 
-/* Where the value of @key begins, or NULL. */
-static const char *find(const char *json, const char *key)
-{
-	char quoted[64];
-	const char *at;
+static bool marked;
 
-	snprintf(quoted, sizeof(quoted), "\"%s\":", key);
-	at = strstr(json, quoted);
-	return at ? at + strlen(quoted) : NULL;
-}
+/* ---- progress ---- */
 
-static uint64_t find_number(const char *json, const char *key)
-{
-	const char *at = find(json, key);
-
-	return at ? strtoull(at, NULL, 10) : 0;
-}
-
-/* The string as it stands in the JSON, without its quotes. */
-static void find_text(const char *json, const char *key, char *out, size_t cap)
-{
-	const char *at = find(json, key);
-	size_t n = 0;
-
-	if (at && *at == '"')
-		for (at++; at[n] && at[n] != '"'; n++)
-			if (at[n] == '\\' && at[n + 1])
-				n++;
-	snprintf(out, cap, "%.*s", (int)n, n ? at : "");
-}
-
-bool report_path(struct side *s, struct cell *c)
-{
-	char text[4000];
-	size_t len = sizeof(text);
-
-	if (weft_explain(s->ctx, s->ep, NULL, 1, text, &len))
-		return side_fail(s, "weft_explain: %s", weft_last_error()->cause);
-	find_text(text, "transport", c->path, sizeof(c->path));
-	find_text(text, "lane", c->lane, sizeof(c->lane));
-	len = sizeof(text);
-	if (weft_stats(s->ctx, s->ep, text, &len))
-		return side_fail(s, "weft_stats: %s", weft_last_error()->cause);
-	c->copied_here = find_number(text, "copy_bytes_here");
-	c->copied_peer = find_number(text, "copy_bytes_peer");
-	return true;
-}
-
-/* ---- output ---- */
+static struct {
+	unsigned i, n;
+	uint64_t at_ns;                 /* when it was last written; 0: nothing stands there */
+} progress;
 
 static void say_size(size_t size, char *out, size_t cap)
 {
@@ -71,6 +31,42 @@ static void say_size(size_t size, char *out, size_t cap)
 	snprintf(out, cap, i ? "%zu%c" : "%zu", size, unit[i]);
 }
 
+void report_count(unsigned i, unsigned n)
+{
+	progress.i = i;
+	progress.n = n;
+}
+
+void report_progress(const struct cell *c, double share)
+{
+	uint64_t now = now_ns();
+	char size[32];
+
+	if (!isatty(STDERR_FILENO) || (share > 0 && now - progress.at_ns < PROGRESS_NS))
+		return;
+	progress.at_ns = now;
+	say_size(c->size, size, sizeof(size));
+	fprintf(stderr, "\r\033[K[%u/%u] %s %s %s: %.0f %%", progress.i, progress.n, c->transport, tests[c->test].name,
+		size, share < 1 ? share * 100 : 100);
+	fflush(stderr);
+}
+
+static void wipe_progress(void)
+{
+	if (!progress.at_ns)
+		return;
+	fputs("\r\033[K", stderr);
+	fflush(stderr);
+	progress.at_ns = 0;
+}
+
+/* ---- the table ---- */
+
+static bool is_noisy(const struct cell *c)
+{
+	return c->noise >= NOISE_MAX;
+}
+
 /* Who moved the bytes of large messages. */
 static const char *say_copied(const struct cell *c)
 {
@@ -79,50 +75,99 @@ static const char *say_copied(const struct cell *c)
 	return c->copied_here || c->copied_peer ? "one copy" : "in frames";
 }
 
-void report_head(const struct perf_opts *o)
-{
-	if (!o->json)
-		printf("%-9s %-8s %6s %11s %9s %9s %9s %8s %8s  %s\n", "transport", "test", "size", "iterations", "min us",
-		       "p50 us", "p99 us", "GB/s", "M msg/s", "path");
-}
-
 static void print_row(const struct cell *c)
 {
-	char size[32];
+	char size[32], noise[32] = "";
 
 	say_size(c->size, size, sizeof(size));
-	printf("%-9s %-8s %6s %11llu ", c->transport, perf_test_names[c->test], size, (unsigned long long)c->iterations);
-	if (c->test == TAG_LAT)
-		printf("%9.3f %9.3f %9.3f %8s %8s", c->min_us, c->p50_us, c->p99_us, "", "");
+	if (c->noise >= 0)
+		snprintf(noise, sizeof(noise), "%.1f%%%s", c->noise * 100, is_noisy(c) ? "!" : " ");
+	printf("%-9s %-10s %6s %11llu ", c->transport, tests[c->test].name, size, (unsigned long long)c->iterations);
+	if (tests[c->test].pattern != ONE_WAY)
+		printf("%9.3f %9.3f %9.3f %9.3f %8s %8s", c->min_us, c->p50_us, c->p99_us, c->p999_us, "", "");
 	else
-		printf("%9s %9s %9s %8.3f %8.3f", "", "", "", c->bw_GBps, c->rate_Mps);
-	printf("  %s, %s\n", c->path, say_copied(c));
+		printf("%9s %9s %9s %9s %8.3f %8.3f", "", "", "", "", c->bw_GBps, c->rate_Mps);
+	printf(" %7s  %s%s%s%s\n", noise, c->path, tests[c->test].one_sided ? "" : ", ",
+	       tests[c->test].one_sided ? "" : say_copied(c), c->interrupted ? ", interrupted" : "");
 }
 
-static void print_json(const struct cell *c)
+/* ---- JSON ---- */
+
+void print_json(FILE *to, const struct cell *c)
 {
-	printf("{\"test\":\"%s\",\"transport\":\"%s\",\"size\":%zu,\"iterations\":%llu,", perf_test_names[c->test],
-	       c->transport, c->size, (unsigned long long)c->iterations);
-	if (c->test == TAG_LAT)
-		printf("\"lat_us\":{\"min\":%.4f,\"p50\":%.4f,\"p99\":%.4f},\"batch\":%u,", c->min_us, c->p50_us,
-		       c->p99_us, c->batch);
+	fprintf(to, "{\"test\":\"%s\",\"transport\":\"%s\",\"size\":%zu,\"iterations\":%llu,", tests[c->test].name,
+		c->transport, c->size, (unsigned long long)c->iterations);
+	if (tests[c->test].pattern != ONE_WAY)
+		fprintf(to, "\"lat_us\":{\"min\":%.4f,\"p50\":%.4f,\"p99\":%.4f,\"p99.9\":%.4f},\"batch\":%u,", c->min_us,
+			c->p50_us, c->p99_us, c->p999_us, c->batch);
 	else
-		printf("\"bw_GBps\":%.4f,\"rate_Mps\":%.4f,\"bw_GBps_range\":[%.4f,%.4f],\"window\":%u,", c->bw_GBps,
-		       c->rate_Mps, c->bw_min, c->bw_max, c->window);
-	printf("\"rounds\":%u,\"path\":\"%s\",\"lane\":\"%s\",\"both_copied\":%s,\"copied_bytes\":[%llu,%llu],", c->rounds,
-	       c->path, c->lane, c->both_copied ? "true" : "false", (unsigned long long)c->copied_here,
-	       (unsigned long long)c->copied_peer);
+		fprintf(to, "\"bw_GBps\":%.4f,\"rate_Mps\":%.4f,\"bw_GBps_range\":[%.4f,%.4f],\"window\":%u,", c->bw_GBps,
+			c->rate_Mps, c->bw_min, c->bw_max, c->window);
+	if (c->noise >= 0)
+		fprintf(to, "\"noise\":%.4f,", c->noise);
+	else
+		fprintf(to, "\"noise\":null,");
+	fprintf(to, "\"preempted\":[%llu,%llu],\"rounds\":%u,\"path\":\"%s\",\"lane\":\"%s\",\"memory\":\"%s\",",
+		(unsigned long long)c->preempted[0], (unsigned long long)c->preempted[1], c->rounds, c->path, c->lane,
+		c->weft_memory ? "weft" : "malloc");
+	fprintf(to, "\"both_copied\":%s,\"copied_bytes\":[%llu,%llu],", c->both_copied ? "true" : "false",
+		(unsigned long long)c->copied_here, (unsigned long long)c->copied_peer);
+	if (c->interrupted)
+		fprintf(to, "\"interrupted\":true,");
 	if (c->cpu[0] >= 0)
-		printf("\"cpus\":[%d,%d]}\n", c->cpu[0], c->cpu[1]);
+		fprintf(to, "\"cpus\":[%d,%d]}\n", c->cpu[0], c->cpu[1]);
 	else
-		printf("\"cpus\":null}\n");
+		fprintf(to, "\"cpus\":null}\n");
+}
+
+/* ---- CSV ---- */
+
+static void print_csv(const struct cell *c)
+{
+	printf("%s,%s,%zu,%llu,", c->transport, tests[c->test].name, c->size, (unsigned long long)c->iterations);
+	if (tests[c->test].pattern != ONE_WAY)
+		printf("%.4f,%.4f,%.4f,%.4f,,,", c->min_us, c->p50_us, c->p99_us, c->p999_us);
+	else
+		printf(",,,,%.4f,%.4f,", c->bw_GBps, c->rate_Mps);
+	if (c->noise >= 0)
+		printf("%.4f", c->noise);
+	printf(",%s,%s,%d\n", c->path, c->weft_memory ? "weft" : "malloc", c->interrupted);
+}
+
+/* ---- all of it ---- */
+
+void report_begin(const struct perf_opts *o)
+{
+	if (o->format == AS_TABLE)
+		printf("%-9s %-10s %6s %11s %9s %9s %9s %9s %8s %8s %7s  %s\n", "transport", "test", "size", "iterations",
+		       "min us", "p50 us", "p99 us", "p99.9 us", "GB/s", "M msg/s", "noise", "path");
+	if (o->format == AS_CSV)
+		puts("transport,test,size,iterations,lat_min_us,lat_p50_us,lat_p99_us,lat_p99.9_us,bw_GBps,rate_Mps,noise,path,"
+		     "memory,interrupted");
+	fflush(stdout);
 }
 
 void report_cell(const struct perf_opts *o, const struct cell *c)
 {
-	if (o->json)
-		print_json(c);
+	wipe_progress();
+	if (o->format == AS_JSON)
+		print_json(stdout, c);
+	else if (o->format == AS_CSV)
+		print_csv(c);
 	else
 		print_row(c);
 	fflush(stdout);
+	marked = marked || is_noisy(c);
+	if (o->plot)
+		plot_add(c);
+}
+
+void report_end(const struct perf_opts *o)
+{
+	wipe_progress();
+	if (marked && o->format == AS_TABLE)
+		printf("!  other programs, or the host of this virtual machine, took %.0f %% or more of a side's time: "
+		       "do not rely on that line\n", NOISE_MAX * 100);
+	if (perf_interrupted)
+		fprintf(stderr, "weft perf: interrupted; what was measured until then stands above\n");
 }

@@ -1,149 +1,105 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * serve.c - the serving side obeys commands; data that both sides know; buffers for a window of messages.
+ * serve.c - the serving side obeys commands. It may serve a stranger, so everything in a command is looked at first.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "perftest.h"
 
-#define WORD_STEP 0x9e3779b97f4a7c15u   /* odd, so every word of a long run differs */
+#define WINDOW_MAX 65536u
 
-/* ---- data ---- */
-
-static uint64_t word_at(uint64_t seed, size_t i)
+static bool answer(struct side *s)
 {
-	return (seed + i + 1) * WORD_STEP;
+	return side_send(s, &s->answer, sizeof(s->answer), TAG_ANSWER);
 }
 
-void data_fill(unsigned char *p, size_t len, uint64_t seed)
+static bool check_setup(struct side *s, const struct cmd *c)
 {
-	for (size_t at = 0; at < len; at += 8) {
-		uint64_t v = word_at(seed, at / 8);
+	const struct test_kind *t = c->test < PERF_TESTS ? &tests[c->test] : NULL;
 
-		memcpy(p + at, &v, len - at < 8 ? len - at : 8);
-	}
-}
-
-size_t data_differs(const unsigned char *p, size_t len, uint64_t seed)
-{
-	for (size_t at = 0; at < len; at += 8) {
-		uint64_t v = word_at(seed, at / 8);
-		const unsigned char *want = (const unsigned char *)&v;
-
-		for (size_t i = 0; i < 8 && at + i < len; i++)
-			if (p[at + i] != want[i])
-				return at + i;
-	}
-	return SIZE_MAX;
-}
-
-/* ---- buffers ---- */
-
-bool slots_make(struct side *s, size_t size, unsigned window)
-{
-	struct slots *v = &s->slots;
-
-	slots_free(v);
-	if (size > SIZE_MAX / 2 / window)
-		return side_fail(s, "%u messages of %zu bytes do not fit into memory", window, size);
-	v->mem = malloc(size * window + 1);
-	v->job = calloc(window, sizeof(*v->job));
-	if (!v->mem || !v->job)
-		return side_fail(s, "no memory for %u messages of %zu bytes", window, size);
-	v->size = size;
-	v->window = window;
-	for (unsigned i = 0; i < window; i++)
-		job_init(&v->job[i], s);
-	memset(v->mem, 0x5a, size * window + 1);   /* the pages are there before the clock runs */
+	if (!t || c->size < t->size_min || c->size > t->size_max || c->token_len > TOKEN_CAP)
+		return side_fail(s, "a test that is none was asked for");
+	if (c->window < (t->pattern == PING_PONG ? 2 : 1) || c->window > WINDOW_MAX)
+		return side_fail(s, "a window of %u was asked for", c->window);
 	return true;
 }
 
-void slots_free(struct slots *v)
+static bool setup(struct side *s, const struct cmd *c)
 {
-	free(v->mem);
-	free(v->job);
-	*v = (struct slots){ .mem = NULL };
+	if (!check_setup(s, c) || !path_direct(s, &s->direct_before) || !slots_make(s, c))
+		return false;
+	s->test = (enum perf_test)c->test;
+	if (tests[s->test].one_sided &&
+	    (!slots_grant(s, s->answer.token, &s->answer.token_len) || !slots_open_peer(s, c->token, c->token_len)))
+		return false;
+	return answer(s);
 }
 
-/* ---- commands ---- */
-
-/* One message each way; between them the sender learns whether his came as it should. */
-static bool check(struct side *s)
+static bool run(struct side *s, const struct cmd *c)
 {
-	struct slots *v = &s->slots;
-	struct job *j = &v->job[0];
+	const struct test_kind *t = &tests[s->test];
 
-	if (!side_recv(s, j, v->mem, v->size, TAG_DATA))
-		return false;
-	s->ack = j->len == v->size ? data_differs(v->mem, v->size, SEED_THERE) : j->len;
-	if (!side_send(s, &s->ctl, &s->ack, sizeof(s->ack), TAG_ACK))
-		return false;
-	data_fill(v->mem, v->size, SEED_BACK);
-	return side_send(s, j, v->mem, v->size, TAG_DATA);
+	if (!s->slots.job || !t->expect)
+		return side_fail(s, "nothing to run was agreed on");
+	if (t->pattern == PING_PONG)
+		return loop_echo(s, t, c->count);
+	s->answer.value = c->count;
+	return loop_sink(s, t, c->count) && answer(s);
 }
 
-/* The next receive is posted behind the answer, where it costs nobody time. */
-static bool echo(struct side *s, uint64_t count)
+static bool verify(struct side *s)
 {
-	struct slots *v = &s->slots;
-	struct job *out = &v->job[0], *in = &v->job[1];
-	unsigned char *to = v->mem + v->size;
+	uint64_t direct;
 
-	if (!side_post_recv(s, in, to, v->size, TAG_DATA))
-		return false;
-	for (uint64_t i = 1; i <= count; i++) {
-		if (!side_wait(s, in) || !side_post_send(s, out, v->mem, v->size, TAG_DATA))
-			return false;
-		if (i < count && !side_post_recv(s, in, to, v->size, TAG_DATA))
-			return false;
-		if (!side_wait(s, out))
-			return false;
-	}
-	return true;
-}
-
-/* Receives are posted a window ahead. */
-static bool sink(struct side *s, uint64_t count)
-{
-	struct slots *v = &s->slots;
-
-	for (uint64_t i = 0; i < count + v->window; i++) {
-		unsigned k = (unsigned)(i % v->window);
-
-		if (i >= v->window && !side_wait(s, &v->job[k]))
-			return false;
-		if (i < count && !side_post_recv(s, &v->job[k], v->mem + k * v->size, v->size, TAG_DATA))
-			return false;
-	}
-	s->ack = count;
-	return side_send(s, &s->ctl, &s->ack, sizeof(s->ack), TAG_ACK);
+	if (!s->slots.job || !path_direct(s, &direct))
+		return side_fail(s, "nothing to verify was agreed on");
+	s->direct = direct > s->direct_before;
+	s->answer.value = slots_wrong(s, s->test);
+	return answer(s);
 }
 
 static bool obey(struct side *s, const struct cmd *c)
 {
+	s->answer = (struct answer){ .value = 0 };
 	switch (c->what) {
-	case CMD_CHECK:
-		return slots_make(s, (size_t)c->size, c->window) && check(s);
-	case CMD_ECHO:
-		return echo(s, c->count);
-	case CMD_SINK:
-		return sink(s, c->count);
+	case CMD_SETUP:
+		return setup(s, c);
+	case CMD_RUN:
+		return run(s, c);
+	case CMD_VERIFY:
+		return verify(s);
+	case CMD_NOISE:
+		s->answer.noise = noise_read(s->cpu, s->alone);
+		return answer(s);
+	case CMD_CLEAR:
+		return slots_free(s) && answer(s);
 	default:
 		return side_fail(s, "unknown command %u", c->what);
 	}
 }
 
+/* The other side may be far from our stderr. */
+static void tell(struct side *s)
+{
+	if (s->down[0] || !s->ep)
+		return;
+	s->failed = false;
+	s->answer = (struct answer){ .failed = 1 };
+	memcpy(s->answer.why, s->why, sizeof(s->why));
+	answer(s);
+	s->failed = true;
+}
+
 bool serve(struct side *s)
 {
 	struct cmd c = { .what = CMD_QUIT };
-	struct job *j = &s->ctl;
 	bool ok;
 
-	job_init(j, s);
 	do {
-		ok = side_recv(s, j, &s->cmd, sizeof(s->cmd), TAG_CMD);
+		ok = side_recv(s, &s->cmd, sizeof(s->cmd), TAG_CMD);
 		c = s->cmd;
 	} while (ok && c.what != CMD_QUIT && obey(s, &c));
-	return ok && !s->failed;
+	if (s->failed)
+		tell(s);
+	return !s->failed;
 }

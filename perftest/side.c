@@ -5,14 +5,17 @@
  */
 #include <sched.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "perftest.h"
 
-#define EVENTS 32
-#define TURNS_BETWEEN_CLOCKS 4096
-#define CLOSE_NS 2000000000u
+#define CLOSE_NS  2000000000u
+#define SLICE_NS  200000000u         /* of a sleep: a signal does not end it */
+#define STOP_NS   2000000000u        /* that a round may still take after ^C */
+
+volatile int perf_interrupted;
 
 uint64_t now_ns(void)
 {
@@ -21,6 +24,8 @@ uint64_t now_ns(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+/* ---- failing ---- */
 
 bool side_fail(struct side *s, const char *fmt, ...)
 {
@@ -43,7 +48,7 @@ static bool fail_with(struct side *s, const char *what, const weft_error *e)
 	return side_fail(s, "%s: %s", what, line);
 }
 
-static bool refused(struct side *s, const char *what)
+bool side_refused(struct side *s, const char *what)
 {
 	return fail_with(s, what, weft_last_error());
 }
@@ -53,10 +58,22 @@ static bool refused(struct side *s, const char *what)
 /* Not a failure yet: what the peer sent before it closed may be all that is waited for. */
 static void is_down(struct side *s, const weft_event *e)
 {
+	uint32_t v = weft_version();
 	char line[600];
 
 	weft_error_text(weft_event_error(e), line, sizeof(line));
 	snprintf(s->down, sizeof(s->down), "%s: %s", s->connected ? "the peer is gone" : "no connection", line);
+	if (e->status == WEFT_EVERSION)
+		snprintf(s->down + strlen(s->down), sizeof(s->down) - strlen(s->down), "; this is weft %u.%u.%u", v >> 16,
+			 v >> 8 & 255, v & 255);
+}
+
+static void take_request(struct side *s, weft_event *e)
+{
+	if (s->door && s == &s->door->side && !s->door->caller)
+		s->door->caller = e->data;
+	else
+		weft_reject(e->data, WEFT_EREJECTED, DOOR_BUSY);
 }
 
 static void take_event(struct side *s, weft_event *e)
@@ -67,16 +84,12 @@ static void take_event(struct side *s, weft_event *e)
 	case WEFT_EV_OP:
 		j = (struct job *)(uintptr_t)e->user_data;
 		j->done = true;
-		j->status = e->status;
 		j->len = e->len;
 		if (e->status < 0 && !s->closing)
-			fail_with(s, "the message failed", weft_event_error(e));
+			fail_with(s, "an operation failed", weft_event_error(e));
 		break;
 	case WEFT_EV_REQUEST:
-		if (s->ep)
-			weft_reject(e->data, WEFT_EREJECTED, "one peer is measured at a time");
-		else if (weft_accept(e->data, s->w, NULL, &s->ep))
-			refused(s, "cannot accept");
+		take_request(s, e);
 		break;
 	case WEFT_EV_CONNECTED:
 		s->connected = true;
@@ -90,32 +103,47 @@ static void take_event(struct side *s, weft_event *e)
 	}
 }
 
-/* Turns the wheel until *there. With one CPU the other side can only run while this one sleeps. */
-static bool wait_for(struct side *s, const bool *there)
+bool side_take(struct side *s, weft_event *ev, size_t n)
 {
-	uint64_t limit_s = s->stall_s + slow_s(s->slots.size * s->slots.window), limit = now_ns() + limit_s * 1000000000u;
-	unsigned turns = 0;
-	weft_event ev[EVENTS];
-
-	while (!*there && !s->failed) {
-		size_t n = weft_reap(s->w, ev, EVENTS);
-
-		for (size_t i = 0; i < n; i++)
-			take_event(s, &ev[i]);
-		if (n && !*there && s->down[0] && !s->closing)
-			side_fail(s, "%s", s->down);
-		if (n)
-			continue;
-		if (!s->polls)
-			weft_wait_any(s->w, limit);
-		else if (++turns % TURNS_BETWEEN_CLOCKS)
-			continue;
-		else
-			sched_yield();
-		if (now_ns() >= limit)
-			return side_fail(s, "nothing came from the peer for %llu s", (unsigned long long)limit_s);
-	}
+	for (size_t i = 0; i < n; i++)
+		take_event(s, &ev[i]);
+	s->idle = 0;
+	s->since_ns = 0;
 	return !s->failed;
+}
+
+/* A serving side ends at once; the measuring side may end its round, if that does not take long. */
+static bool stops(struct side *s, uint64_t now)
+{
+	if (!perf_interrupted || s->closing)
+		return false;
+	if (!s->stop_ns)
+		s->stop_ns = now + (s->serves || !s->connected ? 0 : STOP_NS);
+	return now >= s->stop_ns;
+}
+
+/* With one CPU the other side can only run while this one sleeps. */
+bool side_idle(struct side *s)
+{
+	uint64_t now = now_ns(), limit_s = s->stall_s + slow_s(s->slots.len);
+
+	if (s->failed)
+		return false;
+	if (s->down[0] && !s->closing)
+		return side_fail(s, "%s", s->down);
+	if (stops(s, now))
+		return side_fail(s, "interrupted");
+	if (!s->since_ns)
+		s->since_ns = now;
+	if (s->stall_s && now - s->since_ns > limit_s * 1000000000u)
+		return side_fail(s, "nothing came from the peer for %llu s", (unsigned long long)limit_s);
+	if (s->door && s != &s->door->side && !s->closing)
+		door_turn_away(s->door);
+	if (s->polls || s->watches)
+		sched_yield();
+	else
+		weft_wait_any(s->w, now + SLICE_NS);
+	return true;
 }
 
 /* ---- making and ending ---- */
@@ -126,15 +154,16 @@ static bool open_ctx(struct side *s, const struct perf_way *way)
 	int ret = weft_config_new(&c);
 
 	if (ret)
-		return refused(s, "settings");
-	ret = weft_config_set(c, "transports", way->transport);
+		return side_refused(s, "settings");
+	if (way->transport)
+		ret = weft_config_set(c, "transports", way->transport);
 	if (!ret && way->key)
 		ret = weft_config_set(c, way->key, way->value);
 	if (!ret)
 		ret = weft_open(c, &s->ctx);
 	weft_config_free(c);
 	s->owns_ctx = !ret;
-	return !ret || refused(s, "cannot open weft");
+	return !ret || side_refused(s, "cannot open weft");
 }
 
 bool side_open(struct side *s, const struct perf_way *way, weft_ctx *shared)
@@ -142,107 +171,105 @@ bool side_open(struct side *s, const struct perf_way *way, weft_ctx *shared)
 	s->ctx = shared;
 	if (!shared && !open_ctx(s, way))
 		return false;
-	return !weft_worker_new(s->ctx, NULL, &s->w) || refused(s, "no worker");
-}
-
-bool side_listen(struct side *s, char *url, size_t cap)
-{
-	if (weft_listen(s->w, "weft://127.0.0.1:0", NULL, &s->listener) || weft_listener_url(s->listener, url, cap))
-		return refused(s, "cannot listen");
-	return true;
-}
-
-bool side_accept(struct side *s)
-{
-	return wait_for(s, &s->connected);
+	if (weft_worker_new(s->ctx, NULL, &s->w))
+		return side_refused(s, "no worker");
+	return tests_prepare(s);
 }
 
 bool side_connect(struct side *s, const char *url)
 {
 	if (weft_connect(s->w, url, NULL, &s->ep))
-		return refused(s, "cannot connect");
-	return wait_for(s, &s->connected);
+		return side_refused(s, "cannot connect");
+	while (!s->connected)
+		if (!side_turn(s))
+			return false;
+	return !s->failed;
 }
 
 void side_hang_up(struct side *s)
 {
 	struct job *j = &s->ctl;
+	weft_call call = call_init(j);
+	bool failed = s->failed;
 	int ret;
 
 	if (!s->ep)
 		return;
 	s->closing = true;
-	job_init(j, s);
-	j->done = false;
-	j->call.from = NULL;
-	j->call.deadline_ns = now_ns() + CLOSE_NS;
-	ret = s->failed ? WEFT_ECLOSED : weft_ep_close(s->ep, &j->call);
+	s->failed = false;
+	call.deadline_ns = now_ns() + CLOSE_NS;
+	ret = s->down[0] ? WEFT_ECLOSED : weft_ep_close(s->ep, &call);
 	if (ret < 0)
 		weft_ep_abort(s->ep);
-	else if (ret == WEFT_PENDING)
-		wait_for(s, &j->done);
+	j->done = ret != WEFT_PENDING;
+	side_wait(s, j);
+	s->failed = failed;
 	s->ep = NULL;
 }
 
+/* The worker first: until it is gone, operations may use the buffers. */
 void side_close(struct side *s)
 {
 	side_hang_up(s);
-	if (s->listener)
-		weft_listener_close(s->listener);
+	if (s->slots.granted)
+		weft_grant_revoke(s->slots.reg, s->slots.grant, NULL);
 	if (s->w)
 		weft_worker_free(s->w);
+	if (s->slots.reg)
+		weft_mem_free(s->slots.reg);
+	if (!s->slots.allocated)
+		free(s->slots.mem);
+	free(s->slots.job);
 	if (s->owns_ctx)
 		weft_close(s->ctx);
-	slots_free(&s->slots);
+	s->w = NULL;
+	s->ctx = NULL;
+	s->slots = (struct slots){ .mem = NULL };
 }
 
-/* ---- messages ---- */
+/* ---- operations ---- */
 
-void job_init(struct job *j, const struct side *s)
+weft_call call_init(struct job *j)
 {
-	*j = (struct job){ .call = { .size = sizeof(j->call), .user_data = (uintptr_t)j, .from = s->ep }, .done = true };
+	return (weft_call){ .size = sizeof(weft_call), .user_data = (uintptr_t)j };
 }
 
-/* What posting answered. */
-static bool posted(struct side *s, struct job *j, int ret)
+void job_init(struct job *j, void *buf, size_t len)
 {
-	if (ret == WEFT_PENDING)
-		return true;
+	*j = (struct job){ .buf = { .addr = buf, .len = len }, .done = true };
+}
+
+/* Refused, or done at once and not well. */
+bool side_posted_now(struct side *s, struct job *j, int ret, const weft_call *call)
+{
+	j->done = ret != WEFT_PENDING;
 	if (ret < 0)
-		return refused(s, "a message was refused");
-	j->done = true;
-	j->status = j->call.event.status;
-	j->len = j->call.event.len;
-	return j->status >= 0 || fail_with(s, "the message failed", weft_event_error(&j->call.event));
+		return side_refused(s, "an operation was refused");
+	return !j->done || call->event.status >= 0 || fail_with(s, "an operation failed", weft_event_error(&call->event));
 }
 
-bool side_post_send(struct side *s, struct job *j, void *buf, size_t len, uint64_t tag)
+bool side_send(struct side *s, void *buf, size_t len, uint64_t tag)
 {
-	weft_buf b = { .addr = buf, .len = len };
+	struct job *j = &s->ctl;
+	weft_call call = call_init(j);
 
-	j->done = false;
-	return posted(s, j, weft_send(s->ep, &b, 1, tag, &j->call));
+	job_init(j, buf, len);
+	return side_posted_now(s, j, weft_send(s->ep, &j->buf, 1, tag, &call), &call) && side_wait(s, j);
 }
 
-bool side_post_recv(struct side *s, struct job *j, void *buf, size_t len, uint64_t tag)
+bool side_recv(struct side *s, void *buf, size_t len, uint64_t tag)
 {
-	weft_buf b = { .addr = buf, .len = len };
+	struct job *j = &s->ctl;
+	weft_call call = call_init(j);
+	int ret;
 
-	j->done = false;
-	return posted(s, j, weft_recv(s->w, &b, 1, tag, UINT64_MAX, &j->call));
-}
-
-bool side_wait(struct side *s, struct job *j)
-{
-	return j->done ? !s->failed : wait_for(s, &j->done);
-}
-
-bool side_send(struct side *s, struct job *j, void *buf, size_t len, uint64_t tag)
-{
-	return side_post_send(s, j, buf, len, tag) && side_wait(s, j);
-}
-
-bool side_recv(struct side *s, struct job *j, void *buf, size_t len, uint64_t tag)
-{
-	return side_post_recv(s, j, buf, len, tag) && side_wait(s, j);
+	job_init(j, buf, len);
+	call.from = s->ep;
+	ret = weft_recv(s->w, &j->buf, 1, tag, UINT64_MAX, &call);
+	j->len = call.event.len;
+	if (!side_posted_now(s, j, ret, &call) || !side_wait(s, j))
+		return false;
+	if (j->len != len)
+		return side_fail(s, "the peer's message has %llu bytes instead of %zu", (unsigned long long)j->len, len);
+	return true;
 }

@@ -9,4 +9,5 @@ def main() -> None:
     program = Path(__file__).resolve().parent / "bin/weft"
     if not program.exists():
         sys.exit("weft: this installation has no command line tool; in a checkout it is build/weft")
+    os.environ.setdefault("PYTHON", sys.executable)  # which draws the plots of `weft perf`
     os.execv(program, ["weft", *sys.argv[1:]])

@@ -4,10 +4,12 @@ process of its own. Nothing sleeps and hopes: what is waited for has a limit."""
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -120,6 +122,15 @@ def peer():
         p.process.wait()
         p.process.stdin.close()
         p.process.stdout.close()
+
+
+def read_until(fd, wanted):
+    """What comes from a terminal, until it has @wanted."""
+    seen, end = "", time.monotonic() + LIMIT
+    while wanted not in seen:
+        assert time.monotonic() < end and select.select([fd], [], [], LIMIT)[0], f"no {wanted!r} in {seen!r}"
+        seen += os.read(fd, 4096).decode()
+    return seen
 
 
 def cpu_seconds(pid):
