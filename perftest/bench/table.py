@@ -16,6 +16,10 @@ def say(figure, unit=""):
     return f"{figure:.{digits}f}" + (f" {unit}" if unit else "")
 
 
+def count(n, thing):
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
 def grid(head, body):
     """Columns: the first three to the left, the others to the right."""
     width = [max(len(r[i]) for r in [head, *body]) for i in range(len(head))]
@@ -105,7 +109,7 @@ def how(rows):
 
 
 def text_of(rows, meta):
-    lines = [f"weft beside its peers: {meta['machine']}, {meta['rounds']} rounds, {meta['seconds']} s a run, CPUs {meta['cpus']}",
+    lines = [f"weft beside its peers: {meta['machine']}, {count(meta['rounds'], 'round')}, {meta['seconds']} s a run, CPUs {meta['cpus']}",
              "versions: " + ", ".join(f"{k} {v}" for k, v in meta["versions"].items()), ""]
     lines += half_table(rows, "C", C_PEERS)
     lines += half_table(rows, "asyncio", UCXX + MPI4PY + OTHERS)
