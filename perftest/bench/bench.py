@@ -25,7 +25,7 @@ import noise  # noqa: E402
 import results  # noqa: E402
 import table  # noqa: E402
 from cells import all_cells  # noqa: E402
-from contenders import Bench, Failed, run_once  # noqa: E402
+from contenders import Bench, Failed, json_of, program, run_once  # noqa: E402
 
 QUICK_ROUNDS, ROUNDS = 2, 5
 
@@ -44,8 +44,6 @@ def two_cpus():
 
 def line_us(bench):
     """How far apart the CPUs are just now; empty when nobody can say."""
-    from contenders import json_of, program
-
     try:
         said = json_of(program([bench.build / "bench/cacheline", "line", 8, 0.02, *bench.cpus]))
     except Failed:
@@ -62,20 +60,16 @@ def run_cell(bench, taken, turn):
     turn %= len(names)
     line, jitter, watch = line_us(bench), noise.jitter(bench.cpus), noise.Watch()
     for name in names[turn:] + names[:turn]:
-        try:
-            figure, said = run_once(bench, taken.cell, name)
-        except Failed as exc:
-            figure, said = None, None
-            taken.why[name] = str(exc)
+        figure, said = None, None
+        if not taken.hopeless(name):
+            try:
+                figure, said = run_once(bench, taken.cell, name)
+            except Failed as exc:
+                taken.why[name] = str(exc)
         taken.runs.setdefault(name, []).append(figure)
         taken.said.setdefault(name, []).append(said)
     foreign, steal = watch.end()
     taken.rounds.append(noise.Round(foreign, steal, jitter, line + line_us(bench)))
-
-
-def hopeless(taken, name):
-    """It will not do better in the next round."""
-    return name in taken.why and not any(taken.runs.get(name, [])) and taken.runs.get(name)
 
 
 def run_all(bench, cells, rounds, say):

@@ -24,7 +24,8 @@ HOW = {
     "libfabric": "fi_pingpong, tagged, reliable datagrams, provider shm or tcp; its mean, for it gives no median; no rates",
     "openmpi": "mpi_pingpong.c: MPI_Send and MPI_Recv, or 256 MPI_Isend under way; pml ob1, btl sm (with CMA) or tcp on lo",
     "mpich": "the same; shared memory, or MPIR_CVAR_NOLOCAL=1 with libfabric's tcp",
-    "ucxx": "ucxx's asyncio in each of its progress modes; UCX_TLS=posix,cma,tcp or tcp, on lo; buffers wrapped once",
+    "ucxx": "ucxx's asyncio in each progress mode, listener and connector: UCX then chooses tcp also on one host; UCX_NET_DEVICES=lo",
+    "ucxx-address": "the same in mode polling, by worker addresses without error handling: shared memory and process_vm_*",
     "mpi4py": "comm.Send and comm.Recv, or Isend, Irecv and Waitall: blocking, no event loop; the MPI's settings as above",
     "pyzmq": "zmq.asyncio, a PAIR over ipc or tcp; large messages with copy=False",
     "streams": "asyncio streams over a UNIX socket or tcp, limit twice the message; windows are written and read by one task each",
@@ -168,26 +169,34 @@ def weft(b, cell, transport=None):
                             "--size", cell.size, "--time", b.seconds, "--json"]))
 
 
+def last_fields(out, n, tool):
+    """The words of the last line that has n of them, the first a number: the tools' own tables."""
+    for line in reversed(out.splitlines()):
+        fields = line.split()
+        if len(fields) == n and fields[0][0].isdigit():
+            return fields
+    raise Failed(f"{tool} gave no figure: {out.strip()[-200:] or 'it said nothing'}")
+
+
 def ucx(b, cell):
     home = next(b.peer("ucx").folder.glob("lib/python*/site-packages/libucx"), None)
     if not home:
         raise Failed("the package libucx-cu13 has no folder libucx")
     n, port = count_for(b, "ucx", cell), free_port()
-    tool, rate = home / "bin/ucx_perftest", cell.test == "rate"
+    tool, test = home / "bin/ucx_perftest", "tag_bw" if cell.test == "rate" else "tag_lat"
     env = {"LD_LIBRARY_PATH": str(home / "lib"), "UCX_WARN_UNUSED_ENV_VARS": "n", "UCX_NET_DEVICES": "lo",
            "UCX_TLS": "posix,cma" if cell.path == "shm" else "tcp"}
-    out = server_and_client([tool, "-p", port, "-c", b.cpus[1]],
-                            [tool, "-p", port, "-c", b.cpus[0], "-t", "tag_bw" if rate else "tag_lat", "-s", cell.size,
-                             "-n", n, "-w", n // 10 + 1, "-f", "127.0.0.1"], port, env)
-    rows = [s.split() for s in out.splitlines() if len(s.split()) == 8 and s.split()[0].isdigit()]
-    if not rows:
-        raise Failed(f"ucx_perftest gave no figure: {out.strip()[-200:]}")
-    figure = [float(v) for v in rows[-1]]
-    if rate:
-        b.guess["ucx", cell.name] = 1 / figure[7]
-        return {"rate_Mps": figure[7] / 1e6}
-    b.guess["ucx", cell.name] = figure[3] * 2e-6
-    return {"lat_us": {"p50": figure[1], "mean": figure[3]}}
+    server = [tool, "-p", port, "-c", b.cpus[1]]
+    client = [tool, "-p", port, "-c", b.cpus[0], "-t", test, "-s", cell.size, "-n", n, "-w", n // 10 + 1, "-f", "127.0.0.1"]
+    said = ucx_figure(server_and_client(server, client, port, env), cell.test)
+    b.guess["ucx", cell.name] = 1e-6 / said["rate_Mps"] if "rate_Mps" in said else said["lat_us"]["mean"] * 2e-6
+    return said
+
+
+def ucx_figure(out, test):
+    """Its columns: iterations; 50th percentile, mean and overall us; then MB/s and messages a second, mean and overall."""
+    figure = [float(v) for v in last_fields(out, 8, "ucx_perftest")]
+    return {"rate_Mps": figure[7] / 1e6} if test == "rate" else {"lat_us": {"p50": figure[1], "mean": figure[3]}}
 
 
 def libfabric(b, cell):
@@ -195,13 +204,14 @@ def libfabric(b, cell):
     n, port = count_for(b, "libfabric", cell), free_port()
     args = ["fi_pingpong", "-p", cell.path, "-e", "rdm", "-m", "tagged", "-I", n, "-S", cell.size]
     cpu = [["taskset", "-c", str(c)] for c in b.cpus]
-    out = server_and_client([*cpu[1], *args, "-B", port], [*cpu[0], *args, "-P", port, "127.0.0.1"], port, {})
-    fields = out.splitlines()[-1].split() if out.strip() else []
-    if len(fields) != 8:
-        raise Failed(f"fi_pingpong gave no figure: {out.strip()[-200:]}")
-    us = float(fields[6])
-    b.guess["libfabric", cell.name] = max(us, 0.1) * 2e-6
-    return {"lat_us": {"mean": us}}
+    said = fi_figure(server_and_client([*cpu[1], *args, "-B", port], [*cpu[0], *args, "-P", port, "127.0.0.1"], port, {}))
+    b.guess["libfabric", cell.name] = max(said["lat_us"]["mean"], 0.1) * 2e-6
+    return said
+
+
+def fi_figure(out):
+    """Its columns: bytes, sent, acknowledged, total, time, MB/s, us one way, M/s."""
+    return {"lat_us": {"mean": float(last_fields(out, 8, "fi_pingpong")[6])}}
 
 
 def launcher(b, mpi, path):
@@ -234,7 +244,8 @@ def aio(b, cell, peer, python, before=(), env=None):
 
 
 def ucxx(b, cell, name):
-    env = {"UCX_WARN_UNUSED_ENV_VARS": "n", "UCX_NET_DEVICES": "lo", "UCX_TLS": "posix,cma,tcp" if cell.path == "shm" else "tcp"}
+    tls = "tcp" if cell.path == "tcp" else "posix,cma" if name == "ucxx-address" else "posix,cma,tcp"
+    env = {"UCX_WARN_UNUSED_ENV_VARS": "n", "UCX_NET_DEVICES": "lo", "UCX_TLS": tls}
     return aio(b, cell, name, b.peer("ucxx").python, env=env)
 
 

@@ -20,6 +20,10 @@ class Taken:
     why: dict = field(default_factory=dict)  # contender -> why it has no figure
     rounds: list = field(default_factory=list)  # noise.Round
 
+    def hopeless(self, name):
+        """It failed twice and never gave a figure: its next try would only cost time."""
+        return len(self.runs.get(name, [])) > 1 and self.figure(name) is None
+
     def figure(self, name):
         values = [v for v in self.runs.get(name, []) if v is not None]
         return noise.median(values) if values else None

@@ -3,7 +3,7 @@
 from cells import C_PEERS, MPI4PY, OTHERS, UCXX, say_size
 from contenders import HOW
 
-SHORT = {"ucxx-polling": "ucxx poll", "ucxx-blocking": "ucxx block", "ucxx-thread": "ucxx thread", "ucxx-thread-polling": "ucxx th-poll",
+SHORT = {"ucxx-polling": "ucxx poll", "ucxx-blocking": "ucxx block", "ucxx-thread": "ucxx thread", "ucxx-thread-polling": "ucxx th-poll", "ucxx-address": "ucxx addr",
          "mpi4py-openmpi": "mpi4py ompi", "mpi4py-mpich": "mpi4py mpich", "streams-uvloop": "uvloop", "vm_both": "vm both"}
 TESTS = {"lat": "one way", "rate": "rate", "wake": "wake", "idle": "idle CPU"}
 
