@@ -60,14 +60,13 @@ def run_cell(bench, taken, turn):
     turn %= len(names)
     line, jitter, watch = line_us(bench), noise.jitter(bench.cpus), noise.Watch()
     for name in names[turn:] + names[:turn]:
-        figure, said = None, None
+        figure = None
         if not taken.hopeless(name):
             try:
-                figure, said = run_once(bench, taken.cell, name)
+                figure = run_once(bench, taken.cell, name)
             except Failed as exc:
                 taken.why[name] = str(exc)
         taken.runs.setdefault(name, []).append(figure)
-        taken.said.setdefault(name, []).append(said)
     foreign, steal = watch.end()
     taken.rounds.append(noise.Round(foreign, steal, jitter, line + line_us(bench)))
 
@@ -101,14 +100,14 @@ def machine():
     return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
 
 
-def warnings_of(all_, bench, load):
+def warnings_of(all_, bench, foreign):
     out = []
     if bench.one_cpu:
         out.append("one CPU only: both sides share it and take turns by time slices. No figure here says anything about speed.")
     rounds = [r for t in all_ for r in t.rounds]
     bad = sum(r.disturbed() for r in rounds)
-    if load > 0.5 * os.cpu_count():
-        out.append(f"the machine was loaded when the run began (load {load:.1f}): wait until it is quiet and run again.")
+    if foreign > noise.DISTURBED:
+        out.append(f"other programs used {foreign:.0%} of the CPUs before the run began: wait until the machine is quiet, run again.")
     if rounds and bad * 10 > len(rounds):
         out.append(f"{bad} of {len(rounds)} rounds were disturbed by other programs, by the host or by CPUs that moved.")
     lines = [v for r in rounds for v in r.line_us]
@@ -141,7 +140,7 @@ def main():
         return
     out = Path(o.build) / "bench"
     out.mkdir(parents=True, exist_ok=True)
-    start, load = time.monotonic(), os.getloadavg()[0]
+    start = time.monotonic()
 
     def say(text):
         print(f"{time.monotonic() - start:6.0f} s  {text}", flush=True)
@@ -157,18 +156,21 @@ def main():
     bench = Bench(o.build, peers, cpus, 0.15 if o.quick or alone else 0.4, 0.5 if o.quick else 2)
     rounds = o.repeats or (QUICK_ROUNDS if o.quick else ROUNDS)
     say(f"{len(o.cells)} cells, {rounds} rounds, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
+    watch = noise.Watch()
+    time.sleep(1)
+    foreign = sum(watch.end())
     taken = run_all(bench, o.cells, rounds, say)
-    finish(o, out, bench, taken, rounds, load, peers)
+    finish(o, out, bench, taken, rounds, foreign, peers)
     say(f"table.txt, peers.json and plots lie in {out}")
 
 
-def finish(o, out, bench, taken, rounds, load, peers):
+def finish(o, out, bench, taken, rounds, foreign, peers):
     rows = results.all_rows(taken, bench.one_cpu)
     meta = {
         "machine": machine(), "date": time.strftime("%Y-%m-%d %H:%M:%S"), "rounds": rounds, "seconds": bench.seconds,
-        "quick": o.quick, "only": o.only, "cpus": list(bench.cpus), "load_before": load,
+        "quick": o.quick, "only": o.only, "cpus": list(bench.cpus), "foreign_before": foreign,
         "versions": {p.name: p.version or "missing" for p in peers}, "missing": {p.name: p.missing for p in peers if p.missing},
-        "warnings": warnings_of(taken, bench, load),
+        "warnings": warnings_of(taken, bench, foreign),
     }
     (out / "peers.json").write_text(json.dumps({**meta, "rows": rows}, indent=1) + "\n")
     text = table.text_of(rows, meta)

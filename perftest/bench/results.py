@@ -16,7 +16,6 @@ class Taken:
 
     cell: object
     runs: dict = field(default_factory=dict)  # contender -> a figure or None for each round
-    said: dict = field(default_factory=dict)  # contender -> what the program said, for each round
     why: dict = field(default_factory=dict)  # contender -> why it has no figure
     rounds: list = field(default_factory=list)  # noise.Round
 
@@ -46,7 +45,7 @@ class Taken:
         """Why the row's figures cannot be trusted, in words; empty when they can."""
         out = []
         bad = [r for r in self.rounds if r.disturbed()]
-        if len(bad) * 3 > len(self.rounds):
+        if len(bad) * 2 >= len(self.rounds):  # a median bears fewer
             moved = sum(r.moved() for r in bad)
             worst = max(r.foreign + r.steal for r in bad)
             out.append(f"{len(bad)} of {len(self.rounds)} rounds disturbed (others took up to {worst:.0%} of the CPUs"
