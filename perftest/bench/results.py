@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""results.py - from the runs of all rounds to rows: medians, ratios, verdicts, and what cannot be trusted.
+
+A figure is the median of a contender's runs. A ratio is the median of the ratios of the rounds, each between two runs that
+stood next to each other: the machine may be another one (CPUs further apart, a faster clock) in the next round. The best
+peer is the one with the best median.
+"""
+from dataclasses import dataclass, field
+
+import noise
+
+
+@dataclass
+class Taken:
+    """All that was seen of one cell."""
+
+    cell: object
+    runs: dict = field(default_factory=dict)  # contender -> a figure or None for each round
+    why: dict = field(default_factory=dict)  # contender -> why it has no figure
+    rounds: list = field(default_factory=list)  # noise.Round
+
+    def hopeless(self, name):
+        """It failed twice and never gave a figure: its next try would only cost time."""
+        return len(self.runs.get(name, [])) > 1 and self.figure(name) is None
+
+    def figure(self, name):
+        values = [v for v in self.runs.get(name, []) if v is not None]
+        return noise.median(values) if values else None
+
+    def spread(self, name):
+        return noise.spread([v for v in self.runs.get(name, []) if v is not None])
+
+    def best_of(self, names):
+        have = [n for n in names if self.figure(n)]
+        return (max if self.cell.higher else min)(have, key=self.figure) if have else None
+
+    def ratios(self, a, b):
+        return [x / y for x, y in zip(self.runs.get(a, []), self.runs.get(b, []), strict=False) if x is not None and y]
+
+    def ratio(self, a, b):
+        values = self.ratios(a, b) if a and b else []
+        return noise.median(values) if values else None
+
+    def doubts(self, row):
+        """Why the row's figures cannot be trusted, in words; empty when they can."""
+        out = []
+        bad = [r for r in self.rounds if r.disturbed()]
+        if len(bad) * 2 >= len(self.rounds):  # a median bears fewer
+            moved = sum(r.moved() for r in bad)
+            worst = max(r.foreign + r.steal for r in bad)
+            out.append(f"{len(bad)} of {len(self.rounds)} rounds disturbed (others took up to {worst:.0%} of the CPUs"
+                       + (f", the CPUs moved in {moved})" if moved else ")"))
+        for name in (row.weft, self.best_of(self.cell.peers), row.limit):
+            wide = self.spread(name) if name else None
+            if wide is not None and wide > noise.WIDE:
+                out.append(f"{name} varies by {wide:.0%} between rounds")
+        return out
+
+
+def bar_of(taken, row, bar, alone):
+    """One bar's outcome."""
+    ref = taken.best_of(bar.refs)
+    ratios = taken.ratios(row.weft, ref) if ref else []
+    higher = taken.cell.higher
+    out = {"what": bar.what, "factor": bar.factor, "at": "least" if higher else "most", "against": ref}
+    if not ratios:
+        gone = [n for n in (row.weft, *bar.refs) if not taken.figure(n)]
+        return {**out, "ratio": None, "range": None, "verdict": "no figure",
+                "why": "; ".join(f"{n}: {taken.why.get(n, 'not run')}" for n in gone)}
+    ratio = noise.median(ratios)
+    met = ratio >= bar.factor if higher else ratio <= bar.factor
+    verdict = "met" if met else "missed"
+    across = min(ratios) < bar.factor < max(ratios)
+    if alone:
+        verdict = "means nothing"
+    elif across and taken.doubts(row):
+        verdict += ", unsure"  # some rounds say the opposite, and the machine was not quiet
+    return {**out, "ratio": ratio, "range": [min(ratios), max(ratios)], "verdict": verdict}
+
+
+def row_of(taken, row, alone):
+    cell = taken.cell
+    best = taken.best_of(cell.peers)
+    return {
+        "half": cell.half, "test": cell.test, "path": row.name, "size": cell.size, "unit": cell.unit,
+        "weft": taken.figure(row.weft),
+        "peers": {n: taken.figure(n) for n in cell.peers},
+        "best_peer": best,
+        "limit": {"name": row.limit, "figure": taken.figure(row.limit)} if row.limit else None,
+        "limits": {n: taken.figure(n) for n in cell.limits},
+        "ratio_to_best_peer": taken.ratio(row.weft, best),
+        "ratio_to_limit": taken.ratio(row.weft, row.limit),
+        "bars": [bar_of(taken, row, bar, alone) for bar in row.bars],
+        "missing": {n: why for n, why in taken.why.items() if not taken.figure(n)},
+        "failures": {n: why for n, why in taken.why.items() if taken.figure(n)},  # in some rounds only
+        "spread": {n: taken.spread(n) for n in taken.runs},
+        "doubts": taken.doubts(row),
+        "runs": {n: v for n, v in taken.runs.items() if n not in {r.weft for r in cell.rows} - {row.weft}},
+        "rounds": [vars(r) | {"disturbed": r.disturbed()} for r in taken.rounds],
+    }
+
+
+def all_rows(cells, alone):
+    return [row_of(t, row, alone) for t in cells for row in t.cell.rows]
