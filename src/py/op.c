@@ -290,6 +290,25 @@ static void conclude(Op *op, const weft_event *e)
 	Py_CLEAR(op->aux);
 }
 
+void wpy_op_wake_soon(Op *op)
+{
+	if (op->waking)
+		return;
+	op->waking = true;
+	wpy_ops_push(&op->worker->wakes, (Op *)Py_NewRef((PyObject *)op));
+}
+
+Op *wpy_op_next_to_wake(Worker *w)
+{
+	Op *op = w->wakes.first;
+
+	if (!op)
+		return NULL;
+	wpy_ops_remove(&w->wakes, op);
+	op->waking = false;
+	return op;
+}
+
 /* It is no longer pending: whoever waits for it is woken when the worker has seen the whole batch. */
 static void leave(Op *op)
 {
@@ -300,7 +319,7 @@ static void leave(Op *op)
 		w->n_suspended--;
 	}
 	if (op->cb)
-		wpy_ops_push(&w->wakes, (Op *)Py_NewRef((PyObject *)op));
+		wpy_op_wake_soon(op);
 }
 
 void wpy_op_event(Op *op, const weft_event *e)

@@ -143,6 +143,23 @@ static int schedule(Op *op, PyObject *cb, PyObject *ctx)
 	return ret ? 0 : -1;
 }
 
+/*
+ * A callback for what is done already. asyncio would make a handle for each and run it in the loop's next round; a gather of
+ * thousands makes thousands. All of them wait for the worker's one turn in that round instead.
+ */
+static int call_in_turn(Op *op, PyObject *cb, PyObject *ctx)
+{
+	Worker *w = op->worker;
+
+	if (!w->h || wpy_worker_touch(w))
+		return PyErr_Occurred() ? -1 : schedule(op, cb, ctx);
+	op->cb = Py_NewRef(cb);
+	op->cb_ctx = Py_NewRef(ctx);
+	wpy_op_track(op);
+	wpy_op_wake_soon(op);
+	return 0;
+}
+
 static PyObject *op_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)
 {
 	static const uint8_t names[] = { N_CALLBACK, N_CONTEXT };
@@ -155,8 +172,8 @@ static PyObject *op_add_done_callback(PyObject *self, PyObject *const *args, Py_
 	out[1] = out[1] && out[1] != Py_None ? Py_NewRef(out[1]) : PyContext_CopyCurrent();
 	if (!out[1])
 		return NULL;
-	if (op->state != WPY_PENDING) {
-		ret = schedule(op, out[0], out[1]);
+	if (op->state != WPY_PENDING && !op->waking) {
+		ret = call_in_turn(op, out[0], out[1]);
 	} else if (!op->cb) {
 		op->cb = Py_NewRef(out[0]);
 		op->cb_ctx = Py_NewRef(out[1]);

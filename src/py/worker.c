@@ -8,7 +8,7 @@
  *
  * In a turn the loop runs us and no task, so a task that waits for a completion is stepped right there, in its own
  * context, and saves a round through the loop's queue. An await that reaps by itself (look) runs inside a task; what it
- * finds for others goes through call_soon. Completions of a batch are all taken in before the first of them wakes
+ * finds for others waits for that turn. Completions of a batch are all taken in before the first of them wakes
  * anybody, because who is woken may reap the next batch.
  *
  * While copies of WPY_BIG and more are pending, reaping is done without the GIL; `released` keeps other threads out.
@@ -91,13 +91,13 @@ static size_t take_batch(Worker *w)
 }
 
 /* Wakes who waits for what was taken in. -1 with what is not an Exception: the rest was left to the loop. */
-static int run_wakes(Worker *w, bool direct)
+static int run_wakes(Worker *w)
 {
 	PyObject *type = NULL, *value = NULL, *tb = NULL;
+	bool direct = true;
 	Op *op;
 
-	while ((op = w->wakes.first)) {
-		wpy_ops_remove(&w->wakes, op);
+	while ((op = wpy_op_next_to_wake(w))) {
 		if (direct && wpy_now() - w->turn_ns > WPY_TURN_NS)
 			direct = false;
 		if (wpy_op_wake(op, direct)) {
@@ -242,9 +242,7 @@ int wpy_worker_look(Worker *w, Op *op)
 		n += spin_for(w, op);
 	if (n)
 		w->work += 4;
-	if (run_wakes(w, false))
-		return -1;
-	return wpy_worker_touch(w);
+	return wpy_worker_touch(w);          /* whom it found for others waits for that turn */
 }
 
 static void bury_now(weft_ep *ep, bool graceful)
@@ -292,7 +290,7 @@ static int turn_body(Worker *w, bool *again)
 
 		if (!n && !w->wakes.first && (spin_goes_on(w) || spin_turn(w)))
 			n = 1;
-		if (w->wakes.first && run_wakes(w, true)) {
+		if (w->wakes.first && run_wakes(w)) {
 			*again = true;
 			return -1;
 		}
@@ -395,10 +393,8 @@ static void end_pending(Worker *w)
 	}
 	while (w->pinned)
 		wpy_ep_orphan(w->pinned);
-	while ((op = w->wakes.first)) {
-		wpy_ops_remove(&w->wakes, op);
+	while ((op = wpy_op_next_to_wake(w)))
 		Py_DECREF(op);
-	}
 }
 
 void wpy_worker_close(Worker *w)

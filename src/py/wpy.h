@@ -86,6 +86,7 @@ struct wpy_op {
 	bool cancel_asked;
 	bool quiet;                      /* nobody has to hear of its failure                                    */
 	bool seen;                       /* result or exception was taken                                        */
+	bool waking;                     /* on worker->wakes, which owns a reference */
 	bool big, waiting, tracked;
 	weft_op handle;
 	uint64_t want;                   /* SIGNAL: sum; stream: bytes that were there before it was posted      */
@@ -105,6 +106,10 @@ Op *wpy_op_new(Worker *w, enum wpy_kind kind, const char *what);
 
 /* From here on the garbage collector has to know it: it waits, or has failed. */
 void wpy_op_track(Op *op);
+/* Its callbacks run in the worker's next turn. */
+void wpy_op_wake_soon(Op *op);
+/* The next whose turn it is, with the reference; NULL: none. */
+Op *wpy_op_next_to_wake(Worker *w);
 
 /* An op that is done with @value (taken; NULL: gives NULL up as the error that is set). */
 PyObject *wpy_op_ready(Worker *w, const char *what, PyObject *value);

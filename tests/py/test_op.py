@@ -53,6 +53,65 @@ def test_create_task_takes_it(run):
     run(main())
 
 
+def test_callbacks_of_what_is_done_share_a_turn_of_the_loop():
+    """A gather over many finished operations is one entry in the loop's queue, not one for each."""
+    class Counting(asyncio.SelectorEventLoop):
+        handles = 0
+
+        def call_soon(self, *args, **kw):
+            self.handles += 1
+            return super().call_soon(*args, **kw)
+
+    async def main():
+        async with pair() as (a, b):
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(a.send(b"1"), a.send(b"2"))
+            before = loop.handles
+            ops = [a.send(b"x") for _ in range(30)]
+            assert all(op.done() for op in ops)
+            got = await asyncio.gather(*ops)
+            assert loop.handles - before < 10 and got == [None] * 30
+    loop = Counting()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def test_callbacks_of_what_is_done(run):
+    async def main():
+        async with pair() as (a, b):
+            called = []
+            op, other = a.send(b"x"), a.send(b"y")
+            op.add_done_callback(lambda o: called.append((1, o)))
+            assert not called, "never from within"
+            other.add_done_callback(lambda o: called.append((2, o)))
+            op.add_done_callback(lambda o: called.append((3, o)))
+            gone = lambda o: called.append((4, o))  # noqa: E731
+            op.add_done_callback(gone)
+            var = contextvars.ContextVar("v", default=0)
+            context = contextvars.copy_context()
+            context.run(var.set, 7)
+            third = a.send(b"z")
+            third.add_done_callback(lambda o: called.append((var.get(), o)), context=context)
+            fourth = a.send(b"z")
+            fourth.add_done_callback(gone)
+            assert fourth.remove_done_callback(gone) == 1
+            fourth.add_done_callback(lambda o: called.append((5, o)))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert sorted(n for n, _ in called) == [1, 2, 3, 4, 5, 7]
+            assert {n: o for n, o in called if n != 4} == {1: op, 2: other, 3: op, 7: third, 5: fourth}
+            told = []
+            asyncio.get_running_loop().set_exception_handler(lambda loop, c: told.append(c["exception"]))
+            bad = a.send(b"q")
+            bad.add_done_callback(lambda o: 1 // 0)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert isinstance(told[0], ZeroDivisionError)
+    run(main())
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup is Python 3.11's")
 def test_task_group_takes_it(run):
     async def main():

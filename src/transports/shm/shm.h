@@ -53,6 +53,7 @@
 #define SHM_HOT 8u                       /* lanes that are never parked */
 #define SHM_IN_VAIN 2u                   /* polls that found nothing, after which one looks closely: */
 #define SHM_LOOKS 32u                    /* so many times */
+#define SHM_AHEAD 4u                     /* slots between the one that is used and the one that is fetched */
 #define SHM_PARK_EVERY 1024u             /* polls between two looks for lanes to park */
 #define SHM_HALVES 32u                   /* UNIX connections that have not said for whom they are */
 #define SHM_MAPS 256u                    /* memory of one peer that is mapped at a time */

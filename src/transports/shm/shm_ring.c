@@ -218,6 +218,7 @@ int shm_send(struct wf_lane *base, const struct wf_tx *tx)
 	put_header(&s->h, &tx->h);
 	/* pairs with the acquire in shm_rx(): all of the frame first, then its stamp */
 	atomic_store_explicit(&s->stamp, ++t->at, memory_order_release);
+	wf_prefetch_write(&t->seg->slot[(t->at + SHM_AHEAD) & MASK]);
 	base->frames_tx++;
 	base->bytes_tx += WF_FRAME_HDR + tx->h.len;
 	/* The stamp before the look at asleep. Pairs with the barrier of the sleeper, shm_arm() and park() at the peer, which
@@ -318,6 +319,8 @@ int shm_rx(struct shm_lane *l)
 			break;
 		if (wf_unlikely(l->base.paused || l->deaf))
 			break;
+		if (n) /* one of several: the trips of their lines overlap. Not for the first: it may be alone. */
+			__builtin_prefetch(&r->seg->slot[(r->at + SHM_AHEAD) & MASK]);
 		memcpy(&private, s, sizeof(private)); /* the peer may write on: this copy is what was checked */
 		if (wf_likely(private.h.len <= SHM_INLINE))
 			ret = wf_frame_in(&l->base, &private.h, private.payload);
