@@ -50,6 +50,12 @@ def test_explain_resolves_names():
     assert weft("explain", "http://localhost").returncode == 1
 
 
+def test_help_names_every_test_and_option():
+    result = weft("perf", "--help")
+    assert result.returncode == 0 and all(f"\n  {t} " in result.stdout for t in TESTS)
+    assert "weft perf --help" in weft("--help").stdout
+
+
 def check_row(row):
     """What every line must have, whatever was measured."""
     if row["test"].endswith("_lat"):
