@@ -385,6 +385,11 @@ async def serve(side):
             await side.tell(**answer)
 
 
+def digits(value):
+    """As many as mean something."""
+    return float(f"{value:.6g}")
+
+
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
@@ -437,7 +442,7 @@ class Cell:
             return None
         shares = [noise_share(here, now), noise_share(there, there_now)]
         row = self.figures() | {
-            "noise": None if None in shares else round(max(shares), 4),
+            "noise": None if None in shares else digits(max(shares)),
             "preempted": [now[2] - here[2], there_now[2] - there[2]],
             "rounds": self.rounds, "path": after[0], "lane": after[1], "memory": self.options.memory,
             "copied_bytes": [b - a for a, b in zip(before[2], after[2])],
@@ -558,7 +563,7 @@ class Cell:
             seen += self.counts[ns]
             if seen > rank:
                 break
-        return round(ns / (2000 if self.t.pattern == PING_PONG else 1000), 4)
+        return digits(ns / (2000 if self.t.pattern == PING_PONG else 1000))
 
     def figures(self):
         row = {"iterations": self.iterations}
@@ -568,7 +573,7 @@ class Cell:
             row |= {"gap_us": self.options.gap} if self.gap_s else {"batch": self.batch}
             return row
         rates = sorted(self.rates)
-        gb = self.size / 1000
-        row |= {"bw_GBps": round(rates[len(rates) // 2] * gb, 4), "rate_Mps": round(rates[len(rates) // 2], 4),
-                "bw_GBps_range": [round(rates[0] * gb, 4), round(rates[-1] * gb, 4)], "window": self.window}
+        rate, gb = rates[len(rates) // 2], self.size / 1000
+        row |= {"bw_GBps": digits(rate * gb), "rate_Mps": digits(rate),
+                "bw_GBps_range": [digits(rates[0] * gb), digits(rates[-1] * gb)], "window": self.window}
         return row | ({"gather": self.gather} if self.gather else {})
