@@ -25,6 +25,14 @@ uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void foreign_text(char *text, size_t cap)
+{
+	text[cap - 1] = 0;
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 /* ---- failing ---- */
 
 bool side_fail(struct side *s, const char *fmt, ...)

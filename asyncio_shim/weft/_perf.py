@@ -160,7 +160,7 @@ class Side:
         if not isinstance(words, dict):
             raise PerfError("the peer sent no words but something else")
         if words.get("failed"):
-            raise PerfError(f"the serving side: {words['failed']}")
+            raise PerfError(f"the serving side: {printable(str(words['failed']))}")
         return words
 
     async def ask(self, **words):
@@ -177,7 +177,7 @@ class Side:
         except (weft.Error, PerfError) as exc:
             raise PerfError(f"{self.ep.peer} does not answer as {PROGRAM} does ({exc}); run `python -m {PROGRAM} --listen` "
                             "there") from exc
-        text = room.rstrip(b"\0").decode(errors="replace").split()
+        text = printable(room.rstrip(b"\0").decode(errors="replace")).split()
         if len(text) < 3 or text[0] != PROGRAM:
             raise PerfError(f"{self.ep.peer} is \"{''.join(text[:1])}\" and not {PROGRAM}; run the same program on both "
                             "sides")
@@ -189,6 +189,11 @@ class Side:
         if text[2] != ("measures" if self.serves else "serves") or not text[-1].lstrip("-").isdigit():
             raise PerfError(f"{self.ep.peer} said \"{' '.join(text)}\"")
         return int(text[-1])
+
+
+def printable(text):
+    """What a peer has written, fit to be shown on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 async def within(awaitable, limit):

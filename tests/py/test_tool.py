@@ -336,7 +336,7 @@ class Fake:
     (Fake(data=b"12345678"), ["wrong data came from byte 0"]),
     (Fake(data=b"1234567"), ["wrong data came from byte 0"]),
     (Fake(data=b"123456789"), ["WEFT_ETRUNCATED"]),
-    (Fake(why=b"it rains"), ["the serving side: it rains"]),
+    (Fake(why=b"it \x1b[2Jrains"), ["the serving side: it ?[2Jrains"]),
     (Fake(hello=None), ["does not answer as weft perf does", "--listen"]),
 ])
 def test_a_peer_that_is_something_else(run1, fake, words):
