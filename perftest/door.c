@@ -92,7 +92,7 @@ static bool hear(struct side *s, struct hello *h)
 	s->stall_s = HELLO_S;
 	if (side_recv(s, h, sizeof(*h), TAG_HELLO)) {
 		s->stall_s = stall_s;
-		h->text[sizeof(h->text) - 1] = 0;
+		foreign_text(h->text, sizeof(h->text));
 		return true;
 	}
 	snprintf(why, sizeof(why), "%s", s->why);

@@ -60,7 +60,7 @@ static bool hear(struct run *r)
 
 	if (!side_recv(r->s, a, sizeof(*a), TAG_ANSWER))
 		return false;
-	a->why[sizeof(a->why) - 1] = 0;
+	foreign_text(a->why, sizeof(a->why));
 	return !a->failed || side_fail(r->s, "the serving side: %s", a->why);
 }
 

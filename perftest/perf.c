@@ -311,7 +311,6 @@ static int listen_main(struct all *a)
 	do {
 		struct side s = serving_side(a);
 
-		alarm(0);
 		serve_peer(&d, &s);
 		ok = perf_interrupted || d.side.failed || ended_well(&s, "--listen", "");
 	} while (!perf_interrupted && !d.side.failed && !a->o->once);

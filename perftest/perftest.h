@@ -225,6 +225,8 @@ void job_init(struct job *j, void *buf, size_t len);
 bool side_send(struct side *s, void *buf, size_t len, uint64_t tag);
 bool side_recv(struct side *s, void *buf, size_t len, uint64_t tag);
 uint64_t now_ns(void);
+/* Makes what a peer has written fit to be shown on a terminal. */
+void foreign_text(char *text, size_t cap);
 
 /* Set by SIGINT and SIGTERM. The measuring side ends its round and keeps what it has. */
 extern volatile int perf_interrupted;
@@ -241,7 +243,7 @@ struct door {
 
 bool door_open(struct door *d, const struct perf_way *way, weft_ctx *shared, const char *url);
 bool door_url(struct door *d, char *url, size_t cap);
-/* Waits for a peer, for whom @s is opened on the door's context. False with !failed on both: interrupted. */
+/* Waits for a peer, for whom @s is opened on the door's context. False: the door or @s has failed. */
 bool door_let_in(struct door *d, struct side *s);
 /* Everybody who waits there meanwhile is told that we are busy. */
 void door_turn_away(struct door *d);

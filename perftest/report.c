@@ -98,13 +98,13 @@ void print_json(FILE *to, const struct cell *c)
 	fprintf(to, "{\"test\":\"%s\",\"transport\":\"%s\",\"size\":%zu,\"iterations\":%llu,", tests[c->test].name,
 		c->transport, c->size, (unsigned long long)c->iterations);
 	if (tests[c->test].pattern != ONE_WAY)
-		fprintf(to, "\"lat_us\":{\"min\":%.4f,\"p50\":%.4f,\"p99\":%.4f,\"p99.9\":%.4f},\"batch\":%u,", c->min_us,
+		fprintf(to, "\"lat_us\":{\"min\":%.6g,\"p50\":%.6g,\"p99\":%.6g,\"p99.9\":%.6g},\"batch\":%u,", c->min_us,
 			c->p50_us, c->p99_us, c->p999_us, c->batch);
 	else
-		fprintf(to, "\"bw_GBps\":%.4f,\"rate_Mps\":%.4f,\"bw_GBps_range\":[%.4f,%.4f],\"window\":%u,", c->bw_GBps,
+		fprintf(to, "\"bw_GBps\":%.6g,\"rate_Mps\":%.6g,\"bw_GBps_range\":[%.6g,%.6g],\"window\":%u,", c->bw_GBps,
 			c->rate_Mps, c->bw_min, c->bw_max, c->window);
 	if (c->noise >= 0)
-		fprintf(to, "\"noise\":%.4f,", c->noise);
+		fprintf(to, "\"noise\":%.6g,", c->noise);
 	else
 		fprintf(to, "\"noise\":null,");
 	fprintf(to, "\"preempted\":[%llu,%llu],\"rounds\":%u,\"path\":\"%s\",\"lane\":\"%s\",\"memory\":\"%s\",",
@@ -126,11 +126,11 @@ static void print_csv(const struct cell *c)
 {
 	printf("%s,%s,%zu,%llu,", c->transport, tests[c->test].name, c->size, (unsigned long long)c->iterations);
 	if (tests[c->test].pattern != ONE_WAY)
-		printf("%.4f,%.4f,%.4f,%.4f,,,", c->min_us, c->p50_us, c->p99_us, c->p999_us);
+		printf("%.6g,%.6g,%.6g,%.6g,,,", c->min_us, c->p50_us, c->p99_us, c->p999_us);
 	else
-		printf(",,,,%.4f,%.4f,", c->bw_GBps, c->rate_Mps);
+		printf(",,,,%.6g,%.6g,", c->bw_GBps, c->rate_Mps);
 	if (c->noise >= 0)
-		printf("%.4f", c->noise);
+		printf("%.6g", c->noise);
 	printf(",%s,%s,%d\n", c->path, c->weft_memory ? "weft" : "malloc", c->interrupted);
 }
 

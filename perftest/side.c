@@ -25,6 +25,14 @@ uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void foreign_text(char *text, size_t cap)
+{
+	text[cap - 1] = 0;
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 /* ---- failing ---- */
 
 bool side_fail(struct side *s, const char *fmt, ...)
@@ -115,21 +123,19 @@ bool side_take(struct side *s, weft_event *ev, size_t n)
 /* A serving side ends at once; the measuring side may end its round, if that does not take long. */
 static bool stops(struct side *s, uint64_t now)
 {
-	if (!perf_interrupted || s->closing)
+	if (!perf_interrupted)
 		return false;
 	if (!s->stop_ns)
 		s->stop_ns = now + (s->serves || !s->connected ? 0 : STOP_NS);
 	return now >= s->stop_ns;
 }
 
-/* With one CPU the other side can only run while this one sleeps. */
-bool side_idle(struct side *s)
+/* Closing has a deadline of its own, and must not put another failure in the place of the one that it may tell. */
+static bool may_wait(struct side *s, uint64_t now)
 {
-	uint64_t now = now_ns(), limit_s = s->stall_s + slow_s(s->slots.len);
+	uint64_t limit_s = s->stall_s + slow_s(s->slots.len);
 
-	if (s->failed)
-		return false;
-	if (s->down[0] && !s->closing)
+	if (s->down[0])
 		return side_fail(s, "%s", s->down);
 	if (stops(s, now))
 		return side_fail(s, "interrupted");
@@ -137,8 +143,18 @@ bool side_idle(struct side *s)
 		s->since_ns = now;
 	if (s->stall_s && now - s->since_ns > limit_s * 1000000000u)
 		return side_fail(s, "nothing came from the peer for %llu s", (unsigned long long)limit_s);
-	if (s->door && s != &s->door->side && !s->closing)
+	if (s->door && s != &s->door->side)
 		door_turn_away(s->door);
+	return true;
+}
+
+/* With one CPU the other side can only run while this one sleeps. */
+bool side_idle(struct side *s)
+{
+	uint64_t now = now_ns();
+
+	if (s->failed || (!s->closing && !may_wait(s, now)))
+		return false;
 	if (s->polls || s->watches)
 		sched_yield();
 	else

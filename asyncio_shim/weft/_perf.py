@@ -160,7 +160,7 @@ class Side:
         if not isinstance(words, dict):
             raise PerfError("the peer sent no words but something else")
         if words.get("failed"):
-            raise PerfError(f"the serving side: {words['failed']}")
+            raise PerfError(f"the serving side: {printable(str(words['failed']))}")
         return words
 
     async def ask(self, **words):
@@ -177,7 +177,7 @@ class Side:
         except (weft.Error, PerfError) as exc:
             raise PerfError(f"{self.ep.peer} does not answer as {PROGRAM} does ({exc}); run `python -m {PROGRAM} --listen` "
                             "there") from exc
-        text = room.rstrip(b"\0").decode(errors="replace").split()
+        text = printable(room.rstrip(b"\0").decode(errors="replace")).split()
         if len(text) < 3 or text[0] != PROGRAM:
             raise PerfError(f"{self.ep.peer} is \"{''.join(text[:1])}\" and not {PROGRAM}; run the same program on both "
                             "sides")
@@ -189,6 +189,11 @@ class Side:
         if text[2] != ("measures" if self.serves else "serves") or not text[-1].lstrip("-").isdigit():
             raise PerfError(f"{self.ep.peer} said \"{' '.join(text)}\"")
         return int(text[-1])
+
+
+def printable(text):
+    """What a peer has written, fit to be shown on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 async def within(awaitable, limit):
@@ -385,6 +390,11 @@ async def serve(side):
             await side.tell(**answer)
 
 
+def digits(value):
+    """As many as mean something."""
+    return float(f"{value:.6g}")
+
+
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
@@ -437,7 +447,7 @@ class Cell:
             return None
         shares = [noise_share(here, now), noise_share(there, there_now)]
         row = self.figures() | {
-            "noise": None if None in shares else round(max(shares), 4),
+            "noise": None if None in shares else digits(max(shares)),
             "preempted": [now[2] - here[2], there_now[2] - there[2]],
             "rounds": self.rounds, "path": after[0], "lane": after[1], "memory": self.options.memory,
             "copied_bytes": [b - a for a, b in zip(before[2], after[2])],
@@ -558,7 +568,7 @@ class Cell:
             seen += self.counts[ns]
             if seen > rank:
                 break
-        return round(ns / (2000 if self.t.pattern == PING_PONG else 1000), 4)
+        return digits(ns / (2000 if self.t.pattern == PING_PONG else 1000))
 
     def figures(self):
         row = {"iterations": self.iterations}
@@ -568,7 +578,7 @@ class Cell:
             row |= {"gap_us": self.options.gap} if self.gap_s else {"batch": self.batch}
             return row
         rates = sorted(self.rates)
-        gb = self.size / 1000
-        row |= {"bw_GBps": round(rates[len(rates) // 2] * gb, 4), "rate_Mps": round(rates[len(rates) // 2], 4),
-                "bw_GBps_range": [round(rates[0] * gb, 4), round(rates[-1] * gb, 4)], "window": self.window}
+        rate, gb = rates[len(rates) // 2], self.size / 1000
+        row |= {"bw_GBps": digits(rate * gb), "rate_Mps": digits(rate),
+                "bw_GBps_range": [digits(rates[0] * gb), digits(rates[-1] * gb)], "window": self.window}
         return row | ({"gather": self.gather} if self.gather else {})
