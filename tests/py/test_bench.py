@@ -161,6 +161,15 @@ def test_failures_are_told_in_words():
         contenders.server_and_client(["true"], ["true"], contenders.free_port(), {})
 
 
+def test_what_hangs_is_ended_with_its_children(tmp_path):
+    # The child ignores the polite signal, and holds a lock for as long as it lives.
+    lock = tmp_path / "lock"
+    child = "trap '' TERM; flock 9; echo ready; sleep 600"
+    with pytest.raises(contenders.Failed, match="was not done"):
+        contenders.program(["sh", "-c", f"({child}) 9>{lock} & wait"], limit_s=1)
+    subprocess.run(["flock", "-w", "30", lock, "true"], check=True)
+
+
 def test_a_listener_is_seen_without_connecting():
     import socket
 
