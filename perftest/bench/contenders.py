@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import noise
+
 HERE = Path(__file__).resolve().parent
 LIMIT_S = 30  # for one run
 
@@ -57,6 +59,7 @@ class Bench:
     def __init__(self, build, peers, cpus, seconds, idle_s):
         self.build, self.cpus, self.seconds, self.idle_s = Path(build), cpus, seconds, idle_s
         self.peers = {p.name: p for p in peers}
+        self.awake = noise.Awake()
         self.guess = {}  # (contender, cell) -> seconds for a message; ucx and fi want counts, not seconds
 
     @property

@@ -255,6 +255,21 @@ def test_quantiles():
     assert noise.spread([1, 1]) is None and noise.spread([1, 2, 3]) == 0.5
 
 
+def test_cpus_are_kept_awake_where_allowed(tmp_path, monkeypatch):
+    place = tmp_path / "latency"
+    place.touch()
+    monkeypatch.setattr(noise.Awake, "PLACE", str(place))
+    awake = noise.Awake()
+    for _ in range(2):
+        with awake:
+            assert place.read_bytes() == bytes(4)
+            os.fstat(awake.fd)
+        assert awake.fd is None and not awake.why
+    monkeypatch.setattr(noise.Awake, "PLACE", str(tmp_path / "none"))
+    with noise.Awake() as awake:
+        assert awake.why.endswith("none: No such file or directory")
+
+
 def test_jitter_and_watch_measure():
     watch = noise.Watch()
     assert 0 <= noise.jitter(bench.two_cpus()) <= 1
