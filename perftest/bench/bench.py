@@ -10,6 +10,7 @@ A round runs every cell, a cell all of its contenders one after the other, each 
 and a slow minute of the machine hits all alike. Results: a table, build/bench/table.txt, peers.json and plots.
 """
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -55,7 +56,12 @@ def line_us(bench):
 
 
 def run_cell(bench, taken, turn):
-    """One round of a cell. Who begins changes with the rounds."""
+    """One round of a cell. Who begins changes with the rounds. Where waking up is measured the CPUs may sleep."""
+    with contextlib.nullcontext() if taken.cell.test in ("wake", "idle") else bench.awake:
+        one_round(bench, taken, turn)
+
+
+def one_round(bench, taken, turn):
     names = taken.cell.contenders()
     turn %= len(names)
     line, jitter, watch = line_us(bench), noise.jitter(bench.cpus), noise.Watch()
@@ -108,6 +114,8 @@ def warnings_of(all_, bench, foreign):
     bad = sum(r.disturbed() for r in rounds)
     if foreign > noise.DISTURBED:
         out.append(f"other programs used {foreign:.0%} of the CPUs before the run began: wait until the machine is quiet, run again.")
+    if bench.awake.why:
+        out.append(f"idle CPUs could not be kept from halting ({bench.awake.why}): a virtual machine's may move between programs.")
     if rounds and bad * 10 > len(rounds):
         out.append(f"{bad} of {len(rounds)} rounds were disturbed by other programs, by the host or by CPUs that moved.")
     lines = [v for r in rounds for v in r.line_us]
@@ -153,7 +161,7 @@ def main():
             install.build_mpi(peer, HERE / "mpi_pingpong.c", say)
     cpus = two_cpus()
     alone = cpus[0] == cpus[1]
-    bench = Bench(o.build, peers, cpus, 0.15 if o.quick or alone else 0.4, 0.5 if o.quick else 2)
+    bench = Bench(o.build, peers, cpus, 0.15 if o.quick or alone else 0.3, 0.5 if o.quick else 1)
     rounds = o.repeats or (QUICK_ROUNDS if o.quick else ROUNDS)
     say(f"{len(o.cells)} cells, {rounds} rounds, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
     watch = noise.Watch()

@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import noise
+
 HERE = Path(__file__).resolve().parent
 LIMIT_S = 30  # for one run
 
@@ -57,6 +59,7 @@ class Bench:
     def __init__(self, build, peers, cpus, seconds, idle_s):
         self.build, self.cpus, self.seconds, self.idle_s = Path(build), cpus, seconds, idle_s
         self.peers = {p.name: p for p in peers}
+        self.awake = noise.Awake()
         self.guess = {}  # (contender, cell) -> seconds for a message; ucx and fi want counts, not seconds
 
     @property
@@ -82,12 +85,16 @@ def start(argv, env=None):
 
 
 def stop(process):
-    """It and all that it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.communicate()
+    """It and all that it started; a launcher gets the time to end its ranks."""
+    for number, wait_s in ((signal.SIGTERM, 2), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+        try:
+            process.communicate(timeout=wait_s)
+        except subprocess.TimeoutExpired:
+            pass
 
 
 def finish(process, argv, limit_s):
@@ -97,6 +104,9 @@ def finish(process, argv, limit_s):
     except subprocess.TimeoutExpired:
         stop(process)
         raise Failed(f"{name} was not done after {limit_s:.0f} s") from None
+    except BaseException:  # interrupted
+        stop(process)
+        raise
     if process.returncode:
         lines = [s.strip() for s in (err + "\n" + out).splitlines() if s.strip(" -*=")]
         raise Failed(f"{name} ended with {process.returncode}: {lines[-1] if lines else 'it said nothing'}"[:300])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """noise.py - how quiet the machine is: what other programs and the host of a virtual machine take from us, whether a loop
-that does nothing else is interrupted, and whether our CPUs are as far apart as they were a moment ago."""
+that does nothing else is interrupted, and whether our CPUs are as far apart as they were a moment ago; and how to keep
+them there."""
 import os
 import resource
 import time
@@ -27,6 +28,29 @@ class Round:
 
     def disturbed(self):
         return self.foreign + self.steal > DISTURBED or self.jitter > DISTURBED or self.moved()
+
+
+class Awake:
+    """While it is entered, idle CPUs wait in a loop instead of halting. A virtual machine's CPU that halts may wake on
+    another core: the distance between ours then changes from one program to the next. Where that is not allowed, `why`."""
+
+    PLACE = "/dev/cpu_dma_latency"  # the kernel heeds it for as long as the file is open
+
+    def __init__(self):
+        self.fd, self.why = None, ""
+
+    def __enter__(self):
+        try:
+            self.fd = os.open(self.PLACE, os.O_WRONLY)
+            os.write(self.fd, bytes(4))  # us that waking may take
+        except OSError as exc:
+            self.why = f"{self.PLACE}: {exc.strerror}"
+        return self
+
+    def __exit__(self, *exc):
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
 
 
 class Watch:

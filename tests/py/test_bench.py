@@ -161,6 +161,15 @@ def test_failures_are_told_in_words():
         contenders.server_and_client(["true"], ["true"], contenders.free_port(), {})
 
 
+def test_what_hangs_is_ended_with_its_children(tmp_path):
+    # The child ignores the polite signal, and holds a lock for as long as it lives.
+    lock = tmp_path / "lock"
+    child = "trap '' TERM; flock 9; echo ready; sleep 600"
+    with pytest.raises(contenders.Failed, match="was not done"):
+        contenders.program(["sh", "-c", f"({child}) 9>{lock} & wait"], limit_s=1)
+    subprocess.run(["flock", "-w", "30", lock, "true"], check=True)
+
+
 def test_a_listener_is_seen_without_connecting():
     import socket
 
@@ -244,6 +253,21 @@ def test_one_cpu_means_nothing():
 def test_quantiles():
     assert noise.median([3, 1, 2]) == 2 and noise.median([1, 2]) == 1.5 and noise.quantile([0, 10], 0.25) == 2.5
     assert noise.spread([1, 1]) is None and noise.spread([1, 2, 3]) == 0.5
+
+
+def test_cpus_are_kept_awake_where_allowed(tmp_path, monkeypatch):
+    place = tmp_path / "latency"
+    place.touch()
+    monkeypatch.setattr(noise.Awake, "PLACE", str(place))
+    awake = noise.Awake()
+    for _ in range(2):
+        with awake:
+            assert place.read_bytes() == bytes(4)
+            os.fstat(awake.fd)
+        assert awake.fd is None and not awake.why
+    monkeypatch.setattr(noise.Awake, "PLACE", str(tmp_path / "none"))
+    with noise.Awake() as awake:
+        assert awake.why.endswith("none: No such file or directory")
 
 
 def test_jitter_and_watch_measure():
