@@ -246,6 +246,37 @@ asyncio.run(main())
     assert out.returncode == 0, out.stderr
 
 
+@pytest.mark.parametrize("when", ["before weft opens", "later"])
+def test_a_limit_on_files_ends_no_program(when):
+    code = """
+import asyncio, resource, signal, sys, weft
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)             # the interpreter ignores it, a C program does not
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+async def main():
+    got = asyncio.get_running_loop().create_future()
+    if sys.argv[1] != "later":
+        limit()
+    weft.configure(transports="shm,tcp")
+    async with await weft.listen(got.set_result, "weft://127.0.0.1:0") as listener:
+        limit()
+        async with await weft.connect(listener.url) as a:
+            b, into = await got, bytearray(100)
+            await asyncio.gather(a.send(b"x" * 100), b.recv(into))
+            assert into == b"x" * 100
+            for ep in (a, b):
+                assert "tcp: one socket" in ep.explain() and "ulimit -f" in ep.explain(), ep.explain()
+    weft.alloc(50000)
+    try:
+        weft.alloc(200000)
+    except weft.LimitError as e:
+        assert "ulimit -f" in str(e), e
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code, when], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+
+
 def test_explain_settings_stats(run1):
     assert "tcp" in weft.explain() and "tcp" in weft.explain("weft://127.0.0.1:5000")
     assert isinstance(json.loads(weft.explain(json=True)), dict)

@@ -127,6 +127,7 @@ static void test_errno_becomes_the_nearest_status(void **state)
 	assert_int_equal(wf_status_of_errno(ENOMEM), WEFT_ENOMEM);
 	assert_int_equal(wf_status_of_errno(ECONNREFUSED), WEFT_EREFUSED);
 	assert_int_equal(wf_status_of_errno(EHOSTUNREACH), WEFT_EUNREACHABLE);
+	assert_int_equal(wf_status_of_errno(EFBIG), WEFT_ELIMIT);
 	assert_int_equal(wf_status_of_errno(EXDEV), WEFT_ESYSTEM);
 }
 

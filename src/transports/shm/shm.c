@@ -379,12 +379,17 @@ static int shm_arm(struct wf_port *base)
 
 static int shm_probe(const struct wf_conf *conf, char *why, size_t why_cap, char *remedy, size_t remedy_cap)
 {
+	size_t segment = shm_segment_len((uint32_t)conf->shm_ring);
 	const char *what = "memfd_create";
 	int fd = -1;
-	int ret = wf_memfd_new("weft-probe", wf_page_size(), &fd);
+	int ret = wf_memfd_new("weft-probe", segment, &fd); /* takes no memory before it is used */
 
-	(void)conf;
 	wf_fd_close(&fd);
+	if (ret == -EFBIG) {
+		snprintf(why, why_cap, "a ring is a file of %zu KiB in memory, more than RLIMIT_FSIZE allows", segment >> 10);
+		snprintf(remedy, remedy_cap, "ulimit -f unlimited");
+		return WEFT_ENOTSUP;
+	}
 	if (!ret) {
 		what = "pidfd_open";
 		ret = wf_pidfd_open(wf_pid(), &fd);
