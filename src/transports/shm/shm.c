@@ -181,7 +181,7 @@ void shm_peer_left(struct shm_lane *l, bool gone)
 		wf_poll_del(l->base.port->poll, &l->pid_watch);
 	else
 		wf_poll_del(l->base.port->poll, &l->sock_watch);
-	shm_lane_port(l)->chores = true; /* copies that wait for quiet */
+	shm_wake_at(shm_lane_port(l), wf_now_ns()); /* for die(), and for copies that wait for quiet */
 	if (l->state < SHM_UP)
 		shm_fail(l, WEFT_EREFUSED, 0, "the peer gave up shared memory while attaching");
 	if (l->state != SHM_UP)
@@ -203,8 +203,10 @@ static void die(struct shm_lane *l, uint64_t now)
 		;
 	if (!late && (!gone || (shm_rx_is_ready(l) && !l->deaf)))
 		return;
-	if (gone)
+	if (gone && l->pid)
 		shm_fail(l, WEFT_ERESET, 0, "process %d died", (int)l->pid);
+	else if (gone)
+		shm_fail(l, WEFT_ERESET, 0, "the peer's process died");
 	else
 		shm_fail(l, WEFT_ERESET, 0, "the peer closed its end of the shared memory");
 }
