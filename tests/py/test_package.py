@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -70,7 +71,6 @@ def test_every_method_has_a_doc():
 
 
 def test_the_pxd_knows_every_function_and_status():
-    import re
     header = (ROOT / "include/weft/weft.h").read_text()
     pxd = (ROOT / "asyncio_shim/weft/weft.pxd").read_text()
     for name in set(re.findall(r"WEFT_API [^;(]*?\b(weft_\w+)\(", header)):
@@ -133,6 +133,20 @@ assert "site-packages" in weft.__file__, weft.__file__
 assert os.path.exists(weft.get_include() + "/weft/weft.h") and "site-packages" in weft.get_include()
 assert os.path.exists(weft.get_library_dir() + "/libweft.so.0")
 """
+
+
+def test_setup_takes_the_pythons_that_the_package_takes(tmp_path):
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        pytest.skip("this python has no headers")
+    least = int(re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())[1])
+    check = re.search(r"^python_is_whole\(\) \{.*?^\}", (ROOT / "tools/setup").read_text(), re.M | re.S)[0]
+    for minor in (least - 1, least):
+        fake = tmp_path / f"python3.{minor}"
+        code = f"import sys, sysconfig; sys.version_info = (3, {minor}, 1); exec(sys.stdin.read())"
+        fake.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}'\n")
+        fake.chmod(0o755)
+        out = subprocess.run(["sh", "-c", check + '\npython_is_whole "$1"', "sh", fake], timeout=60)
+        assert (out.returncode == 0) == (minor >= least), minor
 
 
 def test_pip_makes_a_self_contained_wheel(tmp_path):
