@@ -4,6 +4,7 @@ import ast
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -149,15 +150,38 @@ def test_setup_takes_the_pythons_that_the_package_takes(tmp_path):
         assert (out.returncode == 0) == (minor >= least), minor
 
 
+def copy_of_the_sources(to):
+    """What git has, or would have; from an archive all but what was built."""
+    list_them = "git ls-files -z --cached --others --exclude-standard"
+    listed = subprocess.run(list_them, shell=True, cwd=ROOT, capture_output=True)
+    if listed.returncode:
+        shutil.copytree(ROOT, to, ignore=lambda folder, names: {"build"} & set(names) if Path(folder) == ROOT else ())
+    for name in os.fsdecode(listed.stdout).split("\0")[:-1]:
+        if (ROOT / name).exists():           # it may have been deleted since the last commit
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+def left_by_builds():
+    """What setuptools writes where it builds."""
+    places = [p for g in ("build/temp.*", "build/lib.*", "build/bdist.*", "asyncio_shim/*.egg-info") for p in ROOT.glob(g)]
+    return {q: q.stat().st_mtime_ns for p in places for q in [p, *p.rglob("*")]}
+
+
 def test_pip_makes_a_self_contained_wheel(tmp_path):
     pytest.importorskip("setuptools", reason="setuptools is not installed")
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
         pytest.skip("pip is not installed")
     # a sanitizer that is put before us is not for the compiler, nor for the awk that make asks
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAKEFLAGS", "MFLAGS", "LD_PRELOAD")}
-    out = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", tmp_path, ROOT],
-                         env=env, capture_output=True, text=True, timeout=300)
+    before = left_by_builds()
+    sources = copy_of_the_sources(tmp_path / "sources")   # two runs in one tree would share its build folder
+    build = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", tmp_path, sources]
+    out = subprocess.run(build, env=env, capture_output=True, text=True, timeout=300)
     assert out.returncode == 0, out.stdout[-2000:] + out.stderr[-2000:]
+    assert left_by_builds() == before
+    shutil.rmtree(sources)
     wheel = next(tmp_path.glob("weft-*.whl"))
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv/bin/python"
