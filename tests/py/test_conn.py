@@ -216,6 +216,16 @@ def test_close_flushes(run, transport):
     run(main())
 
 
+def test_a_refusal_says_once_what_the_system_said(run1):
+    async def main():
+        with socket.socket() as s:                            # a port that is ours, and at which nobody listens
+            s.bind(("127.0.0.1", 0))
+            with pytest.raises(weft.RefusedError) as info:
+                await weft.connect(f"weft://127.0.0.1:{s.getsockname()[1]}")
+            assert str(info.value).count("Connection refused") == 1, info.value
+    run1(main())
+
+
 def test_refused_transports_say_why(run1):
     async def main():
         async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports="tcp") as listener:
