@@ -4,7 +4,6 @@
  * which it never runs. Exit status 1 when there is a problem: something that takes a path away or makes it slow. A note is
  * something to know.
  */
-#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -174,7 +173,6 @@ int doctor_main(int argc, char **argv)
 			return 2;
 		}
 	}
-	signal(SIGXFSZ, SIG_IGN);        /* a limit on files shall be told, not end us */
 	problems = run_all(json);
 	return problems || fflush(stdout) ? 1 : 0;
 }

@@ -81,6 +81,7 @@ static int try_memfd(void *arg)
 	int fd = memfd_create("weft-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	(void)arg;
+	signal(SIGXFSZ, SIG_IGN);        /* a limit on files is an error then, to be told */
 	if (fd < 0 || ftruncate(fd, 4096) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return errno;
 	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED ? errno : 0;
@@ -342,7 +343,7 @@ void look_memlock(struct finding *f)
 	trades(f, "a process may keep all memory from being swapped out");
 }
 
-/* The kernel counts a memfd as a file: growing one beyond the limit is a signal that ends the process. */
+/* The kernel counts a memfd as a file. */
 void look_file_size(struct finding *f)
 {
 	struct rlimit r = { 0 };
@@ -354,7 +355,7 @@ void look_file_size(struct finding *f)
 	if (r.rlim_cur == RLIM_INFINITY)
 		return;
 	costs(f, r.rlim_cur < FILE_LOW ? DOCTOR_PROBLEM : DOCTOR_NOTE,
-	      "weft_mem_alloc() beyond that, or a ring, ends the process by SIGXFSZ");
+	      "weft_mem_alloc() refuses more than that; where a ring does not fit, processes of this host talk over tcp");
 	mend(f, "ulimit -f unlimited");
 }
 

@@ -220,8 +220,8 @@ WEFT_API const weft_error *weft_last_error(void);
  * freed. Valid until this thread's next call of this function. */
 WEFT_API const weft_error *weft_event_error(const weft_event *e);
 
-/* One line for people: "object: cause: system's text (STATUS); remedy". Always terminated when cap > 0.
- * Returns the length that the whole line has, as snprintf does. */
+/* One line for people: "object: cause: system's text (STATUS); remedy". The system's text is left out where the cause has
+ * it. Always terminated when cap > 0. Returns the length that the whole line has, as snprintf does. */
 WEFT_API size_t weft_error_text(const weft_error *e, char *out, size_t cap);
 
 /* Settings: defaults, then the file named by WEFT_CONFIG, then WEFT_<KEY> of the environment.

@@ -145,7 +145,7 @@ size_t weft_error_text(const weft_error *e, char *out, size_t cap)
 {
 	int i = row_of(e->status);
 	const char *cause = e->cause && e->cause[0] ? e->cause : i >= 0 ? rows[i].text : "no error";
-	char sys[128];
+	char sys[128], *said;
 	size_t len = 0;
 
 	if (e->object && e->object[0]) {
@@ -154,8 +154,9 @@ size_t weft_error_text(const weft_error *e, char *out, size_t cap)
 	} else {
 		append(out, cap, &len, "", cause);
 	}
-	if (e->sys_errno)
-		append(out, cap, &len, ": ", strerror_r(e->sys_errno, sys, sizeof(sys)));
+	said = e->sys_errno ? strerror_r(e->sys_errno, sys, sizeof(sys)) : NULL;
+	if (said && !strstr(cause, said))
+		append(out, cap, &len, ": ", said);
 	append(out, cap, &len, " (", weft_status_name(e->status));
 	append(out, cap, &len, ")", "");
 	if (e->remedy && e->remedy[0])
@@ -173,7 +174,8 @@ int32_t wf_status_of_errno(int err)
 		{ ENOMEM, WEFT_ENOMEM },        { ENOBUFS, WEFT_ENOMEM },
 		{ EINVAL, WEFT_EINVAL },        { EFAULT, WEFT_EINVAL },
 		{ EMFILE, WEFT_ELIMIT },        { ENFILE, WEFT_ELIMIT },
-		{ ENOSPC, WEFT_ELIMIT },        { EADDRINUSE, WEFT_EADDRINUSE },
+		{ ENOSPC, WEFT_ELIMIT },        { EFBIG, WEFT_ELIMIT },
+		{ EADDRINUSE, WEFT_EADDRINUSE },
 		{ ENETUNREACH, WEFT_EUNREACHABLE }, { EHOSTUNREACH, WEFT_EUNREACHABLE },
 		{ ENETDOWN, WEFT_EUNREACHABLE }, { EHOSTDOWN, WEFT_EUNREACHABLE },
 		{ EADDRNOTAVAIL, WEFT_EUNREACHABLE }, { ENODEV, WEFT_EUNREACHABLE },

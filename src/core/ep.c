@@ -10,6 +10,7 @@
 #include "core/internal.h"
 
 #define DRAIN_POLLS 4096     /* turns of a dead peer's ring at most; a ring holds far fewer batches */
+#define GRACE_NS (70 * WF_NS_PER_MS)   /* longer than a lane with a watchdog takes, see WF_CAP_WATCHDOG */
 
 static void take_up(struct wf_note *n, weft_event *out)
 {
@@ -149,6 +150,51 @@ void wf_ep_fail(struct weft_ep *ep, int32_t status, int sys_errno, const char *c
 		wf_list_push_back(&ep->w->dying, &ep->dying_link);
 }
 
+/*
+ * A process that dies closes its sockets first and can be known for dead a little later (G10). Where messages go over a
+ * lane that learns of the death by itself, that lane has the better words; after a while the bootstrap lane's must do.
+ */
+struct wf_grace {
+	struct wf_timer timer;
+	struct weft_ep *ep;
+	int32_t status;
+	int sys_errno;
+	char cause[160];
+};
+
+static void grace_is_over(struct wf_timer *t)
+{
+	struct wf_grace *g = wf_container_of(t, struct wf_grace, timer);
+
+	wf_ep_fail(g->ep, g->status, g->sys_errno, g->cause);
+}
+
+static void end_grace(struct weft_ep *ep)
+{
+	if (ep->grace)
+		wf_heap_remove(&ep->w->deadlines, &ep->grace->timer.node);
+	wf_free(ep->grace);
+	ep->grace = NULL;
+}
+
+void wf_ep_boot_down(struct weft_ep *ep, int32_t status, int sys_errno, const char *cause)
+{
+	bool has_other = ep->state == WF_EP_READY && ep->msg != ep->boot && ep->msg->tr->caps & WF_CAP_WATCHDOG;
+	struct wf_grace *g = has_other && status == WEFT_ERESET && !ep->peer_closed ? wf_calloc(1, sizeof(*g)) : NULL;
+
+	if (!g || wf_heap_push(&ep->w->deadlines, &g->timer.node, wf_now_ns() + GRACE_NS)) {
+		wf_free(g);
+		wf_ep_fail(ep, status, sys_errno, cause);
+		return;
+	}
+	g->timer.fire = grace_is_over;
+	g->ep = ep;
+	g->status = status;
+	g->sys_errno = sys_errno;
+	snprintf(g->cause, sizeof(g->cause), "%s", cause);
+	ep->grace = g;
+}
+
 /* A dead peer's last frames lie in the ring that both mapped: they were sent, so they are received. */
 static void drain(struct weft_ep *ep)
 {
@@ -262,6 +308,7 @@ bool wf_ep_bury(struct weft_ep *ep)
 		return false;
 	ep->dying = false;
 	ep->state = WF_EP_DOWN;
+	end_grace(ep);
 	ep->burying = true;
 	cool(ep);
 	close_lanes(ep);

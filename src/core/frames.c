@@ -177,7 +177,9 @@ void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *
 	}
 	if (ep->state == WF_EP_CONNECTING)
 		wf_conn_lane_down(ep, l, status, sys_errno, cause);
-	else if (l == ep->boot || l == ep->msg)
+	else if (l == ep->boot)
+		wf_ep_boot_down(ep, status, sys_errno, cause);
+	else if (l == ep->msg)
 		wf_ep_fail(ep, status, sys_errno, cause);
 }
 

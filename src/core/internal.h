@@ -223,6 +223,7 @@ struct weft_ep {
 	int32_t status;                  /* why down */
 	int32_t put_status;              /* first put of the peer that failed; told with FLUSHED */
 	struct wf_error *why;
+	struct wf_grace *grace;          /* ep.c: the bootstrap lane broke, the message lane may know why */
 	uint64_t n_tx_msgs, n_rx_msgs, n_eager, n_rndv, n_copy, n_direct;
 	uint32_t path;                   /* transport index + 1 of the message lane; 0: none yet */
 	char peer[96];
@@ -469,6 +470,7 @@ static inline int wf_bufs_check(const weft_buf *b, size_t n, uint64_t *len_out)
 /* ---- ep.c ---- */
 struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o);
 void wf_ep_fail(struct weft_ep *ep, int32_t status, int sys_errno, const char *cause);
+void wf_ep_boot_down(struct weft_ep *ep, int32_t status, int sys_errno, const char *cause);   /* fails it, soon or now */
 void wf_ep_free_if_gone(struct weft_ep *ep);
 int wf_ep_refuse(struct weft_ep *ep);                           /* says why not */
 /* May operations be posted? 0 or status with wf_fail. */

@@ -3,6 +3,7 @@
  * mem.c - memory that weft knows, and grants of it. A grant is known to the whole context, because the peer that shows its
  * token may hang on any worker; it is looked up under the context's lock when it is opened, and not afterwards.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "core/internal.h"
@@ -68,7 +69,8 @@ int weft_mem_alloc(weft_ctx *ctx, size_t len, uint16_t kind, int16_t device, wef
 	ret = wf_memfd_new("weft-mem", len, &fd);
 	if (ret) {
 		wf_free(m);
-		return wf_fail(wf_status_of_errno(-ret), -ret, "weft_mem_alloc", NULL, "cannot make a memfd of %zu bytes", len);
+		return wf_fail(wf_status_of_errno(-ret), -ret, "weft_mem_alloc", ret == -EFBIG ? "ulimit -f unlimited" : NULL,
+			       "cannot make a memfd of %zu bytes", len);
 	}
 	ret = wf_map_shared(fd, len, true, &addr);
 	if (ret) {

@@ -63,12 +63,15 @@ static bool is_listed(const struct weft_ctx *ctx, const struct wf_transport *tr)
 int wf_registry_open(struct weft_ctx *ctx)
 {
 	const char *at = ctx->conf.transports, *item;
+	struct wf_faulty_conf fault; /* each port parses it for itself: here it is only checked */
 	size_t len;
 	int ret;
 
 	ret = wf_transport_names_check(ctx->conf.transports, WEFT_ESETTING, "transports");
 	if (!ret)
 		ret = wf_transport_names_check(ctx->conf.avoid, WEFT_ESETTING, "avoid");
+	if (!ret)
+		ret = wf_faulty_parse(ctx->conf.fault, &fault);
 	while (!ret && (item = wf_conf_list_next(&at, &len)))
 		if (!is_listed(ctx, find(item, len)))
 			ret = add(ctx, find(item, len));

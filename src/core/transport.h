@@ -39,7 +39,7 @@ enum {                                   /* wf_transport.caps */
 	WF_CAP_BOOTSTRAP = 1,            /* listen and connect by URL; its lanes carry HELLO                        */
 	WF_CAP_ATTACH = 2,               /* made beside a bootstrap lane from offers: offer, attach                 */
 	WF_CAP_INTERNAL = 4,             /* bootstrap inside one context only, not announced (loop)                 */
-	WF_CAP_WATCHDOG = 8,             /* its own lane notices the peer's death                                   */
+	WF_CAP_WATCHDOG = 8,             /* its own lane notices the peer's death, soon (within 60 ms) and for sure  */
 };
 
 /* One frame to send. The header's seq is put in by the transport's caller. Prefix and struct are borrowed. */

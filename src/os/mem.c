@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,6 +27,14 @@ size_t wf_page_size(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* G49: growing a file beyond the limit is a signal that ends the program. */
+static bool is_beyond_limit(size_t len)
+{
+	struct rlimit limit;
+
+	return !getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY && len > limit.rlim_cur;
+}
+
 int wf_memfd_new(const char *name, size_t len, int *fd_out)
 {
 	int ret = 0;
@@ -33,12 +42,15 @@ int wf_memfd_new(const char *name, size_t len, int *fd_out)
 
 	if (!len || len > (size_t)INT64_MAX - wf_page_size())
 		return -EINVAL;
+	len = WF_ALIGN_UP(len, wf_page_size());
+	if (is_beyond_limit(len))
+		return -EFBIG;
 	if (wf_fault_point("memfd_create"))
 		return -EMFILE;
 	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)WF_ALIGN_UP(len, wf_page_size())) || fcntl(fd, F_ADD_SEALS, SEALS))
+	if (ftruncate(fd, (off_t)len) || fcntl(fd, F_ADD_SEALS, SEALS))
 		ret = -errno;
 	if (ret)
 		wf_fd_close(&fd);

@@ -18,7 +18,7 @@ size_t wf_page_size(void);
 /*
  * A memfd of @len bytes (rounded up to pages) of zeroes, sealed against shrinking, growing and more
  * seals, so that a peer that maps it cannot be made to fault. @name is for /proc only. Gives the
- * fd.
+ * fd. -EFBIG: the limit on files (RLIMIT_FSIZE) does not allow it.
  */
 int wf_memfd_new(const char *name, size_t len, int *fd_out);
 

@@ -46,8 +46,13 @@ static int seconds(const char *what, PyObject *o, uint64_t *deadline_ns)
 	if (!o || o == Py_None)
 		return 0;
 	s = PyFloat_AsDouble(o);
-	if (s == -1.0 && PyErr_Occurred())
+	if (s == -1.0 && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
+		if (PyErr_ExceptionMatches(PyExc_TypeError))
+			PyErr_Format(PyExc_TypeError, "%s(): timeout must be a number of seconds, not %.100s", what,
+				     Py_TYPE(o)->tp_name);
 		return -1;
+	}
+	PyErr_Clear();                       /* too large an int is refused as other numbers are */
 	if (!(s > 0) || s > 1e9) {
 		PyErr_Format(PyExc_ValueError, "%s(): timeout must be a positive number of seconds", what);
 		return -1;

@@ -174,8 +174,12 @@ def test_wrong_types_for_connect_and_listen(run1):
                 await weft.connect(url)
         with pytest.raises(TypeError, match="callable"):
             await weft.listen("handler", "weft://127.0.0.1:0")
-        with pytest.raises(ValueError, match="positive"):
-            await weft.connect("weft://127.0.0.1:1", timeout=-1)
+        for seconds in (-1, 0, float("nan"), 10**400):
+            with pytest.raises(ValueError, match="timeout must be a positive number"):
+                await weft.connect("weft://127.0.0.1:1", timeout=seconds)
+        for nonsense in ("x", b"1", [1.0]):
+            with pytest.raises(TypeError, match=f"timeout must be a number of seconds, not {type(nonsense).__name__}"):
+                await weft.connect("weft://127.0.0.1:1", timeout=nonsense)
         with pytest.raises(TypeError):
             await weft.connect("weft://127.0.0.1:1", transports=5)
         with pytest.raises(weft.Error):

@@ -216,6 +216,16 @@ def test_close_flushes(run, transport):
     run(main())
 
 
+def test_a_refusal_says_once_what_the_system_said(run1):
+    async def main():
+        with socket.socket() as s:                            # a port that is ours, and at which nobody listens
+            s.bind(("127.0.0.1", 0))
+            with pytest.raises(weft.RefusedError) as info:
+                await weft.connect(f"weft://127.0.0.1:{s.getsockname()[1]}")
+            assert str(info.value).count("Connection refused") == 1, info.value
+    run1(main())
+
+
 def test_refused_transports_say_why(run1):
     async def main():
         async with await weft.listen(lambda ep: None, "weft://127.0.0.1:0", transports="tcp") as listener:
@@ -243,6 +253,37 @@ async def main():
 asyncio.run(main())
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.parametrize("when", ["before weft opens", "later"])
+def test_a_limit_on_files_ends_no_program(when):
+    code = """
+import asyncio, resource, signal, sys, weft
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)             # the interpreter ignores it, a C program does not
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+async def main():
+    got = asyncio.get_running_loop().create_future()
+    if sys.argv[1] != "later":
+        limit()
+    weft.configure(transports="shm,tcp")
+    async with await weft.listen(got.set_result, "weft://127.0.0.1:0") as listener:
+        limit()
+        async with await weft.connect(listener.url) as a:
+            b, into = await got, bytearray(100)
+            await asyncio.gather(a.send(b"x" * 100), b.recv(into))
+            assert into == b"x" * 100
+            for ep in (a, b):
+                assert "tcp: one socket" in ep.explain() and "ulimit -f" in ep.explain(), ep.explain()
+    weft.alloc(50000)
+    try:
+        weft.alloc(200000)
+    except weft.LimitError as e:
+        assert "ulimit -f" in str(e), e
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code, when], capture_output=True, text=True, timeout=60)
     assert out.returncode == 0, out.stderr
 
 

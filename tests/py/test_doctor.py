@@ -94,6 +94,8 @@ def test_limits():
     assert "nofile" in found["descriptors"]["remedy"] and "12 peers" in found["descriptors"]["cost"]
     assert found["memlock"]["state"] == "note" and "ulimit -l" in found["memlock"]["remedy"]
     assert found["file-size"]["state"] == "problem" and "ulimit -f" in found["file-size"]["remedy"]
+    assert "tcp" in found["file-size"]["cost"] and "SIGXFSZ" not in found["file-size"]["cost"]
+    assert found["settings"]["state"] == "problem" and "RLIMIT_FSIZE" in found["settings"]["found"]
     assert found["pair"]["state"] == "note" and "over tcp" in found["pair"]["found"]  # a ring does not fit
 
 

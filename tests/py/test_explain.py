@@ -74,6 +74,13 @@ def test_info_names_the_file_that_forbids(tmp_path):
     assert "(file)" in named(info["transports"])["tcp"]["why"] and "file" in named(info["transports"])["tcp"]["remedy"]
 
 
+@pytest.mark.parametrize("command", [["info"], ["explain", "weft://127.0.0.1:1", "--no-connect"]])
+def test_a_fault_that_is_none_is_named(command):
+    result = weft(*command, env={"WEFT_FAULT": "seed=7,bogus=1"})
+    assert result.returncode == 1 and not result.stdout, result.stdout
+    assert '"bogus=1"' in result.stderr and "delay_us=" in result.stderr, result.stderr
+
+
 def test_info_lists_devices():
     devices = one(weft("info", "--json"))["devices"]
     loopback = [d for d in devices["network"] if d["loopback"]]

@@ -3,6 +3,8 @@
 import ast
 import inspect
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -70,7 +72,6 @@ def test_every_method_has_a_doc():
 
 
 def test_the_pxd_knows_every_function_and_status():
-    import re
     header = (ROOT / "include/weft/weft.h").read_text()
     pxd = (ROOT / "asyncio_shim/weft/weft.pxd").read_text()
     for name in set(re.findall(r"WEFT_API [^;(]*?\b(weft_\w+)\(", header)):
@@ -135,15 +136,52 @@ assert os.path.exists(weft.get_library_dir() + "/libweft.so.0")
 """
 
 
+def test_setup_takes_the_pythons_that_the_package_takes(tmp_path):
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        pytest.skip("this python has no headers")
+    least = int(re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())[1])
+    check = re.search(r"^python_is_whole\(\) \{.*?^\}", (ROOT / "tools/setup").read_text(), re.M | re.S)[0]
+    for minor in (least - 1, least):
+        fake = tmp_path / f"python3.{minor}"
+        code = f"import sys, sysconfig; sys.version_info = (3, {minor}, 1); exec(sys.stdin.read())"
+        fake.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}'\n")
+        fake.chmod(0o755)
+        out = subprocess.run(["sh", "-c", check + '\npython_is_whole "$1"', "sh", fake], timeout=60)
+        assert (out.returncode == 0) == (minor >= least), minor
+
+
+def copy_of_the_sources(to):
+    """What git has, or would have; from an archive all but what was built."""
+    list_them = "git ls-files -z --cached --others --exclude-standard"
+    listed = subprocess.run(list_them, shell=True, cwd=ROOT, capture_output=True)
+    if listed.returncode:
+        shutil.copytree(ROOT, to, ignore=lambda folder, names: {"build"} & set(names) if Path(folder) == ROOT else ())
+    for name in os.fsdecode(listed.stdout).split("\0")[:-1]:
+        if (ROOT / name).exists():           # it may have been deleted since the last commit
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+def left_by_builds():
+    """What setuptools writes where it builds."""
+    places = [p for g in ("build/temp.*", "build/lib.*", "build/bdist.*", "asyncio_shim/*.egg-info") for p in ROOT.glob(g)]
+    return {q: q.stat().st_mtime_ns for p in places for q in [p, *p.rglob("*")]}
+
+
 def test_pip_makes_a_self_contained_wheel(tmp_path):
     pytest.importorskip("setuptools", reason="setuptools is not installed")
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
         pytest.skip("pip is not installed")
     # a sanitizer that is put before us is not for the compiler, nor for the awk that make asks
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAKEFLAGS", "MFLAGS", "LD_PRELOAD")}
-    out = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", tmp_path, ROOT],
-                         env=env, capture_output=True, text=True, timeout=300)
+    before = left_by_builds()
+    sources = copy_of_the_sources(tmp_path / "sources")   # two runs in one tree would share its build folder
+    build = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", tmp_path, sources]
+    out = subprocess.run(build, env=env, capture_output=True, text=True, timeout=300)
     assert out.returncode == 0, out.stdout[-2000:] + out.stderr[-2000:]
+    assert left_by_builds() == before
+    shutil.rmtree(sources)
     wheel = next(tmp_path.glob("weft-*.whl"))
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv/bin/python"

@@ -29,6 +29,17 @@ static void test_fail_keeps_status_object_cause_and_remedy(void **state)
 		"conn 7 tcp: read 3 bytes: Connection reset by peer (WEFT_ERESET); try again");
 }
 
+static void test_text_of_the_system_is_not_said_twice(void **state)
+{
+	struct wf_error err;
+	char text[200];
+
+	(void)state;
+	wf_error_fill(&err, WEFT_EREFUSED, ECONNREFUSED, NULL, NULL, "1.2.3.4:5 (%s); 6.7.8.9:5 (no)", strerror(ECONNREFUSED));
+	weft_error_text(&err.e, text, sizeof(text));
+	assert_string_equal(text, "1.2.3.4:5 (Connection refused); 6.7.8.9:5 (no) (WEFT_EREFUSED)");
+}
+
 static void test_text_is_cut_but_counted(void **state)
 {
 	struct wf_error err;
@@ -127,6 +138,7 @@ static void test_errno_becomes_the_nearest_status(void **state)
 	assert_int_equal(wf_status_of_errno(ENOMEM), WEFT_ENOMEM);
 	assert_int_equal(wf_status_of_errno(ECONNREFUSED), WEFT_EREFUSED);
 	assert_int_equal(wf_status_of_errno(EHOSTUNREACH), WEFT_EUNREACHABLE);
+	assert_int_equal(wf_status_of_errno(EFBIG), WEFT_ELIMIT);
 	assert_int_equal(wf_status_of_errno(EXDEV), WEFT_ESYSTEM);
 }
 
@@ -192,6 +204,7 @@ static void test_log_level_names(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_fail_keeps_status_object_cause_and_remedy),
+	cmocka_unit_test(test_text_of_the_system_is_not_said_twice),
 	cmocka_unit_test(test_text_is_cut_but_counted),
 	cmocka_unit_test(test_long_texts_are_cut_to_their_fields),
 	cmocka_unit_test(test_last_error_may_quote_itself),

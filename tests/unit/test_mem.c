@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -260,8 +261,32 @@ static void test_process_questions_are_answered(void **state)
 	assert_true(wf_file_read("/proc/self/comm", a, sizeof(a)) > 0);
 }
 
+/* What the limit on files allows is made; what it does not is refused, and the signal for it does not come. */
+static int memfds_keep_to_the_limit(void *arg)
+{
+	size_t page = wf_page_size();
+	struct rlimit limit = { 2 * page, 2 * page };
+	int fd = -1;
+
+	(void)arg;
+	signal(SIGXFSZ, SIG_DFL);
+	if (setrlimit(RLIMIT_FSIZE, &limit))
+		return 1;
+	if (wf_memfd_new("unit", 2 * page, &fd))
+		return 2;
+	wf_fd_close(&fd);
+	return wf_memfd_new("unit", 2 * page + 1, &fd) == -EFBIG && fd == -1 ? 0 : 3;
+}
+
+static void test_memfd_beyond_the_limit_on_files_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(memfds_keep_to_the_limit, NULL), 0);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_memfd_is_shared_sealed_and_checked),
+	cmocka_unit_test(test_memfd_beyond_the_limit_on_files_is_refused),
 	cmocka_unit_test(test_other_descriptors_are_no_memfd),
 	cmocka_unit_test(test_vm_copies_between_pieces_of_other_sizes),
 	cmocka_unit_test(test_vm_stops_where_memory_ends),

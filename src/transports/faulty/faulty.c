@@ -168,8 +168,8 @@ int wf_faulty_parse(const char *text, struct wf_faulty_conf *out)
 	*out = (struct wf_faulty_conf){ 0 };
 	while ((item = wf_conf_list_next(&at, &len))) {
 		if (!parse_item(item, len, out))
-			return wf_fail(WEFT_ESETTING, 0, "fault", "as in seed=7,delay_us=50,cut=0.001,refuse=0.1",
-				       "\"%.*s\" is no fault", (int)WF_MIN(len, 60), item);
+			return wf_fail(WEFT_ESETTING, 0, "fault", "seed=N, delay_us=0..10000000, cut=0..1, refuse=0..1, with commas between",
+				       "\"%.*s\" names no fault, or a value that it does not take", (int)WF_MIN(len, 60), item);
 	}
 	return 0;
 }

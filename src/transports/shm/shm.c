@@ -181,7 +181,7 @@ void shm_peer_left(struct shm_lane *l, bool gone)
 		wf_poll_del(l->base.port->poll, &l->pid_watch);
 	else
 		wf_poll_del(l->base.port->poll, &l->sock_watch);
-	shm_lane_port(l)->chores = true; /* copies that wait for quiet */
+	shm_wake_at(shm_lane_port(l), wf_now_ns()); /* for die(), and for copies that wait for quiet */
 	if (l->state < SHM_UP)
 		shm_fail(l, WEFT_EREFUSED, 0, "the peer gave up shared memory while attaching");
 	if (l->state != SHM_UP)
@@ -203,8 +203,10 @@ static void die(struct shm_lane *l, uint64_t now)
 		;
 	if (!late && (!gone || (shm_rx_is_ready(l) && !l->deaf)))
 		return;
-	if (gone)
+	if (gone && l->pid)
 		shm_fail(l, WEFT_ERESET, 0, "process %d died", (int)l->pid);
+	else if (gone)
+		shm_fail(l, WEFT_ERESET, 0, "the peer's process died");
 	else
 		shm_fail(l, WEFT_ERESET, 0, "the peer closed its end of the shared memory");
 }
@@ -379,12 +381,17 @@ static int shm_arm(struct wf_port *base)
 
 static int shm_probe(const struct wf_conf *conf, char *why, size_t why_cap, char *remedy, size_t remedy_cap)
 {
+	size_t segment = shm_segment_len((uint32_t)conf->shm_ring);
 	const char *what = "memfd_create";
 	int fd = -1;
-	int ret = wf_memfd_new("weft-probe", wf_page_size(), &fd);
+	int ret = wf_memfd_new("weft-probe", segment, &fd); /* takes no memory before it is used */
 
-	(void)conf;
 	wf_fd_close(&fd);
+	if (ret == -EFBIG) {
+		snprintf(why, why_cap, "a ring is a file of %zu KiB in memory, more than RLIMIT_FSIZE allows", segment >> 10);
+		snprintf(remedy, remedy_cap, "ulimit -f unlimited");
+		return WEFT_ENOTSUP;
+	}
 	if (!ret) {
 		what = "pidfd_open";
 		ret = wf_pidfd_open(wf_pid(), &fd);

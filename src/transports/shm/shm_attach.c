@@ -161,7 +161,8 @@ static bool make_segment(struct shm_lane *l)
 	if (!ret)
 		ret = wf_map_shared(l->tx.fd, shm_segment_len(ring), true, &seg);
 	if (ret) {
-		shm_fail(l, WEFT_ESYSTEM, -ret, "making shared memory: %s", strerror(-ret));
+		shm_fail(l, WEFT_ESYSTEM, -ret, "making shared memory: %s%s", strerror(-ret),
+			 ret == -EFBIG ? " (ulimit -f unlimited)" : "");
 		return false;
 	}
 	p->mapped += shm_segment_len(ring);
