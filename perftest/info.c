@@ -100,7 +100,6 @@ static void print_devices(const struct machine *m)
 
 static void print_text(const char *text, const char *library, const struct machine *m)
 {
-	const char *thresholds = json_find(library, "thresholds");
 	char why[120];
 
 	printf("%s", text);
@@ -110,12 +109,6 @@ static void print_text(const char *text, const char *library, const struct machi
 		if (!is_there(library, absent[i].name))
 			printf("  %-8s %s; instead: %s\n", absent[i].name, absent[i].what, absent[i].meanwhile);
 	print_devices(m);
-	if (thresholds && !strstr(text, "\nthresholds")) {
-		printf("thresholds:\n");
-		show_json(thresholds, 2);
-	} else if (!thresholds) {
-		printf("thresholds: those of the settings above; nothing was measured on this machine\n");
-	}
 }
 
 /* ---- JSON ---- */
@@ -164,7 +157,7 @@ static void devices_json(const struct machine *m)
 	json_close();
 }
 
-/* What the library says, "thresholds" included where it has them, and the rest beside it. */
+/* What the library says, and the rest beside it. */
 static void print_all_json(const char *library, const struct machine *m)
 {
 	char why[120];

@@ -16,6 +16,7 @@ static const struct {
 	{ "doctor", doctor_main, doctor_usage },
 	{ "explain", explain_main, explain_usage },
 	{ "perf", perf_main, perf_usage },
+	{ "calibrate", calibrate_main, calibrate_usage },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -30,6 +31,7 @@ static void usage(FILE *to)
 	      "  weft explain URL             which path messages to URL take, by which threshold, and why not another\n"
 	      "  weft perf                    latency and bandwidth between two processes of this machine, or with\n"
 	      "                               --listen and HOST of two\n"
+	      "  weft calibrate [FILE]        measures from which length on a message is better sent by rendezvous, for FILE\n"
 	      "  weft COMMAND --help          the options of one\n"
 	      "  weft --version\n", to);
 	for (size_t i = 0; i < N_COMMANDS; i++) {
@@ -71,6 +73,6 @@ int main(int argc, char **argv)
 		commands[i].usage(stdout);
 		return 0;
 	}
-	fprintf(stderr, "weft: \"%s\" is no command; there are info, doctor, explain and perf (weft --help)\n", argv[1]);
+	fprintf(stderr, "weft: \"%s\" is no command; there are info, doctor, explain, perf and calibrate (weft --help)\n", argv[1]);
 	return 2;
 }

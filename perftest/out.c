@@ -213,33 +213,6 @@ char *stats_text(weft_ctx *ctx, const void *worker_or_ep)
 	return NULL;
 }
 
-void show_json(const char *value, unsigned indent)
-{
-	char close = *value == '{' ? '}' : ']';
-
-	if (*value != '{' && *value != '[') {
-		printf("%*s%.*s\n", (int)indent, "", (int)json_len(value), value);
-		return;
-	}
-	for (value++; *value && *value != close; value += *value == ',') {
-		size_t len;
-
-		if (close == '}') {
-			const char *end = behind_string(value);
-
-			printf("%*s%.*s", (int)indent, "", (int)(end - value - 2), value + 1);
-			value = *end ? end + 1 : end;
-			putchar(*value == '{' || *value == '[' ? '\n' : ' ');
-		}
-		len = json_len(value);
-		if (*value == '{' || *value == '[')
-			show_json(value, indent + 2);
-		else
-			printf("%*s%.*s\n", close == '}' ? 0 : (int)indent, "", (int)len, value);
-		value += len;
-	}
-}
-
 void print_wrapped(const char *label, unsigned indent, const char *text)
 {
 	int pad = (int)indent;

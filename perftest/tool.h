@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tool.h - what info, explain and doctor share: output as JSON or wrapped text, what the kernel says of the machine, a
- * pair of processes of our own. Nothing here changes the machine; what is read or tried leaves nothing behind.
+ * tool.h - what info, explain, doctor and calibrate share: output as JSON or wrapped text, what the kernel says of the
+ * machine, a pair of processes of our own. Nothing here changes the machine; what is read or tried leaves nothing behind.
  */
 #ifndef TOOL_H
 #define TOOL_H
@@ -32,8 +32,6 @@ size_t json_len(const char *value);
 uint64_t json_number(const char *json, const char *key);   /* 0 when it is not there */
 /* A string's contents, unquoted as far as this program needs it. */
 void json_text(const char *json, const char *key, char *out, size_t cap);
-/* A value as indented lines for people. */
-void show_json(const char *value, unsigned indent);
 
 /* Text in lines of at most 100 columns, each after @indent blanks; the first after @label. */
 void print_wrapped(const char *label, unsigned indent, const char *text);
@@ -135,6 +133,8 @@ int doctor_main(int argc, char **argv);
 void info_usage(FILE *to);
 void explain_usage(FILE *to);
 void doctor_usage(FILE *to);
+int calibrate_main(int argc, char **argv);
+void calibrate_usage(FILE *to);
 
 /* The library's last refusal on stderr, after "weft: ". Returns 1. */
 int say_refusal(void);

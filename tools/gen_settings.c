@@ -17,6 +17,9 @@ static const char head[] =
 	"variable is an error that names the nearest. Sizes take K, M, G, T (powers of 1024), times\n"
 	"ns, us, ms, s, m, h. `weft info` shows every value and where it came from.\n"
 	"\n"
+	"Thresholds (`eager_max_shm`, `eager_max_tcp`, `copy_chunk`) that none of these sets come from\n"
+	"the file that `calibration` names, if it does, else from the defaults below.\n"
+	"\n"
 	"| key | variable | default | allowed | what it is |\n"
 	"|---|---|---|---|---|\n";
 

@@ -224,15 +224,16 @@ WEFT_API const weft_error *weft_event_error(const weft_event *e);
  * it. Always terminated when cap > 0. Returns the length that the whole line has, as snprintf does. */
 WEFT_API size_t weft_error_text(const weft_error *e, char *out, size_t cap);
 
-/* Settings: defaults, then the file named by WEFT_CONFIG, then WEFT_<KEY> of the environment.
+/* Settings: defaults, then the calibration (a file that the setting of that name names), then the file named by
+ * WEFT_CONFIG, then WEFT_<KEY> of the environment.
  * Gives *out. Returns WEFT_OK; WEFT_ESETTING (names the line or variable and the nearest key); WEFT_ENOMEM. */
 WEFT_API int weft_config_new(weft_config **out);
 
-/* Changes a setting, by code. Borrows both. Returns WEFT_OK; WEFT_ESETTING: unknown key (names the nearest) or bad value. */
+/* Changes a setting, by code. Borrows both. A calibration set so is read by weft_open(). Returns WEFT_OK; WEFT_ESETTING: unknown key (names the nearest) or bad value. */
 WEFT_API int weft_config_set(weft_config *c, const char *key, const char *value);
 
-/* Reads a setting as text; *origin (may be NULL) becomes "default", "file", "env" or "code", static. With key "#N" reads the
- * N-th key's name, for listing. Returns WEFT_OK; WEFT_ESETTING: no such key; WEFT_EINVAL: cap too small. */
+/* Reads a setting as text; *origin (may be NULL) becomes "default", "calibrated", "file", "env" or "code", static. With key
+ * "#N" reads the N-th key's name, for listing. Returns WEFT_OK; WEFT_ESETTING: no such key; WEFT_EINVAL: cap too small. */
 WEFT_API int weft_config_get(const weft_config *c, const char *key, char *value, size_t cap, const char **origin);
 
 /* Frees settings. Takes @c; NULL is allowed. */
@@ -246,8 +247,15 @@ WEFT_API int weft_open(const weft_config *c, weft_ctx **out);
 /* Closes the library. Takes @ctx. Returns WEFT_OK; WEFT_EBUSY (names what lives): nothing was closed. */
 WEFT_API int weft_close(weft_ctx *ctx);
 
-/* Measures this machine for at most @budget_ns (blocks that long) and stores the result at @path.
- * Returns WEFT_ENOTSUP in this version. */
+/* Measures from which length on a message between processes of this host is better sent by rendezvous than eager
+ * (eager_max_shm), and stores it at @path: a text file for the setting `calibration`, with the figures, made anew or
+ * replaced at once. Changes nothing in @ctx, whose settings hold (cma, shm_ring). Blocks for about @budget_ns (1 s is plenty,
+ * 0.1 s may do) and keeps this thread busy; contexts of its own connect over 127.0.0.1, and are gone when it returns.
+ * Measured is the work of both sides, done by this one thread in turn: neither trips between CPUs nor work side by side.
+ * So a threshold leaves its default only as far as that is better by a tenth, and what two CPUs or hosts do together is not
+ * measured: eager_max_tcp and copy_chunk stay as they are.
+ * Returns WEFT_OK; WEFT_EINVAL: a NULL, an empty path, no time; WEFT_ETIMEDOUT: not enough time; WEFT_ENOTSUP: shm may not
+ * or cannot be used; WEFT_EFORKED; WEFT_ENOMEM; the system's status when @path cannot be written, nothing changed then. */
 WEFT_API int weft_calibrate(weft_ctx *ctx, const char *path, uint64_t budget_ns);
 
 /* Lines up to @level (0: as the setting log says) go to @fn; NULL turns the log off (as it is at the start). Not while other threads use @ctx. */

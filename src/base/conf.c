@@ -68,6 +68,9 @@ static const struct wf_conf_row rows[] = {
 	  "Ring of one direction to one local peer; a power of two." },
 	{ "cma", WF_CONF_BOOL, "yes or no", "yes", 0, 0, false, AT(cma),
 	  "Whether local peers may copy straight between their memories (process_vm_readv)." },
+	{ "calibration", WF_CONF_STRING, "a path", "", 0, 0, false, AT(calibration),
+	  "File of thresholds measured on this machine, as `weft calibrate` writes it; whatever "
+	  "else sets one of them wins." },
 	{ "fault", WF_CONF_STRING, "text", "", 0, 0, false, AT(fault),
 	  "What the transport `faulty` does wrong, such as "
 	  "seed=7,delay_us=50,cut=0.001,refuse=0.1." },
@@ -87,6 +90,14 @@ int wf_conf_list(size_t i, const struct wf_conf_row **row_out)
 		return WEFT_EINVAL;
 	*row_out = &rows[i];
 	return 0;
+}
+
+const char *wf_conf_threshold(size_t n)
+{
+	static const char *const keys[] = { "eager_max_shm", "eager_max_tcp", "copy_chunk" };
+
+	_Static_assert(WF_ARRAY_LEN(keys) == WF_CONF_THRESHOLDS, "a text for each");
+	return n < WF_ARRAY_LEN(keys) ? keys[n] : NULL;
 }
 
 int wf_conf_find(const char *key)
@@ -239,7 +250,8 @@ size_t wf_conf_format(const struct wf_conf *conf, size_t i, char *out, size_t ca
 
 const char *wf_conf_origin_name(enum wf_conf_origin origin)
 {
-	static const char *const names[] = { "default", "file", "env", "code" };
+	static const char *const names[] = { "default", "calibrated", "file", "env",
+					     "code" };
 
 	return (size_t)origin < WF_ARRAY_LEN(names) ? names[origin] : "?";
 }

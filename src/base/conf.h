@@ -26,8 +26,9 @@ enum wf_conf_type {
 	WF_CONF_LEVEL,  /* off, error, warn, info, debug, trace      -> int */
 };
 
-enum wf_conf_origin {
+enum wf_conf_origin { /* the later wins */
 	WF_CONF_FROM_DEFAULT,
+	WF_CONF_FROM_CALIBRATION,
 	WF_CONF_FROM_FILE,
 	WF_CONF_FROM_ENV,
 	WF_CONF_FROM_CODE
@@ -48,7 +49,9 @@ struct wf_conf_row {
 	const char *sentence;
 };
 
-#define WF_CONF_MAX_KEYS 20
+#define WF_CONF_MAX_KEYS   20
+#define WF_CONF_THRESHOLDS 3   /* settings that weft_calibrate() may find */
+#define WF_CONF_MEASURED   160 /* longest text about how one was found, with its NUL */
 
 struct wf_conf {
 	char transports[WF_CONF_TEXT]; /* list in order of preference; empty: all */
@@ -66,9 +69,11 @@ struct wf_conf {
 	size_t copy_chunk;
 	size_t shm_ring; /* a power of two */
 	bool cma;
+	char calibration[WF_CONF_TEXT]; /* path; empty: none */
 	char fault[WF_CONF_TEXT];
 	int log_level;
 	uint8_t origin[WF_CONF_MAX_KEYS]; /* enum wf_conf_origin, by row */
+	char measured[WF_CONF_THRESHOLDS][WF_CONF_MEASURED]; /* what the calibration says of each */
 };
 
 /* A weft_config with these settings. Gives *out. 0 or WEFT_ENOMEM (with its text). */
@@ -82,6 +87,9 @@ void wf_conf_take(struct wf_conf *out, const weft_config *c);
 
 /* Row @i of the table into *@row_out; 0, or WEFT_EINVAL past the end. */
 int wf_conf_list(size_t i, const struct wf_conf_row **row_out);
+
+/* Key of threshold @n, a setting that can be calibrated; NULL past the end. */
+const char *wf_conf_threshold(size_t n);
 
 /* Number of the row with that key, or -1. */
 int wf_conf_find(const char *key);
@@ -108,7 +116,7 @@ size_t wf_conf_format(const struct wf_conf *conf, size_t i, char *out, size_t ca
  */
 bool wf_conf_env_is_foreign(const char *name);
 
-/* "default", "file", "env", "code". */
+/* "default", "calibrated", "file", "env", "code". */
 const char *wf_conf_origin_name(enum wf_conf_origin origin);
 
 /* Row @i's environment variable, "WEFT_" and the key in capitals, into @out; @out. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/internal.h"
+#include "os/conf_load.h"
 #include "os/proc.h"
 
 uint32_t weft_version(void)
@@ -44,6 +45,11 @@ int weft_open(const weft_config *c, weft_ctx **out)
 	}
 	wf_conf_take(&ctx->conf, c);
 	weft_config_free(own);
+	ret = wf_conf_calibrated(&ctx->conf);   /* code may have named another file since the settings were read */
+	if (ret) {
+		wf_free(ctx);
+		return ret;
+	}
 	pthread_mutex_init(&ctx->lock, NULL);
 	wf_list_init(&ctx->workers);
 	wf_list_init(&ctx->mems);
@@ -79,14 +85,6 @@ int weft_close(weft_ctx *ctx)
 	wf_request_drop_all(ctx);
 	ctx_free(ctx);
 	return WEFT_OK;
-}
-
-int weft_calibrate(weft_ctx *ctx, const char *path, uint64_t budget_ns)
-{
-	(void)ctx;
-	(void)path;
-	(void)budget_ns;
-	return wf_fail(WEFT_ENOTSUP, 0, "weft_calibrate", NULL, "this version has built-in thresholds only");
 }
 
 void weft_log_set(weft_ctx *ctx, weft_log_fn fn, void *arg, int level)

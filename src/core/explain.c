@@ -65,6 +65,48 @@ static void tr_json(const struct weft_ctx *ctx, unsigned i, struct wf_json *j)
 	wf_json_kv_str(j, "remedy", why.remedy);
 }
 
+/* How threshold @n was found; NULL: it was not measured, or something else set it. */
+static const char *measured(const struct wf_conf *conf, size_t n)
+{
+	return conf->origin[wf_conf_find(wf_conf_threshold(n))] == WF_CONF_FROM_CALIBRATION ? conf->measured[n] : NULL;
+}
+
+static void thresholds_text(const struct wf_conf *conf, struct text *t)
+{
+	char value[WF_CONF_TEXT];
+	const char *key;
+
+	put(t, "thresholds, %s%s:\n", conf->calibration[0] ? "calibrated by " : "none measured (see weft calibrate)", conf->calibration);
+	for (size_t n = 0; (key = wf_conf_threshold(n)); n++) {
+		int i = wf_conf_find(key);
+		const char *how = measured(conf, n);
+
+		wf_conf_format(conf, (size_t)i, value, sizeof(value));
+		put(t, "  %-18s %-8s %-10s %s\n", key, value, wf_conf_origin_name(conf->origin[i]), how ? how : "");
+	}
+}
+
+static void thresholds_json(const struct wf_conf *conf, struct wf_json *j)
+{
+	char value[WF_CONF_TEXT];
+	const char *key;
+
+	wf_json_key(j, "thresholds");
+	wf_json_obj_open(j);
+	for (size_t n = 0; (key = wf_conf_threshold(n)); n++) {
+		int i = wf_conf_find(key);
+
+		wf_conf_format(conf, (size_t)i, value, sizeof(value));
+		wf_json_key(j, key);
+		wf_json_obj_open(j);
+		wf_json_kv_str(j, "value", value);
+		wf_json_kv_str(j, "origin", wf_conf_origin_name(conf->origin[i]));
+		wf_json_kv_str(j, "measured", measured(conf, n));
+		wf_json_obj_close(j);
+	}
+	wf_json_obj_close(j);
+}
+
 static void ctx_text(const struct weft_ctx *ctx, struct text *t)
 {
 	const struct wf_conf_row *row;
@@ -76,9 +118,10 @@ static void ctx_text(const struct weft_ctx *ctx, struct text *t)
 	put(t, "settings:\n");
 	for (size_t i = 0; !wf_conf_list(i, &row); i++) {
 		wf_conf_format(&ctx->conf, i, value, sizeof(value));
-		put(t, "  %-18s %-24s %-8s %s\n", row->key, value[0] ? value : "-",
+		put(t, "  %-18s %-24s %-10s %s\n", row->key, value[0] ? value : "-",
 		    wf_conf_origin_name(ctx->conf.origin[i]), row->sentence);
 	}
+	thresholds_text(&ctx->conf, t);
 }
 
 static void ctx_json(const struct weft_ctx *ctx, struct wf_json *j)
@@ -109,6 +152,7 @@ static void ctx_json(const struct weft_ctx *ctx, struct wf_json *j)
 		wf_json_obj_close(j);
 	}
 	wf_json_obj_close(j);
+	thresholds_json(&ctx->conf, j);
 	wf_json_obj_close(j);
 }
 

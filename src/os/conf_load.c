@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/conf_parse.h"
 #include "base/err.h"
 #include "base/fault.h"
 #include "os/proc.h"
@@ -21,26 +22,49 @@ static bool is_blank_line(const char *line)
 	return !*line || *line == '#';
 }
 
-static int parse_line(struct wf_conf *conf, char *line, const char *where)
+/* Takes the line apart in place. *@note_out: what stands behind " #", or "". */
+static int split_line(char *line, const char *where, const char **key_out, const char **value_out,
+		      const char **note_out)
 {
 	char *eq = strchr(line, '=');
 	char *hash = strstr(line, " #");
 	char *key = line + strspn(line, " \t");
 	char *end = eq;
 
-	if (hash)
+	*note_out = "";
+	if (hash) {
 		*hash = 0;
+		*note_out = hash + 2;
+	}
 	if (!eq || (hash && eq > hash))
 		return wf_fail(WEFT_ESETTING, 0, where, "write: key = value",
 			       "the line has no \"=\"");
 	while (end > key && strchr(" \t", end[-1]))
 		end--;
 	*end = 0;
-	return wf_conf_set(conf, key, eq + 1, WF_CONF_FROM_FILE, where);
+	*key_out = key;
+	*value_out = eq + 1;
+	return 0;
 }
 
-int wf_conf_parse_file(struct wf_conf *conf, const char *name, char *text)
+static int set_threshold(struct wf_conf *conf, const char *key, const char *value,
+			 const char *note, const char *where)
 {
+	const char *name;
+	size_t n = 0;
+
+	while ((name = wf_conf_threshold(n)) && strcmp(name, key))
+		n++;
+	if (!name)
+		return wf_fail(WEFT_ESETTING, 0, where, "put it into the file that WEFT_CONFIG names",
+			       "\"%.60s\" is no threshold: a calibration cannot set it", key);
+	wf_trim(note, conf->measured[n], sizeof(conf->measured[n]));
+	return wf_conf_set(conf, key, value, WF_CONF_FROM_CALIBRATION, where);
+}
+
+static int parse_text(struct wf_conf *conf, const char *name, char *text, bool calibration)
+{
+	const char *key = "", *value = "", *note = "";
 	char where[128];
 	char *next;
 	int ret;
@@ -52,11 +76,24 @@ int wf_conf_parse_file(struct wf_conf *conf, const char *name, char *text)
 		if (is_blank_line(text))
 			continue;
 		snprintf(where, sizeof(where), "%.90s line %d", name, line);
-		ret = parse_line(conf, text, where);
+		ret = split_line(text, where, &key, &value, &note);
+		if (!ret)
+			ret = calibration ? set_threshold(conf, key, value, note, where) :
+					    wf_conf_set(conf, key, value, WF_CONF_FROM_FILE, where);
 		if (ret)
 			return ret;
 	}
 	return 0;
+}
+
+int wf_conf_parse_file(struct wf_conf *conf, const char *name, char *text)
+{
+	return parse_text(conf, name, text, false);
+}
+
+int wf_conf_parse_calibration(struct wf_conf *conf, const char *name, char *text)
+{
+	return parse_text(conf, name, text, true);
 }
 
 /* WEFT_NAME to the key that it sets: the one row whose variable it is; -1. */
@@ -113,23 +150,48 @@ int wf_conf_parse_env(struct wf_conf *conf, char *const *env)
 	return 0;
 }
 
-static int load_file(struct wf_conf *conf, const char *path)
+/* A settings file, or a calibration; @remedy: when it cannot be read. */
+static int load_file(struct wf_conf *conf, const char *path, bool calibration, const char *remedy)
 {
+	const char *what = calibration ? "calibration" : "settings";
 	char *text = wf_malloc(FILE_MAX);
 	ssize_t len;
 	int ret;
 
 	if (!text)
-		return wf_fail(WEFT_ENOMEM, 0, path, NULL, "no memory to read the settings file");
+		return wf_fail(WEFT_ENOMEM, 0, path, NULL, "no memory to read the %s file", what);
 	len = wf_file_read(path, text, FILE_MAX);
 	if (len < 0)
-		ret = wf_fail(WEFT_ESETTING, (int)-len, path, "mend or unset WEFT_CONFIG",
-			      "the settings file named by WEFT_CONFIG cannot be read");
+		ret = wf_fail(WEFT_ESETTING, (int)-len, path, remedy,
+			      "the %s file cannot be read", what);
 	else if (memchr(text, 0, (size_t)len))
-		ret = wf_fail(WEFT_ESETTING, 0, path, NULL, "the settings file is not text");
+		ret = wf_fail(WEFT_ESETTING, 0, path, NULL, "the %s file is not text", what);
 	else
-		ret = wf_conf_parse_file(conf, path, text);
+		ret = parse_text(conf, path, text, calibration);
 	wf_free(text);
+	return ret;
+}
+
+int wf_conf_calibrated(struct wf_conf *conf)
+{
+	struct wf_conf found;
+	char value[WF_CONF_TEXT];
+	const char *key;
+	int ret = 0;
+
+	wf_conf_defaults(&found);
+	if (conf->calibration[0])
+		ret = load_file(&found, conf->calibration, true,
+				"let `weft calibrate` write it, or unset calibration (WEFT_CALIBRATION)");
+	for (size_t n = 0; !ret && (key = wf_conf_threshold(n)); n++) {
+		int i = wf_conf_find(key);
+
+		if (conf->origin[i] > WF_CONF_FROM_CALIBRATION)
+			continue;
+		wf_conf_format(&found, (size_t)i, value, sizeof(value));
+		ret = wf_conf_set(conf, key, value, found.origin[i], NULL);
+		memcpy(conf->measured[n], found.measured[n], sizeof(found.measured[n]));
+	}
 	return ret;
 }
 
@@ -140,8 +202,10 @@ int wf_conf_load(struct wf_conf *out)
 
 	wf_conf_defaults(out);
 	if (path && *path)
-		ret = load_file(out, path);
-	return ret ? ret : wf_conf_parse_env(out, environ);
+		ret = load_file(out, path, false, "mend or unset WEFT_CONFIG");
+	if (!ret)
+		ret = wf_conf_parse_env(out, environ);
+	return ret ? ret : wf_conf_calibrated(out);
 }
 
 int weft_config_new(weft_config **out)

@@ -15,6 +15,8 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -102,6 +104,47 @@ char *wf_boot_id(char *out, size_t cap)
 		text[0] = 0;
 	text[strcspn(text, "\n")] = 0;
 	snprintf(out, cap, "%s", text);
+	return out;
+}
+
+/* What the first processor is called; where the kernel does not tell (aarch64), its architecture. */
+static void cpu_name(char *out, size_t cap, const char *arch)
+{
+	char text[2048];
+	const char *at;
+	ssize_t len = -1;
+	int fd = open("/proc/cpuinfo", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		len = read(fd, text, sizeof(text) - 1); /* all processors would be too long */
+	wf_fd_close(&fd);
+	text[WF_MAX(len, 0)] = 0;
+	at = strstr(text, "model name");
+	at = at ? strchr(at, ':') : NULL;
+	at = at ? at + 1 + strspn(at + 1, " ") : arch;
+	snprintf(out, cap, "%.*s", (int)strcspn(at, "\n"), at);
+}
+
+char *wf_machine(char *out, size_t cap)
+{
+	struct utsname u = { .machine = "" };
+	char cpu[80];
+	int n = wf_cpu_count();
+
+	uname(&u);
+	cpu_name(cpu, sizeof(cpu), u.machine);
+	snprintf(out, cap, "%s, %d CPU%s, %s %s", cpu, n, n == 1 ? "" : "s", u.sysname, u.release);
+	return out;
+}
+
+char *wf_today(char *out, size_t cap)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	out[0] = 0;
+	if (gmtime_r(&now, &tm))
+		strftime(out, cap, "%Y-%m-%d", &tm);
 	return out;
 }
 

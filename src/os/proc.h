@@ -34,6 +34,12 @@ char *wf_host_name(char *out, size_t cap);
  * ("" unknown). */
 char *wf_boot_id(char *out, size_t cap);
 
+/* This machine in a few words: CPU, how many we may use, kernel. Returns @out. */
+char *wf_machine(char *out, size_t cap);
+
+/* Today, "2026-11-22", by UTC. Returns @out. */
+char *wf_today(char *out, size_t cap);
+
 /* Reads a small file whole, NUL-terminated; length, -EFBIG when it does not fit in @cap, or -errno.
  */
 ssize_t wf_file_read(const char *path, char *out, size_t cap);

@@ -198,7 +198,7 @@ def test_bad_arguments(args):
     assert result.returncode == 2 and "weft explain" in result.stderr and not result.stdout
 
 
-@pytest.mark.parametrize("command", ["info", "doctor", "explain", "perf"])
+@pytest.mark.parametrize("command", ["info", "doctor", "explain", "perf", "calibrate"])
 def test_each_command_has_help(command):
     own, whole = weft(command, "--help"), weft("--help")
     assert own.returncode == 0 and f"weft {command}" in own.stdout.splitlines()[0] and own.stdout in whole.stdout

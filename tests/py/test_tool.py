@@ -44,6 +44,41 @@ def test_info_names_transports_and_settings():
     assert "tcp" in weft("info").stdout
 
 
+def test_calibrate_writes_what_info_shows(tmp_path):
+    result = weft("calibrate", "--time", "0.5", env={"XDG_CONFIG_HOME": str(tmp_path / "made/here")})
+    if "WEFT_ENOTSUP" in result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0, result.stderr
+    path = tmp_path / "made/here/weft/calibration"
+    assert result.stdout.startswith(path.read_text()) and f"WEFT_CALIBRATION={path}" in result.stdout
+    rows = [s.split()[1:] for s in path.read_text().splitlines() if s.endswith((" eager", " rendezvous"))]
+    assert [int(r[0]) for r in rows] == [1024 << i for i in range(len(rows))] and len(rows) > 3
+    assert all(int(r[1]) > 0 and int(r[2]) > 0 for r in rows)
+    (info,) = lines(weft("info", "--json", env={"WEFT_CALIBRATION": str(path)}))
+    shm = info["thresholds"]["eager_max_shm"]
+    assert shm["origin"] == "calibrated" and shm["measured"] in path.read_text()
+    assert info["settings"]["eager_max_shm"]["origin"] == "calibrated"
+    assert shm["measured"] in weft("info", env={"WEFT_CALIBRATION": str(path)}).stdout
+    (info,) = lines(weft("info", "--json", env={"WEFT_CALIBRATION": str(path), "WEFT_EAGER_MAX_SHM": "2K"}))
+    assert info["thresholds"]["eager_max_shm"] == {"value": "2K", "origin": "env", "measured": None}
+
+
+def test_calibrate_needs_no_calibration_and_says_what_is_wrong(tmp_path):
+    missing = {"WEFT_CALIBRATION": str(tmp_path / "missing")}
+    refused = weft("info", env=missing)
+    assert refused.returncode == 1 and str(tmp_path / "missing") in refused.stderr and "weft calibrate" in refused.stderr
+    result = weft("calibrate", "--time", "0.5", missing["WEFT_CALIBRATION"], env=missing)
+    if "WEFT_ENOTSUP" not in result.stderr:
+        assert result.returncode == 0, result.stderr
+        result = weft("calibrate", "--time", "0.2", str(tmp_path / "no/folder"))
+        assert result.returncode == 1 and "no/folder" in result.stderr and not result.stdout
+    for args in (["--time", "0"], ["--time"], ["--time", "soon"], ["a", "b"], ["--fast"], [""]):
+        result = weft("calibrate", *args)
+        assert result.returncode == 2 and "--help" in result.stderr, args
+    result = weft("calibrate", env={"XDG_CONFIG_HOME": "", "HOME": ""})
+    assert result.returncode == 2 and "give a FILE" in result.stderr
+
+
 def test_explain_resolves_names():
     (plan,) = lines(weft("explain", "weft://localhost:7000", "--json"))
     assert any(a.endswith(":7000") for a in plan["addresses"]) and "tcp" in plan["order"]
