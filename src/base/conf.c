@@ -53,7 +53,7 @@ static const struct wf_conf_row rows[] = {
 	{ "limit_shm", WF_CONF_SIZE, "bytes", "256M", 1 * MI, 1024 * GI, false, AT(limit_shm),
 	  "Shared memory of a worker for rings to local peers; peers beyond it are reached "
 	  "over tcp." },
-	{ "eager_max_shm", WF_CONF_SIZE, "bytes", "8K", 64, 1 * MI, false, AT(eager_max_shm),
+	{ "eager_max_shm", WF_CONF_SIZE, "bytes", "32K", 64, 1 * MI, false, AT(eager_max_shm),
 	  "Longest message that shm copies through the ring without asking the receiver first." },
 	{ "eager_max_tcp", WF_CONF_SIZE, "bytes", "64K", 64, 16 * MI, false, AT(eager_max_tcp),
 	  "Longest message that tcp sends without asking the receiver first." },

@@ -17,7 +17,7 @@ static void test_defaults_are_what_the_table_says(void **state)
 	assert_true(c.connect_timeout_ns == 10000000000ull);
 	assert_int_equal(c.limit_unexpected, 64 << 20);
 	assert_int_equal(c.limit_shm, 256 << 20);
-	assert_int_equal(c.eager_max_shm, 8192);
+	assert_int_equal(c.eager_max_shm, 32768);
 	assert_int_equal(c.eager_max_tcp, 65536);
 	assert_int_equal(c.spin_ns, 20000);
 	assert_int_equal(c.stream_window, 1 << 20);

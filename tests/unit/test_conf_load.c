@@ -166,7 +166,7 @@ static void test_calibration_notes_are_kept_and_forgotten(void **state)
 	assert_string_equal(c.measured[0], "eager 1 ns # and more");
 	assert_int_equal(wf_conf_set(&c, "calibration", "", WF_CONF_FROM_CODE, NULL), 0);
 	assert_int_equal(wf_conf_calibrated(&c), 0);
-	assert_int_equal(c.eager_max_shm, 8192);
+	assert_int_equal(c.eager_max_shm, 32768);
 	assert_int_equal(c.origin[wf_conf_find("eager_max_shm")], WF_CONF_FROM_DEFAULT);
 	assert_string_equal(c.measured[0], "");
 	unlink(path);
