@@ -411,7 +411,8 @@ WEFT_API int weft_am_send(weft_ep *ep, uint32_t id, const void *header, size_t h
 /* Receives the payload of a WEFT_EV_AM, once, before its weft_event_release(). */
 WEFT_API int weft_am_recv(weft_worker *w, weft_event *am, const weft_buf *b, size_t n, weft_call *call);
 
-/* Active messages with @id go to @fn instead of the ring; NULL undoes it. The event is released when @fn returns.
+/* Active messages with @id go to @fn instead of the ring; NULL undoes it. The event is released when @fn returns. No event
+ * tells of it: for who sleeps in weft_wait_any() until @fn has run, @fn calls weft_wake().
  * Returns WEFT_OK; WEFT_ENOMEM; WEFT_ETHREAD. */
 WEFT_API int weft_am_bind(weft_worker *w, uint32_t id, weft_am_fn fn, void *arg);
 

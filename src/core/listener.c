@@ -201,6 +201,15 @@ static void let_in(struct wf_incoming *in, const struct wf_hello *hello)
 		wf_lane_bury(w, lane);
 }
 
+static void refuse_version(struct wf_incoming *in, const struct wf_hello *ours, const struct wf_hello *theirs)
+{
+	char why[100];
+
+	snprintf(why, sizeof(why), "no protocol version in common: it speaks %u to %u, you speak %u to %u", ours->version_min,
+		 ours->version_max, theirs->version_min, theirs->version_max);
+	refuse(in, WEFT_EVERSION, why);
+}
+
 int wf_incoming_frame(struct wf_incoming *in, const struct wf_frame *h, const uint8_t *p)
 {
 	struct wf_hello hello, ours;
@@ -216,7 +225,7 @@ int wf_incoming_frame(struct wf_incoming *in, const struct wf_frame *h, const ui
 	if (what)
 		refuse(in, WEFT_EPROTO, what);
 	else if (!wf_hello_version(&ours, &hello))
-		refuse(in, WEFT_EVERSION, "no protocol version in common");
+		refuse_version(in, &ours, &hello);
 	else if (in->listener->home)
 		let_in(in, &hello);
 	else

@@ -150,11 +150,13 @@ static void another_version_is_told_so(void **state)
 	fd = knock(p.url);
 	n = hello(bytes, 1, 900, 901);
 	assert_true(send(fd, bytes, n, MSG_NOSIGNAL) == (ssize_t)n);
-	n = read_to_end(fd, answer, sizeof(answer));
+	n = read_to_end(fd, answer, sizeof(answer) - 1);
 	close(fd);
 	assert_true(n >= 24);
+	answer[n] = '\0';
 	assert_int_equal(answer[8], 3);                   /* REJECT */
 	assert_int_equal(answer[10], (unsigned char)-WEFT_EVERSION);
+	assert_non_null(memmem(answer + 24, n - 24, "you speak 900 to 901", 20));
 	assert_listener_works(&p);
 	wt_pair_close(&p);
 }
