@@ -46,6 +46,8 @@ def two_cpus():
 
 def line_us(bench):
     """How far apart the CPUs are just now; empty when nobody can say."""
+    if bench.one_cpu:
+        return ()
     try:
         said = json_of(program([bench.build / "bench/cacheline", "line", 8, LINE_S, *bench.cpus]))
     except Failed:
@@ -166,8 +168,8 @@ def main():
     cpus = two_cpus()
     alone = cpus[0] == cpus[1]
     bench = Bench(o.build, peers, cpus, 0.15 if o.quick or alone else 0.3, 0.5 if o.quick else 1)
-    rounds = o.repeats or (QUICK_ROUNDS if o.quick else ROUNDS)
-    say(f"{len(o.cells)} cells, {rounds} rounds, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
+    rounds = o.repeats or (1 if alone else QUICK_ROUNDS if o.quick else ROUNDS)
+    say(f"{len(o.cells)} cells, {table.count(rounds, 'round')}, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
     watch = noise.Watch()
     time.sleep(1)
     foreign = sum(watch.end())
