@@ -29,6 +29,7 @@ from cells import all_cells  # noqa: E402
 from contenders import Bench, Failed, json_of, program, run_once  # noqa: E402
 
 QUICK_ROUNDS, ROUNDS = 2, 5
+LINE_S = 0.005  # for a cache line's trip: between any two runs
 
 
 def two_cpus():
@@ -45,8 +46,10 @@ def two_cpus():
 
 def line_us(bench):
     """How far apart the CPUs are just now; empty when nobody can say."""
+    if bench.one_cpu:
+        return ()
     try:
-        said = json_of(program([bench.build / "bench/cacheline", "line", 8, 0.02, *bench.cpus]))
+        said = json_of(program([bench.build / "bench/cacheline", "line", 8, LINE_S, *bench.cpus]))
     except Failed:
         return ()
     return (said["lat_us"]["p50"],)
@@ -56,25 +59,28 @@ def line_us(bench):
 
 
 def run_cell(bench, taken, turn):
-    """One round of a cell. Who begins changes with the rounds. Where waking up is measured the CPUs may sleep."""
-    with contextlib.nullcontext() if taken.cell.test in ("wake", "idle") else bench.awake:
-        one_round(bench, taken, turn)
-
-
-def one_round(bench, taken, turn):
+    """One round of a cell. Who begins changes with the rounds. Where waking up is measured the CPUs may sleep, and move."""
+    sleeps = taken.cell.test in ("wake", "idle")
     names = taken.cell.contenders()
     turn %= len(names)
-    line, jitter, watch = line_us(bench), noise.jitter(bench.cpus), noise.Watch()
-    for name in names[turn:] + names[:turn]:
-        figure = None
-        if not taken.hopeless(name):
-            try:
-                figure = run_once(bench, taken.cell, name)
-            except Failed as exc:
-                taken.why[name] = str(exc)
-        taken.runs.setdefault(name, []).append(figure)
-    foreign, steal = watch.end()
-    taken.rounds.append(noise.Round(foreign, steal, jitter, line + line_us(bench)))
+    with contextlib.nullcontext() if sleeps else bench.awake:
+        jitter, watch, line = noise.jitter(bench.cpus), noise.Watch(), () if sleeps else line_us(bench)
+        for name in names[turn:] + names[:turn]:
+            taken.runs.setdefault(name, []).append(run_or_why(bench, taken, name))
+            after = () if sleeps else line_us(bench)
+            taken.lines.setdefault(name, []).append(line + after)
+            line = after
+        taken.rounds.append(noise.Round(*watch.end(), jitter))
+
+
+def run_or_why(bench, taken, name):
+    if taken.hopeless(name):
+        return None
+    try:
+        return run_once(bench, taken.cell, name)
+    except Failed as exc:
+        taken.why[name] = str(exc)
+        return None
 
 
 def run_all(bench, cells, rounds, say):
@@ -117,11 +123,11 @@ def warnings_of(all_, bench, foreign):
     if bench.awake.why:
         out.append(f"idle CPUs could not be kept from halting ({bench.awake.why}): a virtual machine's may move between programs.")
     if rounds and bad * 10 > len(rounds):
-        out.append(f"{bad} of {len(rounds)} rounds were disturbed by other programs, by the host or by CPUs that moved.")
-    lines = [v for r in rounds for v in r.line_us]
-    if lines and not bench.one_cpu and max(lines) > noise.MOVED * min(lines):
+        out.append(f"{bad} of {len(rounds)} rounds were disturbed by other programs or by the host.")
+    lines = [us for t in all_ for runs in t.lines.values() for run in runs for us in run]
+    if not bench.one_cpu and not noise.same_distance(lines):
         out.append(f"a cache line's trip took between {min(lines):.3f} and {max(lines):.3f} us: the host moved our CPUs or changed "
-                   "their clock. Absolute figures mix what it did; the ratios are between neighbours in time.")
+                   "their clock. Absolute figures mix what it did; ratios are of runs at the same distance where there are any.")
     return out
 
 
@@ -162,8 +168,8 @@ def main():
     cpus = two_cpus()
     alone = cpus[0] == cpus[1]
     bench = Bench(o.build, peers, cpus, 0.15 if o.quick or alone else 0.3, 0.5 if o.quick else 1)
-    rounds = o.repeats or (QUICK_ROUNDS if o.quick else ROUNDS)
-    say(f"{len(o.cells)} cells, {rounds} rounds, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
+    rounds = o.repeats or (1 if alone else QUICK_ROUNDS if o.quick else ROUNDS)
+    say(f"{len(o.cells)} cells, {table.count(rounds, 'round')}, CPUs {cpus[0]} and {cpus[1]}" + (": one CPU only, no figure will mean anything" if alone else ""))
     watch = noise.Watch()
     time.sleep(1)
     foreign = sum(watch.end())

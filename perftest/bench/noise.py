@@ -21,13 +21,14 @@ class Round:
     foreign: float  # CPU time of others, as a share of our CPUs' time
     steal: float  # what the host took, likewise
     jitter: float  # share of a spinning loop's time that was lost
-    line_us: tuple  # the cache line before and after; empty when it could not be measured
-
-    def moved(self):
-        return bool(self.line_us) and max(self.line_us) > MOVED * min(self.line_us)
 
     def disturbed(self):
-        return self.foreign + self.steal > DISTURBED or self.jitter > DISTURBED or self.moved()
+        return self.foreign + self.steal > DISTURBED or self.jitter > DISTURBED
+
+
+def same_distance(lines):
+    """Were our CPUs equally far apart, each time that a cache line's trip was measured?"""
+    return not lines or max(lines) <= MOVED * min(lines)
 
 
 class Awake:

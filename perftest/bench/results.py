@@ -2,8 +2,9 @@
 """results.py - from the runs of all rounds to rows: medians, ratios, verdicts, and what cannot be trusted.
 
 A figure is the median of a contender's runs. A ratio is the median of the ratios of the rounds, each between two runs that
-stood next to each other: the machine may be another one (CPUs further apart, a faster clock) in the next round. The best
-peer is the one with the best median.
+stood next to each other: the machine may be another one (CPUs further apart, a faster clock) in the next round. A round in
+which the CPUs moved between or during the two runs does not count, unless there is no other. The best peer is the one with
+the best median.
 """
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ class Taken:
 
     cell: object
     runs: dict = field(default_factory=dict)  # contender -> a figure or None for each round
+    lines: dict = field(default_factory=dict)  # contender -> a cache line's trip before and after each run, where measured
     why: dict = field(default_factory=dict)  # contender -> why it has no figure
     rounds: list = field(default_factory=list)  # noise.Round
 
@@ -35,7 +37,13 @@ class Taken:
         return (max if self.cell.higher else min)(have, key=self.figure) if have else None
 
     def ratios(self, a, b):
-        return [x / y for x, y in zip(self.runs.get(a, []), self.runs.get(b, []), strict=False) if x is not None and y]
+        """Of the rounds that compare."""
+        pairs = zip(self.runs.get(a, []), self.runs.get(b, []), strict=False)
+        have = {i: x / y for i, (x, y) in enumerate(pairs) if x is not None and y}
+        return [have[i] for i in have if self.compares(a, b, i)] or list(have.values())
+
+    def compares(self, a, b, i):
+        return noise.same_distance([us for name in (a, b) if name in self.lines for us in self.lines[name][i]])
 
     def ratio(self, a, b):
         values = self.ratios(a, b) if a and b else []
@@ -46,10 +54,12 @@ class Taken:
         out = []
         bad = [r for r in self.rounds if r.disturbed()]
         if len(bad) * 2 >= len(self.rounds):  # a median bears fewer
-            moved = sum(r.moved() for r in bad)
             worst = max(r.foreign + r.steal for r in bad)
-            out.append(f"{len(bad)} of {len(self.rounds)} rounds disturbed (others took up to {worst:.0%} of the CPUs"
-                       + (f", the CPUs moved in {moved})" if moved else ")"))
+            out.append(f"{len(bad)} of {len(self.rounds)} rounds disturbed (others took up to {worst:.0%} of the CPUs)")
+        for name in (self.best_of(self.cell.peers), row.limit):
+            moved = sum(not self.compares(row.weft, name, i) for i in range(len(self.rounds))) if name else 0
+            if moved * 2 >= len(self.rounds):
+                out.append(f"the CPUs moved between weft and {name} in {moved} of {len(self.rounds)} rounds")
         for name in (row.weft, self.best_of(self.cell.peers), row.limit):
             wide = self.spread(name) if name else None
             if wide is not None and wide > noise.WIDE:
@@ -96,6 +106,7 @@ def row_of(taken, row, alone):
         "spread": {n: taken.spread(n) for n in taken.runs},
         "doubts": taken.doubts(row),
         "runs": {n: v for n, v in taken.runs.items() if n not in {r.weft for r in cell.rows} - {row.weft}},
+        "lines_us": taken.lines,
         "rounds": [vars(r) | {"disturbed": r.disturbed()} for r in taken.rounds],
     }
 

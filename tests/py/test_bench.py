@@ -27,7 +27,7 @@ import noise  # noqa: E402
 import results  # noqa: E402
 import table  # noqa: E402
 
-QUIET = noise.Round(0.0, 0.0, 0.0, (0.13, 0.13))
+QUIET = noise.Round(0.0, 0.0, 0.0)
 needs_tool = pytest.mark.skipif(not (BUILD / "weft").exists() or ASAN, reason="the program weft was not built, or is not plain")
 
 
@@ -233,16 +233,28 @@ def test_a_contender_without_figures_has_a_reason():
 
 def test_noise_is_told():
     bar = [(1, ["a"], "a")]
-    loud = noise.Round(0.4, 0.0, 0.0, (0.13, 0.13))
-    far = noise.Round(0.0, 0.0, 0.0, (0.07, 0.22))
+    loud = noise.Round(0.4, 0.0, 0.0)
     runs = {"weft": [1, 1, 3, 1, 1], "a": [2] * 5, "b": [9] * 5, "line": [1] * 5}
     assert not only_row(taken(cell(bars=bar), **runs))["doubts"]
-    row = only_row(taken(cell(bars=bar), rounds=[QUIET, QUIET, far, loud, loud], **runs))
-    assert "3 of 5 rounds disturbed" in row["doubts"][0] and "40%" in row["doubts"][0] and "moved in 1" in row["doubts"][0]
+    row = only_row(taken(cell(bars=bar), rounds=[QUIET, QUIET, loud, loud, loud], **runs))
+    assert row["doubts"] == ["3 of 5 rounds disturbed (others took up to 40% of the CPUs)"]
     assert row["bars"][0]["verdict"] == "met, unsure"
     wide = only_row(taken(cell(bars=bar), **{**runs, "weft": [1, 1.5, 2, 2.5, 3]}))
     assert wide["doubts"] == ["weft varies by 50% between rounds"]
     assert "cannot be trusted" in table.text_of([wide], META)
+
+
+def test_rounds_in_which_the_cpus_moved_do_not_count():
+    t = taken(cell(), weft=[1, 1, 3, 3, 3], a=[2, 2, 2, 6, 6], b=[9] * 5, line=[1] * 5)
+    near, far = (0.06, 0.06), (0.2, 0.2)
+    t.lines = {"weft": [near, near, far, far, far], "a": [near, near, near, (0.2, 0.06), far], "b": [()] * 5}
+    assert t.ratios("weft", "a") == [0.5, 0.5, 0.5]  # not the third, whose 1.5 compares two machines; nor the fourth
+    assert not any("moved" in d for d in only_row(t)["doubts"])
+    t.lines["a"] = [far, far, far, near, near]
+    assert t.ratios("weft", "a") == [1.5]
+    assert "the CPUs moved between weft and a in 4 of 5 rounds" in only_row(t)["doubts"]
+    t.lines["a"] = [far, far, near, near, near]
+    assert t.ratios("weft", "a") == [0.5, 0.5, 1.5, 0.5, 0.5]  # no round compares: all that there is
 
 
 def test_one_cpu_means_nothing():
