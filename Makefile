@@ -7,13 +7,15 @@
 # SAN=address      or undefined, thread: with that sanitizer (in build/SAN unless O says otherwise)
 # FAULTS=1         with the fault points of src/base/fault.h (in build/faults)
 # CC=clang-14      another compiler; DEBUG=1: -O0; WERROR=1: warnings are errors (so it is in CI)
-# K=word           tests: only those whose name has the word; J=2: how many run side by side; T=60: seconds of fuzzing
+# T=60             `fuzz`: seconds for each target; FUZZ_T=180 `check`: seconds that all targets share
+# K=word           tests: only those whose name has the word; J=2: how many run side by side
 # ONLY=word        bench: only cells whose name has the word; REPEATS=5: rounds
 
 SAN    ?=
 FAULTS ?=
 O      ?= build$(if $(SAN),/$(SAN))$(if $(FAULTS),/faults)
 T      ?= 60
+FUZZ_T ?= 180
 J      ?= 2
 K      ?=
 PREFIX ?= /usr/local
@@ -200,6 +202,9 @@ $(O)/fuzz/%.o: %.c $(O)/.flags
 $(O)/fuzz/libweft.a: $(FUZZ_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+# The part of the extension that reads what strangers write knows no Python.
+$(O)/tests/fuzz/fuzz_obj: $(O)/fuzz/src/py/obj_wire.o
+
 $(FUZZ): $(O)/tests/fuzz/%: $(O)/fuzz/tests/fuzz/%.o $(O)/fuzz/libweft.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  LINK    $@')
@@ -219,7 +224,7 @@ check: setup ## everything that needs no special hardware
 	+@$(MAKE) --no-print-directory check-all
 
 check-all: all tests $(O)/gen_settings $(FUZZ) torture-short
-	@$(RUN) --fuzz-seconds $(if $(FUZZ_T),$(FUZZ_T),60)
+	@$(RUN) --fuzz-share $(FUZZ_T)
 
 test-unit: $(UNIT) ## unit tests (cmocka)
 	@$(RUN) --only unit
@@ -354,6 +359,6 @@ help: ## show this list
 	@sed -n '/^# V=1/,/^# ONLY=/s/^# /  /p' $(firstword $(MAKEFILE_LIST))
 
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(PERF_SRC) $(CONF_SRC) $(TORT_SRC) $(TESTLIB) $(PY_SRC)))
--include $(FUZZ_OBJ:.o=.d) $(patsubst $(O)/tests/fuzz/%,$(O)/fuzz/tests/fuzz/%.d,$(FUZZ))
+-include $(FUZZ_OBJ:.o=.d) $(O)/fuzz/src/py/obj_wire.d $(patsubst $(O)/tests/fuzz/%,$(O)/fuzz/tests/fuzz/%.d,$(FUZZ))
 -include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH))
 -include $(patsubst $(O)/%,$(O)/obj/%.d,$(UNIT)) $(patsubst $(O)/examples/%,$(O)/obj/docs/examples/%.d,$(EXAMPLES))

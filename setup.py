@@ -43,7 +43,7 @@ setup(
         sorted(str(p.relative_to(ROOT)) for p in (ROOT / "src/py").glob("*.c")),
         include_dirs=["include"],
         define_macros=[("_GNU_SOURCE", None)],
-        depends=["src/py/wpy.h", "include/weft/weft.h"],
+        depends=["src/py/wpy.h", "src/py/obj_wire.h", "include/weft/weft.h"],
         extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden"],
         extra_link_args=["-Wl,--exclude-libs,ALL", "-pthread", "-ldl"],
     )],

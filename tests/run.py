@@ -170,13 +170,15 @@ def find_walls(o):
 
 
 def find_fuzz(o):
-    for p in programs(o.build / "tests/fuzz"):
+    targets = programs(o.build / "tests/fuzz")
+    seconds = max(1, o.fuzz_share // len(targets)) if o.fuzz_share and targets else o.fuzz_seconds
+    for p in targets:
         corpus = ROOT / "tests/fuzz/corpus" / p.name
         found = o.build / "fuzz-found" / p.name
         found.mkdir(parents=True, exist_ok=True)
-        argv = [p, f"-max_total_time={o.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=2048", "-error_exitcode=1", "-timeout_exitcode=2"]
+        argv = [p, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-error_exitcode=1", "-timeout_exitcode=2"]
         argv += [f"-artifact_prefix={found}/bad-", found] + ([corpus] if corpus.is_dir() else [])
-        yield Job("fuzz", f"fuzz/{p.name}", argv, extra_s=o.fuzz_seconds, reader=read_status)
+        yield Job("fuzz", f"fuzz/{p.name}", argv, extra_s=seconds, reader=read_status)
 
 
 def find_py(o):
@@ -324,7 +326,8 @@ def main():
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--san", default="", help="sanitizer that the build was made with")
     ap.add_argument("--emulator", default="", help="program that runs the test programs")
-    ap.add_argument("--fuzz-seconds", type=int, default=5)
+    ap.add_argument("--fuzz-seconds", type=int, default=5, help="for each fuzz target")
+    ap.add_argument("--fuzz-share", type=int, default=0, help="for all fuzz targets together")
     ap.add_argument("-k", default="", help="only jobs (and pytest cases) whose name has this")
     o = ap.parse_args()
     o.build = o.build.resolve()

@@ -3,43 +3,12 @@
  * obj.c - Python objects as active messages: send_obj() and what recv_obj() makes of them.
  *
  * pickle, protocol 5, gives a pickle and out-of-band buffers. They travel as one message by scatter-gather, from the
- * object's own memory to memory that the new object keeps: no copy is made of them here.
- *
- *   header, little-endian:   0  "wob1"     4  u32 buffers     8  u64 bytes of pickle     16  u64 length of each buffer
- *   payload:                 pickle, then the buffers one after another
- *
- * With more than INLINE_MAX buffers the lengths do not fit in the header; they stand at the start of the payload, and the
- * pickle and each buffer begin at a multiple of ALIGN from there, so that one bytearray holds everything.
+ * object's own memory to memory that the new object keeps: no copy is made of them here. How they lie in it: obj_wire.h.
  */
+#include "obj_wire.h"
 #include "wpy.h"
 
-#define MAGIC "wob1"
-#define FIXED 16
-#define INLINE_MAX 120
-#define BUFFERS_MAX (1u << 24)
-#define ALIGN 64
-
-static const char zeros[ALIGN];
-
-static void put_u64(char *at, uint64_t v)
-{
-	for (int i = 0; i < 8; i++)
-		at[i] = (char)(v >> 8 * i);
-}
-
-static uint64_t get_u64(const char *at)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v |= (uint64_t)(unsigned char)at[i] << 8 * i;
-	return v;
-}
-
-static size_t padding(size_t len)
-{
-	return (ALIGN - len % ALIGN) % ALIGN;
-}
+static const char zeros[WPY_OBJ_ALIGN];
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
@@ -95,13 +64,13 @@ static PyObject *lengths(PyObject *list)
 			Py_DECREF(table);
 			return NULL;
 		}
-		put_u64(PyBytes_AS_STRING(table) + 8 * i, (uint64_t)view.len);
+		wpy_obj_put_u64(PyBytes_AS_STRING(table) + 8 * i, (uint64_t)view.len);
 		PyBuffer_Release(&view);
 	}
 	return table;
 }
 
-/* The views as they go out; padded to ALIGN where @pad. */
+/* The views as they go out; padded where @pad. */
 static weft_buf *gather(Op *op, bool pad, size_t *n)
 {
 	weft_buf *b = PyMem_Calloc(2 * (size_t)op->n_views + 1, sizeof(*b));
@@ -115,17 +84,17 @@ static weft_buf *gather(Op *op, bool pad, size_t *n)
 		const Py_buffer *v = &op->views[i];
 
 		b[(*n)++] = (weft_buf){ .addr = v->buf, .len = (size_t)v->len };
-		if (pad && padding((size_t)v->len))
-			b[(*n)++] = (weft_buf){ .addr = (void *)(uintptr_t)zeros, .len = padding((size_t)v->len) };
+		if (pad && wpy_obj_padding((uint64_t)v->len))
+			b[(*n)++] = (weft_buf){ .addr = (void *)(uintptr_t)zeros, .len = wpy_obj_padding((uint64_t)v->len) };
 	}
 	return b;
 }
 
 static PyObject *post(Endpoint *ep, weft_ep *h, Op *op, PyObject *pickle, PyObject *list, PyObject *table)
 {
-	char header[FIXED + 8 * INLINE_MAX];
-	size_t n_bufs = (size_t)PyList_GET_SIZE(list), header_len = FIXED, n;
-	bool inline_table = n_bufs <= INLINE_MAX;
+	char header[WPY_OBJ_HEAD_MAX];
+	size_t n_bufs = (size_t)PyList_GET_SIZE(list), header_len, n;
+	bool inline_table = n_bufs <= WPY_OBJ_INLINE;
 	weft_call call;
 	weft_buf *b;
 	int ret;
@@ -135,13 +104,7 @@ static PyObject *post(Endpoint *ep, weft_ep *h, Op *op, PyObject *pickle, PyObje
 	b = gather(op, !inline_table, &n);
 	if (!b)
 		return NULL;
-	memcpy(header, MAGIC, 4);
-	put_u64(header + 4, n_bufs);         /* its upper half is written over */
-	put_u64(header + 8, (uint64_t)PyBytes_GET_SIZE(pickle));
-	if (inline_table) {
-		memcpy(header + FIXED, PyBytes_AS_STRING(table), 8 * n_bufs);
-		header_len += 8 * n_bufs;
-	}
+	header_len = wpy_obj_head_write(header, n_bufs, (uint64_t)PyBytes_GET_SIZE(pickle), PyBytes_AS_STRING(table));
 	wpy_call_init(&call, 0, op);
 	ret = weft_am_send(h, WPY_OBJ_ID, header, header_len, b, n, &call);
 	PyMem_Free(b);
@@ -165,8 +128,8 @@ PyObject *wpy_ep_send_obj(PyObject *self, PyObject *const *args, Py_ssize_t n, P
 		pickle = pickled(obj, list);
 	if (pickle)
 		table = lengths(list);
-	if (table && PyList_GET_SIZE(list) > (Py_ssize_t)BUFFERS_MAX) {
-		PyErr_Format(PyExc_ValueError, "%s(): an object with more than %u buffers", what, BUFFERS_MAX);
+	if (table && PyList_GET_SIZE(list) > (Py_ssize_t)WPY_OBJ_BUFFERS) {
+		PyErr_Format(PyExc_ValueError, "%s(): an object with more than %u buffers", what, WPY_OBJ_BUFFERS);
 		Py_CLEAR(table);
 	}
 	h = table ? wpy_ep_ready(ep, what, &out) : NULL;  /* after pickle, which may run anything */
@@ -197,76 +160,41 @@ static int append(PyObject *list, uint64_t len)
 	return ret;
 }
 
+static const char *read_head(PyObject *header, uint64_t len, struct wpy_obj_head *out)
+{
+	return wpy_obj_head_read(PyBytes_AS_STRING(header), (uint64_t)PyBytes_GET_SIZE(header), len, out);
+}
+
 /* Everything is bounded by @len, which weft has bounded, before memory is asked for. */
 PyObject *wpy_obj_parts(PyObject *header, uint64_t len)
 {
-	const char *h = PyBytes_AS_STRING(header);
-	uint64_t h_len = (uint64_t)PyBytes_GET_SIZE(header), n, left = len, size;
-	PyObject *list;
+	struct wpy_obj_head h;
+	const char *wrong = read_head(header, len, &h);
+	PyObject *list = wrong ? bad(wrong) : PyList_New(0);
+	int ret = 0;
 
-	if (h_len < FIXED || memcmp(h, MAGIC, 4))
-		return bad("what came is no object of send_obj()");
-	n = get_u64(h + 4) & 0xffffffffu;
-	size = get_u64(h + 8);
-	if (n > BUFFERS_MAX || size > len)
-		return bad("the object's header contradicts itself");
-	list = PyList_New(0);
 	if (!list)
 		return NULL;
-	if (n > INLINE_MAX) {
-		if (!append(list, len))
-			return list;
-		goto drop;
-	}
-	if (h_len != FIXED + 8 * n) {
-		bad("the object's header contradicts itself");
-		goto drop;
-	}
-	for (uint64_t i = 0; i <= n; i++) {
-		if (i)
-			size = get_u64(h + FIXED + 8 * (i - 1));
-		if (size > left) {
-			bad("the object is longer than its message");
-			goto drop;
-		}
-		left -= size;
-		if (append(list, size))
-			goto drop;
-	}
-	if (!left)
-		return list;
-	bad("the object is shorter than its message");
-drop:
-	Py_DECREF(list);
-	return NULL;
-}
-
-static PyObject *slice(PyObject *view, uint64_t *at, uint64_t size, uint64_t len)
-{
-	PyObject *out;
-
-	if (size > len || *at > len - size)
-		return bad("the object is longer than its message");
-	out = PySequence_GetSlice(view, (Py_ssize_t)*at, (Py_ssize_t)(*at + size));
-	*at += size + padding(size);
-	return out;
+	if (!h.table)
+		ret = append(list, len);
+	for (uint64_t i = 0; h.table && i <= h.n && !ret; i++)
+		ret = append(list, wpy_obj_part_len(&h, i));
+	if (ret)
+		Py_CLEAR(list);
+	return list;
 }
 
 /* Cuts the one bytearray of an object with many buffers: list of pickle and buffers. */
-static PyObject *cut_up(PyObject *whole, uint64_t n, uint64_t pickle_len)
+static PyObject *cut_up(const struct wpy_obj_head *h, PyObject *whole)
 {
-	uint64_t len = (uint64_t)PyByteArray_GET_SIZE(whole), at = 8 * n + padding(8 * n), size = pickle_len;
-	const char *table = PyByteArray_AS_STRING(whole);
-	PyObject *view, *list, *part = NULL;
+	uint64_t len = (uint64_t)PyByteArray_GET_SIZE(whole);
+	PyObject *view = PyMemoryView_FromObject(whole), *list = view ? PyList_New(0) : NULL, *part;
+	struct wpy_obj_part p;
+	const char *wrong;
 
-	if (at > len)
-		return bad("the object is longer than its message");
-	view = PyMemoryView_FromObject(whole);
-	list = view ? PyList_New(0) : NULL;
-	for (uint64_t i = 0; list && i <= n; i++) {
-		if (i)
-			size = get_u64(table + 8 * (i - 1));
-		part = slice(view, &at, size, len);
+	for (uint64_t i = 0; list && i <= h->n; i++) {
+		wrong = wpy_obj_part_find(h, PyByteArray_AS_STRING(whole), len, i, &p);
+		part = wrong ? bad(wrong) : PySequence_GetSlice(view, (Py_ssize_t)p.at, (Py_ssize_t)(p.at + p.len));
 		if (!part || PyList_Append(list, part))
 			Py_CLEAR(list);
 		Py_XDECREF(part);
@@ -275,14 +203,26 @@ static PyObject *cut_up(PyObject *whole, uint64_t n, uint64_t pickle_len)
 	return list;
 }
 
+/* What is received, list of pickle and buffers; @header was checked by wpy_obj_parts(), with the same length. */
+static PyObject *pieces(PyObject *header, PyObject *parts)
+{
+	Py_ssize_t len = 0;
+	struct wpy_obj_head h;
+	const char *wrong;
+
+	for (Py_ssize_t i = 0; i < PyList_GET_SIZE(parts); i++)
+		len += PyByteArray_GET_SIZE(PyList_GET_ITEM(parts, i));
+	wrong = read_head(header, (uint64_t)len, &h);
+	if (wrong)
+		return bad(wrong);
+	return h.table ? Py_NewRef(parts) : cut_up(&h, PyList_GET_ITEM(parts, 0));
+}
+
 PyObject *wpy_obj_load(PyObject *header_and_parts)
 {
-	PyObject *header = PyTuple_GET_ITEM(header_and_parts, 0), *parts = PyTuple_GET_ITEM(header_and_parts, 1);
-	const char *h = PyBytes_AS_STRING(header);
-	uint64_t n = get_u64(h + 4) & 0xffffffffu;
-	PyObject *list, *buffers, *args = NULL, *kw = NULL, *out = NULL;
+	PyObject *list = pieces(PyTuple_GET_ITEM(header_and_parts, 0), PyTuple_GET_ITEM(header_and_parts, 1));
+	PyObject *buffers, *args = NULL, *kw = NULL, *out = NULL;
 
-	list = n > INLINE_MAX ? cut_up(PyList_GET_ITEM(parts, 0), n, get_u64(h + 8)) : Py_NewRef(parts);
 	if (!list)
 		return NULL;
 	buffers = PyList_GetSlice(list, 1, PyList_GET_SIZE(list));

@@ -177,6 +177,39 @@ RAW = {
 }
 
 
+# ---- fuzz_obj: see the head of fuzz_obj.c ----------------------------------------------------------------------------
+
+
+def obj(lengths, *, pickle=7, claim=None, header=None, payload=None):
+    """An object with a pickle of that many bytes and buffers of those lengths. @claim: the payload is not there, but is said
+    to be so long."""
+    def pad(b):
+        return b + bytes(-len(b) % 64)
+    table = struct.pack(f"<{len(lengths)}Q", *lengths)
+    inline = len(lengths) <= 120
+    if header is None:
+        header = b"wob1" + struct.pack("<IQ", len(lengths), pickle) + (table if inline else b"")
+    if payload is None and claim is None:
+        parts = [bytes([n % 256]) * n for n in (pickle, *lengths)]
+        payload = b"".join(parts) if inline else b"".join(map(pad, (table, *parts)))
+    return struct.pack("<BQH", claim is not None, claim or 0, len(header)) + header + (payload or b"")
+
+
+OBJECTS = {
+    "plain": obj([]),
+    "empty": obj([], pickle=0),
+    "buffers": obj([0, 1, 64, 300]),
+    "most_inline": obj([2] * 120),
+    "table": obj([1] * 121),
+    "table_padded": obj([63, 64, 65] * 41, pickle=64),
+    "long": obj([1 << 40, 1 << 41], claim=7 + (1 << 40) + (1 << 41)),
+    "most": obj([], header=b"wob1" + struct.pack("<IQ", 1 << 24, 9), claim=1 << 30),
+    "wraps": obj([], header=b"wob1" + struct.pack("<IQ2Q", 2, 5, (1 << 64) - 1, 1), claim=5),
+    "table_wraps": obj([], header=b"wob1" + struct.pack("<IQ", 121, 10), payload=struct.pack("<121Q", *[(1 << 64) - 64] * 121) + bytes(120)),
+    "table_beyond": obj([], header=b"wob1" + struct.pack("<IQ", 200, 1), payload=bytes(70)),
+}
+
+
 def write(target, name, data):
     folder = HERE / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +230,8 @@ def main():
         write("fuzz_session", f"session_{name}", b"\1" + data)
     for name, data in RAW.items():
         write("fuzz_session", f"raw_{name}", b"\0" + data)
+    for name, data in OBJECTS.items():
+        write("fuzz_obj", name, data)
     write("fuzz_session", "raw_rejected", b"\2" + frame("HELLO", HELLOS["bare"]))
 
 

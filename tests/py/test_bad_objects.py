@@ -80,6 +80,9 @@ def mutations(rng):
     table = struct.pack("<121Q", *[2**64 - 64] * 121) + bytes(56)
     yield b"wob1" + struct.pack("<IQ", 121, 10), table + bytes(2000)
     yield b"wob1" + struct.pack("<IQ", 121, 2**64 - 64), table + bytes(2000)
+    whole = struct.pack("<121Q", *[0] * 121) + bytes(56) + data + bytes(-len(data) % 64)   # this one is well
+    yield b"wob1" + struct.pack("<IQ", 121, len(data)) + bytes(8), whole
+    yield b"wob1" + struct.pack("<IQ", 121, len(data)), whole + bytes(64)
 
 
 @pytest.mark.parametrize("transport", ["shm", "tcp"])
