@@ -155,12 +155,14 @@ static void cell_text(const struct pair_cell *c)
 }
 
 /* The lengths where the plan changes, one far below and two far above. */
-static void choose_sizes(struct request *r, size_t eager_max)
+static void choose_sizes(struct request *r, size_t inline_max, size_t eager_max)
 {
-	const size_t size[] = { 8, eager_max, eager_max + 1, 128 << 10, 1 << 20 };
+	const size_t size[] = { 8, inline_max, inline_max + 1, eager_max, eager_max + 1, 128 << 10, 1 << 20 };
 
-	if (!r->n_sizes)
-		for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+	if (r->n_sizes)
+		return;
+	for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+		if (size[i] >= 8)        /* no inline_max: no border there */
 			r->size[r->n_sizes++] = size[i];
 }
 
@@ -196,7 +198,7 @@ static bool measure_all(struct request *r, const struct answer *a)
 		object = explain_text(p.ctx, p.ep, NULL, 1);
 	ok = ok && object;
 	if (ok) {
-		choose_sizes(r, json_number(object, "eager_max"));
+		choose_sizes(r, json_number(object, "inline_max"), json_number(object, "eager_max"));
 		head(r, object);
 	}
 	for (unsigned m = 0; ok && m < PAIR_MEMORIES; m++) {

@@ -309,6 +309,7 @@ static void ep_json(const struct weft_ep *ep, struct wf_json *j)
 	if (l) {
 		l->tr->describe(l, line, sizeof(line));
 		wf_json_kv_str(j, "lane", line);
+		wf_json_kv_u64(j, "inline_max", l->inline_max);
 		wf_json_kv_u64(j, "eager_max", l->eager_max);
 		wf_json_kv_bool(j, "copies_in_place", l->can_copy);
 		plan_json(&ep->w->ctx->conf, l->tr, l, j);

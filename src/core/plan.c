@@ -53,25 +53,36 @@ static const char *large_way(const struct wf_transport *tr, const struct wf_lane
 unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, const struct wf_lane *l, struct wf_plan_row *out)
 {
 	bool maps = can_copy(tr, l) && tr->region_gone && !(tr->caps & WF_CAP_INTERNAL);
-	struct wf_plan_row *short_ = &out[0], *long_ = &out[1], *mapped = &out[2];
+	struct wf_plan_row *r = out;
 	char key[40], set[120];
 	uint64_t wanted = eager_setting(conf, tr, key, sizeof(key));
-	uint64_t eager = l ? l->eager_max : wanted;
+	uint64_t eager = l ? l->eager_max : wanted, next = 0;
 
 	wf_plan_setting(conf, key, set, sizeof(set));
-	*short_ = (struct wf_plan_row){ .to = eager, .memory = WF_PLAN_ANY, .protocol = "eager", .way = "sent at once, with its bytes" };
-	snprintf(short_->because, sizeof(short_->because), "%s%s%s", eager < wanted ? "the lane's longest frame; " : "", set,
-		 l ? "" : "; less where a lane's frames are shorter");
-	*long_ = (struct wf_plan_row){ .from = eager + 1, .to = UINT64_MAX, .memory = maps ? WF_PLAN_PLAIN | WF_PLAN_REGISTERED : WF_PLAN_ANY,
-				       .protocol = "rendezvous", .way = large_way(tr, l) };
+	if (l && l->inline_max) {
+		*r = (struct wf_plan_row){ .to = WF_MIN(l->inline_max, eager), .memory = WF_PLAN_ANY, .protocol = "inline",
+					   .way = "sent at once, in one cache line with the header" };
+		next = r++->to + 1;
+	}
+	if (next <= eager) {
+		*r = (struct wf_plan_row){ .from = next, .to = eager, .memory = WF_PLAN_ANY, .protocol = "eager",
+					   .way = "sent at once, with its bytes" };
+		snprintf(r->because, sizeof(r->because), "%s%s%s", eager < wanted ? "the lane's longest frame; " : "", set,
+			 l ? "" : "; less where a lane's frames are shorter");
+		r++;
+	}
+	*r = (struct wf_plan_row){ .from = eager + 1, .to = UINT64_MAX, .memory = maps ? WF_PLAN_PLAIN | WF_PLAN_REGISTERED : WF_PLAN_ANY,
+				   .protocol = "rendezvous", .way = large_way(tr, l) };
 	if (can_copy(tr, l) && !(tr->caps & WF_CAP_INTERNAL))
-		wf_plan_setting(conf, "copy_chunk", long_->because, sizeof(long_->because));
-	if (!maps)
-		return 2;
-	*mapped = *long_;
-	mapped->memory = WF_PLAN_ALLOCATED;
-	mapped->way = "copied from the very pages, which a peer of the same user maps";
-	return 3;
+		wf_plan_setting(conf, "copy_chunk", r->because, sizeof(r->because));
+	r++;
+	if (maps) {
+		*r = r[-1];
+		r->memory = WF_PLAN_ALLOCATED;
+		r->way = "copied from the very pages, which a peer of the same user maps";
+		r++;
+	}
+	return (unsigned)(r - out);
 }
 
 const char *wf_plan_memory(unsigned memory)

@@ -10,12 +10,12 @@
 
 enum { WF_PLAN_PLAIN = 1, WF_PLAN_REGISTERED = 2, WF_PLAN_ALLOCATED = 4, WF_PLAN_ANY = 7 };   /* memory of the sender's */
 
-#define WF_PLAN_ROWS 3
+#define WF_PLAN_ROWS 4
 
 struct wf_plan_row {
 	uint64_t from, to;               /* lengths, inclusive; UINT64_MAX: no end */
 	unsigned memory;                 /* WF_PLAN_* */
-	const char *protocol;            /* "eager", "rendezvous" */
+	const char *protocol;            /* "inline" (eager, in the frame's slot), "eager", "rendezvous" */
 	const char *way;                 /* how the bytes go */
 	char because[160];               /* the thresholds, and where they come from */
 };

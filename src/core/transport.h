@@ -198,6 +198,7 @@ struct wf_lane {
 	uint32_t id;                     /* for logs */
 	uint32_t frame_max;              /* payload bytes of one frame; set by the transport before up               */
 	uint32_t eager_max;              /* longer messages go by rendezvous; set by the transport                   */
+	uint32_t inline_max;             /* payload bytes that travel with the header itself, for explain; 0: none    */
 	uint32_t tx_seq, rx_seq;         /* core's */
 	bool up, down;                   /* core's */
 	bool paused;                     /* set by core: deliver no frame (and read no bytes into a sink) until resume() */

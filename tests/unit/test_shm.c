@@ -106,6 +106,25 @@ static void test_lanes_come_up_with_rights_and_leave_no_descriptor(void **state)
 	assert_int_equal(wf_fd_count(), before);
 }
 
+/* explain tells it: up to inline_max a payload lies in the frame's slot, one byte more takes the ring of bytes. */
+static void test_payloads_up_to_inline_max_lie_in_the_slot(void **state)
+{
+	static uint8_t buf[200];
+	struct pair p;
+	uint32_t max, pos;
+
+	(void)state;
+	pair_open(&p, NULL);
+	max = p.ka->lane.base.inline_max;
+	assert_in_range(max, 1, sizeof(buf) - 1);
+	pos = p.ka->lane.tx.pos;
+	assert_int_equal(link_send(p.ka, WF_FR_EAGER, 1, buf, max), WEFT_OK);
+	assert_int_equal(p.ka->lane.tx.pos, pos);
+	assert_int_equal(link_send(p.ka, WF_FR_EAGER, 1, buf, max + 1), WEFT_OK);
+	assert_true(p.ka->lane.tx.pos > pos);
+	pair_close(&p);
+}
+
 static void test_frames_of_all_sizes_arrive_in_order_both_ways(void **state)
 {
 	struct flow fa = { .seed = 11, .again_every = 5 }, fb = { .seed = 5000 };
@@ -719,6 +738,7 @@ static void test_region_that_is_not_passed_in_time_is_ready_later(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_lanes_come_up_with_rights_and_leave_no_descriptor),
+	cmocka_unit_test(test_payloads_up_to_inline_max_lie_in_the_slot),
 	cmocka_unit_test(test_frames_of_all_sizes_arrive_in_order_both_ways),
 	cmocka_unit_test(test_full_ring_says_again_and_later_room),
 	cmocka_unit_test(test_sleeping_sender_is_rung_when_room_appears),
