@@ -10,10 +10,12 @@ comment is an error.
   tools/gen_man.py --out build/man --tool build/weft
 """
 import argparse
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,9 +60,16 @@ class Header:
 
 
 def release_date(version):
-    """From the change log, so that the same sources make the same pages; none before the release."""
-    m = re.search(rf"^## {re.escape(version)}, (\d{{4}}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    return m[1] if m else ""
+    """What SOURCE_DATE_EPOCH says, else the version's date in the change log: the same sources make the same pages."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None:
+        if not re.fullmatch(r"\d{1,11}", epoch):
+            sys.exit(f"SOURCE_DATE_EPOCH: {epoch!r} is no number of seconds since 1970")
+        return time.strftime("%Y-%m-%d", time.gmtime(int(epoch)))
+    m = re.search(rf"^## {re.escape(version)}\b.* (\d{{4}}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    if not m:
+        sys.exit(f'CHANGELOG.md: no line "## {version}, YEAR-MONTH-DAY" that says of when version {version} is')
+    return m[1]
 
 
 def clean_comment(text):

@@ -13,14 +13,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", ROOT / "build")).resolve() / "weft"
 HEADER = ROOT / "include/weft/weft.h"
-ENV = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "ASAN_OPTIONS")}  # those are the interpreter's
+ENV = {k: v for k, v in os.environ.items()
+       if k not in ("LD_PRELOAD", "ASAN_OPTIONS", "SOURCE_DATE_EPOCH")}  # two of them are the interpreter's
 
 pytestmark = pytest.mark.skipif(not TOOL.exists(), reason="the program weft was not built")
 
 
-def generate(out, *args):
+def generate(out, *args, env=None):
     return subprocess.run([sys.executable, ROOT / "tools/gen_man.py", "--out", out, *args], capture_output=True, text=True,
-                          timeout=60, env=ENV)
+                          timeout=60, env={**ENV, **(env or {})})
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,22 @@ def test_mandoc_has_no_warning(man):
     pages = sorted(man.glob("man*/*"))
     lint = ["mandoc", "-T", "lint", "-W", "warning"]
     out = subprocess.run([*lint, *pages], capture_output=True, text=True, timeout=60, env=ENV).stdout
-    assert [s for s in out.splitlines() if "missing date" not in s] == []   # there is none before a release
+    assert out.splitlines() == []
+
+
+def dates(folder):
+    return {re.match(r'\.TH \S+ \d "(.*?)"', page.read_text())[1] for page in folder.glob("man*/*")}
+
+
+def test_pages_have_the_date_of_the_version(man, tmp_path):
+    version = re.search(r'"weft (\S+)"', (man / "man7/weft.7").read_text())[1]
+    heading = re.search(rf"^## {re.escape(version)}\b.*", (ROOT / "CHANGELOG.md").read_text(), re.M)[0]
+    (date,) = dates(man)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", date) and heading.endswith(date)
+    assert generate(tmp_path, env={"SOURCE_DATE_EPOCH": "1700000000"}).returncode == 0
+    assert dates(tmp_path) == {"2023-11-14"}                  # whoever packages it says when
+    result = generate(tmp_path, env={"SOURCE_DATE_EPOCH": "yesterday"})
+    assert result.returncode == 1 and "SOURCE_DATE_EPOCH" in result.stderr and "yesterday" in result.stderr
 
 
 def test_the_same_sources_make_the_same_pages(man, tmp_path):
