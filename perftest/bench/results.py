@@ -75,7 +75,7 @@ def bar_of(taken, row, bar, alone):
     out = {"what": bar.what, "factor": bar.factor, "at": "least" if higher else "most", "against": ref}
     if not ratios:
         gone = [n for n in (row.weft, *bar.refs) if not taken.figure(n)]
-        return {**out, "ratio": None, "range": None, "verdict": "no figure",
+        return {**out, "ratio": None, "range": None, "rounds": 0, "verdict": "no figure",
                 "why": "; ".join(f"{n}: {taken.why.get(n, 'not run')}" for n in gone)}
     ratio = noise.median(ratios)
     met = ratio >= bar.factor if higher else ratio <= bar.factor
@@ -85,7 +85,7 @@ def bar_of(taken, row, bar, alone):
         verdict = "means nothing"
     elif across and taken.doubts(row):
         verdict += ", unsure"  # some rounds say the opposite, and the machine was not quiet
-    return {**out, "ratio": ratio, "range": [min(ratios), max(ratios)], "verdict": verdict}
+    return {**out, "ratio": ratio, "range": [min(ratios), max(ratios)], "rounds": len(ratios), "verdict": verdict}
 
 
 def row_of(taken, row, alone):

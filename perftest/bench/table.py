@@ -62,11 +62,11 @@ def bars_table(rows):
             low, high = b["range"] or (None, None)
             body.append([f"{r['half']} {TESTS[r['test']]}", r["path"], say_size(r["size"]),
                          f"at {b['at']} {say(b['factor'])} x {b['what']}", b["against"] or "-", say(b["ratio"]),
-                         f"{say(low)} to {say(high)}" if b["range"] else "-", b["verdict"]])
+                         f"{say(low)} to {say(high)}" if b["range"] else "-", str(b["rounds"]), b["verdict"]])
     if not body:
         return []
-    return ["Bars: a ratio is the median of the rounds' ratios, then their range", "",
-            *grid(["test", "path", "size", "weft must be", "against", "ratio", "range", "verdict"], body), ""]
+    return ["Bars: a ratio is the median of the rounds' ratios; their range, and how many rounds compare", "",
+            *grid(["test", "path", "size", "weft must be", "against", "ratio", "range", "rounds", "verdict"], body), ""]
 
 
 def limits_table(rows):

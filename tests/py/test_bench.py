@@ -245,13 +245,14 @@ def test_noise_is_told():
 
 
 def test_rounds_in_which_the_cpus_moved_do_not_count():
-    t = taken(cell(), weft=[1, 1, 3, 3, 3], a=[2, 2, 2, 6, 6], b=[9] * 5, line=[1] * 5)
+    t = taken(cell(bars=[(1, ["a"], "a")]), weft=[1, 1, 3, 3, 3], a=[2, 2, 2, 6, 6], b=[9] * 5, line=[1] * 5)
     near, far = (0.06, 0.06), (0.2, 0.2)
     t.lines = {"weft": [near, near, far, far, far], "a": [near, near, near, (0.2, 0.06), far], "b": [()] * 5}
     assert t.ratios("weft", "a") == [0.5, 0.5, 0.5]  # not the third, whose 1.5 compares two machines; nor the fourth
     assert not any("moved" in d for d in only_row(t)["doubts"])
     t.lines["a"] = [far, far, far, near, near]
     assert t.ratios("weft", "a") == [1.5]
+    assert only_row(t)["bars"][0]["rounds"] == 1
     assert "the CPUs moved between weft and a in 4 of 5 rounds" in only_row(t)["doubts"]
     t.lines["a"] = [far, far, near, near, near]
     assert t.ratios("weft", "a") == [0.5, 0.5, 1.5, 0.5, 0.5]  # no round compares: all that there is
