@@ -4,6 +4,7 @@ process of its own. Nothing sleeps and hopes: what is waited for has a limit."""
 import asyncio
 import contextlib
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -122,6 +123,14 @@ def peer():
         p.process.wait()
         p.process.stdin.close()
         p.process.stdout.close()
+
+
+def terminal_pair():
+    """A terminal of our own and its other side; a machine without devpts has none."""
+    try:
+        return pty.openpty()
+    except OSError as e:
+        pytest.skip(f"no terminal is to be had here: {e}")
 
 
 def read_until(fd, wanted):

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import json
 import os
-import pty
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import weft
-from conftest import pair, read_until
+from conftest import pair, read_until, terminal_pair
 from weft import _perf, perf
 
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")) / "weft"
@@ -149,7 +148,7 @@ def test_places(place, url):
 
 
 def test_interrupt_keeps_what_was_measured():
-    terminal, its = pty.openpty()
+    terminal, its = terminal_pair()
     argv = [*ARGV, "--transport", "shm", "--size", "8", "--time", "3600", "--json"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=its, text=True) as tool:
         os.close(its)

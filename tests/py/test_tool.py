@@ -4,7 +4,6 @@ import asyncio
 import csv
 import json
 import os
-import pty
 import signal
 import socket
 import struct
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import weft as binding
-from conftest import read_until
+from conftest import read_until, terminal_pair
 
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")) / "weft"
 ENV = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "ASAN_OPTIONS")}  # those are the interpreter's
@@ -208,7 +207,7 @@ def interrupted():
     """interrupted(*args): the exit status and what was printed, by a run of an hour that got ^C amid its only line."""
 
     def run(*args):
-        terminal, its = pty.openpty()
+        terminal, its = terminal_pair()
         argv = [TOOL, "perf", "--transport", "shm", "--size", "8", "--time", "3600", *args]
         env = {**ENV, "PYTHON": sys.executable}
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=its, text=True, env=env) as tool:
