@@ -5,6 +5,8 @@
  */
 #include "base/copy.h"
 
+#include <stdbool.h>
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 
@@ -28,7 +30,8 @@ static void copy_ends(char *d, const char *s, size_t len, struct cut c)
 	memcpy(d + c.head + c.lines, s + c.head + c.lines, len - c.head - c.lines);
 }
 
-void wf_copy_lines(void *to, const void *from, size_t len)
+/* One loop, compiled twice: @past is known where it is called. */
+static inline __attribute__((always_inline)) void copy_lines(void *to, const void *from, size_t len, bool past)
 {
 	struct cut c = cut_at_lines(to, len);
 	char *d = (char *)to + c.head;
@@ -39,29 +42,28 @@ void wf_copy_lines(void *to, const void *from, size_t len)
 		__m128i v0 = _mm_loadu_si128((const __m128i *)s), v1 = _mm_loadu_si128((const __m128i *)(s + 16));
 		__m128i v2 = _mm_loadu_si128((const __m128i *)(s + 32)), v3 = _mm_loadu_si128((const __m128i *)(s + 48));
 
-		_mm_store_si128((__m128i *)d, v0);
-		_mm_store_si128((__m128i *)(d + 16), v1);
-		_mm_store_si128((__m128i *)(d + 32), v2);
-		_mm_store_si128((__m128i *)(d + 48), v3);
+		if (past) {
+			_mm_stream_si128((__m128i *)d, v0);
+			_mm_stream_si128((__m128i *)(d + 16), v1);
+			_mm_stream_si128((__m128i *)(d + 32), v2);
+			_mm_stream_si128((__m128i *)(d + 48), v3);
+		} else {
+			_mm_store_si128((__m128i *)d, v0);
+			_mm_store_si128((__m128i *)(d + 16), v1);
+			_mm_store_si128((__m128i *)(d + 32), v2);
+			_mm_store_si128((__m128i *)(d + 48), v3);
+		}
 	}
+}
+
+void wf_copy_lines(void *to, const void *from, size_t len)
+{
+	copy_lines(to, from, len, false);
 }
 
 void wf_copy_lines_past(void *to, const void *from, size_t len)
 {
-	struct cut c = cut_at_lines(to, len);
-	char *d = (char *)to + c.head;
-	const char *s = (const char *)from + c.head;
-
-	copy_ends(to, from, len, c);
-	for (const char *end = s + c.lines; s < end; s += LINE, d += LINE) {
-		__m128i v0 = _mm_loadu_si128((const __m128i *)s), v1 = _mm_loadu_si128((const __m128i *)(s + 16));
-		__m128i v2 = _mm_loadu_si128((const __m128i *)(s + 32)), v3 = _mm_loadu_si128((const __m128i *)(s + 48));
-
-		_mm_stream_si128((__m128i *)d, v0);
-		_mm_stream_si128((__m128i *)(d + 16), v1);
-		_mm_stream_si128((__m128i *)(d + 32), v2);
-		_mm_stream_si128((__m128i *)(d + 48), v3);
-	}
+	copy_lines(to, from, len, true);
 }
 
 #else
