@@ -142,6 +142,24 @@ def read_until(fd, wanted):
     return seen
 
 
+def interrupt_amid(argv, begun, env=None):
+    """Runs a measurement of an hour, whose only line is told to a terminal as @begun, and sends ^C amid it. Its exit status
+    and what it printed."""
+    terminal, its = terminal_pair()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=its, text=True, env=env) as tool:
+        os.close(its)
+        seen = read_until(terminal, begun)
+        assert "[1/1] shm" in seen
+        while seen.count("%") < 3:                   # said again only when a round is over
+            seen += read_until(terminal, "%")
+        tool.send_signal(signal.SIGINT)
+        tool.send_signal(signal.SIGINT)              # as who signals the group, too
+        out, _ = tool.communicate(timeout=LIMIT)
+        read_until(terminal, "interrupted; what was measured")
+    os.close(terminal)
+    return tool.returncode, out
+
+
 def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rpartition(")")[2].split()

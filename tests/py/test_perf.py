@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import weft
-from conftest import pair, read_until, terminal_pair
+from conftest import interrupt_amid, pair
 from weft import _perf, perf
 
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")) / "weft"
@@ -148,20 +148,10 @@ def test_places(place, url):
 
 
 def test_interrupt_keeps_what_was_measured():
-    terminal, its = terminal_pair()
     argv = [*ARGV, "--transport", "shm", "--size", "8", "--time", "3600", "--json"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=its, text=True) as tool:
-        os.close(its)
-        seen = read_until(terminal, "[1/1] shm tag_lat 8: 0%")
-        while seen.count("%") < 3:                   # said again only when a round is over
-            seen += read_until(terminal, "%")
-        tool.send_signal(signal.SIGINT)
-        tool.send_signal(signal.SIGINT)              # as who signals the group, too
-        out, _ = tool.communicate(timeout=LIMIT)
-        read_until(terminal, "interrupted; what was measured")
-    os.close(terminal)
+    status, out = interrupt_amid(argv, "[1/1] shm tag_lat 8: 0%")
     row = json.loads(out)
-    assert tool.returncode == 128 + signal.SIGINT and row.pop("interrupted") is True
+    assert status == 128 + signal.SIGINT and row.pop("interrupted") is True
     check_row(row)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import weft as binding
-from conftest import read_until, terminal_pair
+from conftest import interrupt_amid
 
 TOOL = Path(os.environ.get("WEFT_TEST_BUILD", "build")) / "weft"
 ENV = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "ASAN_OPTIONS")}  # those are the interpreter's
@@ -207,21 +207,8 @@ def interrupted():
     """interrupted(*args): the exit status and what was printed, by a run of an hour that got ^C amid its only line."""
 
     def run(*args):
-        terminal, its = terminal_pair()
         argv = [TOOL, "perf", "--transport", "shm", "--size", "8", "--time", "3600", *args]
-        env = {**ENV, "PYTHON": sys.executable}
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=its, text=True, env=env) as tool:
-            os.close(its)
-            seen = read_until(terminal, "tag_lat 8: 0 %")
-            assert "[1/1] shm" in seen
-            while seen.count("%") < 3:               # said again only when a round is over
-                seen += read_until(terminal, "%")
-            tool.send_signal(signal.SIGINT)
-            tool.send_signal(signal.SIGINT)          # as who signals the group, too
-            out, _ = tool.communicate(timeout=LIMIT)
-            read_until(terminal, "interrupted; what was measured")
-        os.close(terminal)
-        return tool.returncode, out
+        return interrupt_amid(argv, "tag_lat 8: 0 %", {**ENV, "PYTHON": sys.executable})
 
     return run
 

@@ -5,7 +5,7 @@
  * A frame takes the next slot; a payload beyond SHM_INLINE also takes the next bytes of the byte ring: contiguous,
  * from a multiple of 64, and from the start where the end is too near. Both sides compute that place from the
  * lengths alone, so no position is ever taken from shared memory. frame_max is a quarter of the byte ring: with
- * freed bytes published in quarters, a frame that finds no room always has more than a quarter of unread bytes in
+ * freed bytes published at least in quarters, a frame that finds no room always has more than a quarter of unread bytes in
  * front of it, whose reading publishes room.
  *
  * The hot path of send() and shm_rx() makes no system call, takes no lock and allocates nothing.
