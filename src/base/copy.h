@@ -31,6 +31,32 @@ static inline void wf_copy(void *to, const void *from, size_t len)
 		memcpy(to, from, len);
 }
 
+#define WF_COPY_SHORT 96u
+
+/* As memcpy(), for up to WF_COPY_SHORT bytes, without a call: overlapping words, the first of the lengths is the likeliest. */
+static inline void wf_copy_short(void *to_, const void *from_, size_t len)
+{
+	uint8_t *to = to_;
+	const uint8_t *from = from_;
+
+	if (len == 8) {
+		memcpy(to, from, 8);
+	} else if (len >= 16) {
+		for (size_t at = 0; at + 16 < len; at += 16)
+			memcpy(to + at, from + at, 16);
+		memcpy(to + len - 16, from + len - 16, 16);
+	} else if (len >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + len - 8, from + len - 8, 8);
+	} else if (len >= 4) {
+		memcpy(to, from, 4);
+		memcpy(to + len - 4, from + len - 4, 4);
+	} else {
+		for (size_t i = 0; i < len; i++)
+			to[i] = from[i];
+	}
+}
+
 /* The same past the caches. The bytes are there for others only after wf_copy_past_fence(): no release store stands in. */
 static inline void wf_copy_past(void *to, const void *from, size_t len)
 {

@@ -11,12 +11,8 @@
 
 void wf_pool_init(struct wf_pool *pool, size_t obj_size, uint32_t max_slots)
 {
-	size_t off = WF_ALIGN_UP(obj_size, _Alignof(struct wf_pool_slot));
-
 	*pool = (struct wf_pool){
-		.slot_off = (uint32_t)off,
-		.stride = (uint32_t)WF_ALIGN_UP(off + sizeof(struct wf_pool_slot),
-						(size_t)WF_CACHELINE),
+		.stride = (uint32_t)WF_ALIGN_UP(sizeof(struct wf_pool_slot) + obj_size, (size_t)WF_CACHELINE),
 		.max_slots = max_slots && max_slots < SLOTS_MAX ? max_slots : SLOTS_MAX,
 	};
 }
@@ -62,8 +58,8 @@ int wf_pool_grow(struct wf_pool *pool)
 	pool->chunks[at] = chunk;
 	for (uint32_t i = n;
 	     i-- > 0;) { /* backwards, so that the lowest index is handed out first */
-		void *obj = chunk + (size_t)i * pool->stride;
-		struct wf_pool_slot *slot = wf_pool_slot(pool, obj);
+		void *obj = chunk + (size_t)i * pool->stride + sizeof(struct wf_pool_slot);
+		struct wf_pool_slot *slot = wf_pool_slot(obj);
 
 		slot->index = pool->slots + i;
 		slot->next_free = pool->free;

@@ -9,7 +9,8 @@
  * generation and index + 1, never 0, and finds its object only as long as that very use of the slot
  * lasts.
  *
- * Layout of a slot: the object, then struct wf_pool_slot, rounded up to a cache line.
+ * Layout of a slot: struct wf_pool_slot, then the object, rounded up to a cache line: what is asked first about an object
+ * lies beside its first members.
  */
 #ifndef WF_BASE_POOL_H
 #define WF_BASE_POOL_H
@@ -25,8 +26,7 @@ struct wf_pool_slot {
 };
 
 struct wf_pool {
-	void *free;        /* newest free object */
-	uint32_t slot_off; /* from the object to its struct wf_pool_slot */
+	void *free; /* newest free object */
 	uint32_t stride;
 	uint32_t in_use;
 	uint32_t slots; /* that exist, free or not */
@@ -45,13 +45,13 @@ void wf_pool_fini(struct wf_pool *pool);
  * wf_pool_get(). */
 int wf_pool_grow(struct wf_pool *pool);
 
-static inline struct wf_pool_slot *wf_pool_slot(const struct wf_pool *pool, const void *obj)
+static inline struct wf_pool_slot *wf_pool_slot(const void *obj)
 {
-	return (struct wf_pool_slot *)(void *)((char *)obj + pool->slot_off);
+	return (struct wf_pool_slot *)(uintptr_t)obj - 1;
 }
 
 /*
- * A slot, aligned to a cache line; NULL when out of memory or at the bound. Its bytes are as the
+ * A slot, aligned to 16 bytes; NULL when out of memory or at the bound. Its bytes are as the
  * last user left them, zero the first time.
  */
 static inline void *wf_pool_get(struct wf_pool *pool)
@@ -62,7 +62,7 @@ static inline void *wf_pool_get(struct wf_pool *pool)
 	if (wf_unlikely(!pool->free) && wf_pool_grow(pool))
 		return NULL;
 	obj = pool->free;
-	slot = wf_pool_slot(pool, obj);
+	slot = wf_pool_slot(obj);
 	pool->free = slot->next_free;
 	slot->gen++;
 	pool->in_use++;
@@ -72,7 +72,7 @@ static inline void *wf_pool_get(struct wf_pool *pool)
 /* Takes back what wf_pool_get() gave; its handles are stale from here on. */
 static inline void wf_pool_put(struct wf_pool *pool, void *obj)
 {
-	struct wf_pool_slot *slot = wf_pool_slot(pool, obj);
+	struct wf_pool_slot *slot = wf_pool_slot(obj);
 
 	slot->gen++;
 	slot->next_free = pool->free;
@@ -82,17 +82,20 @@ static inline void wf_pool_put(struct wf_pool *pool, void *obj)
 
 static inline uint32_t wf_pool_index(const struct wf_pool *pool, const void *obj)
 {
-	return wf_pool_slot(pool, obj)->index;
+	(void)pool;
+	return wf_pool_slot(obj)->index;
 }
 
 static inline uint32_t wf_pool_gen(const struct wf_pool *pool, const void *obj)
 {
-	return wf_pool_slot(pool, obj)->gen;
+	(void)pool;
+	return wf_pool_slot(obj)->gen;
 }
 
 static inline bool wf_pool_is_used(const struct wf_pool *pool, const void *obj)
 {
-	return wf_pool_slot(pool, obj)->gen & 1;
+	(void)pool;
+	return wf_pool_slot(obj)->gen & 1;
 }
 
 /* The slot with that index, in use or not; NULL when it does not exist. */
@@ -100,13 +103,15 @@ static inline void *wf_pool_at(const struct wf_pool *pool, uint32_t index)
 {
 	if (wf_unlikely(index >= pool->slots))
 		return NULL;
-	return pool->chunks[index / WF_POOL_CHUNK] + (size_t)(index % WF_POOL_CHUNK) * pool->stride;
+	return pool->chunks[index / WF_POOL_CHUNK] + (size_t)(index % WF_POOL_CHUNK) * pool->stride +
+	       sizeof(struct wf_pool_slot);
 }
 
 /* Names this use of @obj; never 0. */
 static inline uint64_t wf_pool_handle(const struct wf_pool *pool, const void *obj)
 {
-	const struct wf_pool_slot *slot = wf_pool_slot(pool, obj);
+	(void)pool;
+	const struct wf_pool_slot *slot = wf_pool_slot(obj);
 
 	return (uint64_t)slot->gen << 32 | (slot->index + 1);
 }
@@ -117,7 +122,7 @@ static inline void *wf_pool_find(const struct wf_pool *pool, uint64_t handle)
 	uint32_t gen = (uint32_t)(handle >> 32);
 	void *obj = wf_pool_at(pool, (uint32_t)handle - 1);
 
-	if (!obj || !(gen & 1) || wf_pool_slot(pool, obj)->gen != gen)
+	if (!obj || !(gen & 1) || wf_pool_slot(obj)->gen != gen)
 		return NULL;
 	return obj;
 }

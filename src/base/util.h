@@ -25,16 +25,6 @@
 #define WF_ALIGNED(a)     __attribute__((aligned(a)))
 #define WF_PRINTF(f, a)   __attribute__((format(printf, f, a)))
 
-/* Asks for the line of @p, to be written soon: of several that are asked for the trips overlap. */
-static inline void wf_prefetch_write(const void *p)
-{
-#ifdef __x86_64__
-	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));   /* the builtin makes it a prefetch for reading */
-#else
-	__builtin_prefetch(p, 1);
-#endif
-}
-
 #define wf_likely(x)   __builtin_expect(!!(x), 1)
 #define wf_unlikely(x) __builtin_expect(!!(x), 0)
 

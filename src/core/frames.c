@@ -67,14 +67,7 @@ static int look(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 	return 0;
 }
 
-/* The common frame: nothing that look() or the rest of wf_frame_in() would find wrong with it. */
-static inline bool is_plain(const struct weft_ep *ep, const struct wf_lane *l, const struct wf_frame *h)
-{
-	return h->type == WF_FR_EAGER && h->seq == l->rx_seq && l == ep->msg && ep->state == WF_EP_READY && !ep->dying &&
-	       h->len <= WF_FRAME_DATA_MAX && !(h->flags & ~WF_FF_SYNC);
-}
-
-int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload)
+static __attribute__((noinline)) int frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload)
 {
 	struct wf_owner *owner = l->owner;
 	struct weft_ep *ep;
@@ -85,10 +78,6 @@ int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload
 	if (!owner->is_ep)
 		return wf_incoming_frame((struct wf_incoming *)owner, h, payload);
 	ep = (struct weft_ep *)owner;
-	if (wf_likely(is_plain(ep, l, h))) {
-		ret = wf_in_eager(ep, h, payload);
-		goto taken;
-	}
 	if (ep->dying && (ep->status != WEFT_ERESET || ep->drained))
 		return WEFT_ECLOSED;
 	if (wf_unlikely(ep->state == WF_EP_CONNECTING && l != ep->boot)) {
@@ -99,7 +88,6 @@ int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload
 	if (ret)
 		return ret;
 	ret = is_making(h->type) ? wf_conn_frame(ep, l, h, payload) : dispatch(ep, h, payload);
-taken:
 	if (wf_likely(ret == 0)) {
 		l->rx_seq++;
 		return 0;
@@ -111,6 +99,25 @@ taken:
 	if (!ep->dying)
 		bad(ep, "not allowed or malformed", h);
 	return ret;
+}
+
+/* Nothing that look() or the rest of frame_in() would find wrong: a short message, in its turn, on an endpoint in order. */
+static inline bool is_plain(const struct weft_ep *ep, const struct wf_lane *l, const struct wf_frame *h)
+{
+	return h->type == WF_FR_EAGER && !h->flags && h->len <= WF_QUICK_MAX && h->seq == l->rx_seq && l == ep->msg &&
+	       ep->state == WF_EP_READY && !ep->dying;
+}
+
+int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload)
+{
+	struct wf_owner *owner = l->owner;
+
+	if (wf_likely(owner && owner->is_ep && is_plain((struct weft_ep *)owner, l, h) &&
+		      wf_eager_quick((struct weft_ep *)owner, h, payload))) {
+		l->rx_seq++;
+		return 0;
+	}
+	return frame_in(l, h, payload);
 }
 
 int wf_sink_begin(struct wf_lane *l, const struct wf_frame *h)

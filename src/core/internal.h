@@ -88,20 +88,31 @@ struct wf_kind {                         /* of operation */
 	void (*cancel)(struct wf_op *op);
 };
 
+/* In the order of use: a receive that is posted and finds its message touches the first four cache lines only. */
 struct wf_op {
+	/* made once and kept in order: an operation in the pool is on no list */
 	struct wf_note note;
 	struct wf_list link;             /* in ep->ops or ep->rx_ops: pending */
-	struct wf_txitem tx;
-	const struct wf_kind *kind;
 	struct weft_worker *w;
+
+	/* set by who posts it */
+	const struct wf_kind *kind;
 	struct weft_ep *ep;              /* NULL: a receive from any endpoint that has not matched */
 	weft_buf one;                    /* bufs points here when n <= 1 */
 	weft_buf *bufs;
 	size_t n;
-	uint64_t len, off;               /* of the buffers; how far sent or received */
+	uint64_t len;                    /* of the buffers */
 	uint64_t tag;
 	uint64_t user_data;
-	uint64_t t0;                     /* when posted, while tracing */
+	union {
+		struct wf_match_recv recv;
+		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; struct wf_op *parent; } rma;
+		struct { uint32_t id, header_len; void *header; } am;
+		struct { struct wf_grant *grant; struct wf_list link; } revoke;
+		unsigned children;       /* flush of a worker, batch */
+	};
+
+	/* zero when it begins */
 	uint32_t flags;                  /* of the call */
 	uint16_t inflight;               /* frames that lend our bytes */
 	uint8_t state;                   /* by kind */
@@ -115,6 +126,11 @@ struct wf_op {
 	bool copy_stopping;
 	bool copied;                     /* COPY: the bytes are our own */
 	bool from_probe;                 /* receive of a taken message or AM: was never in match */
+	bool plain;                      /* posted receive: has its buffer and nothing else, all below is untouched */
+
+	/* zero when it begins because who puts it back clears it, but for a plain one */
+	uint64_t off;                    /* how far sent or received */
+	uint64_t t0;                     /* when posted, while tracing */
 	uint32_t peer_op;                /* the peer's operation at the other end of this transfer */
 	int32_t stop;                    /* asked to end early: with which status */
 	struct wf_timer deadline;
@@ -123,18 +139,13 @@ struct wf_op {
 	void *owned;                     /* COPY: the bytes */
 	struct wf_copy *copy;            /* large buffer in the transport's hands */
 	struct wf_msg *msg;              /* receive: what it matched, as long as it may have to go back */
-	struct wf_sent sent;
-	union {
-		struct wf_match_recv recv;
-		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; struct wf_op *parent; } rma;
-		struct { uint32_t id, header_len; void *header; } am;
-		struct { struct wf_grant *grant; struct wf_list link; } revoke;
-		unsigned children;       /* flush of a worker, batch */
-	};
-	/* the event */
+	uint64_t ev_len, ev_tag, ev_value;   /* of the event, as the following */
 	int32_t status;
 	uint32_t path;
-	uint64_t ev_len, ev_tag, ev_value;
+
+	/* made once */
+	struct wf_txitem tx;
+	struct wf_sent sent;
 };
 
 struct wf_ctl {                          /* a control frame that waits */
@@ -263,12 +274,15 @@ struct weft_worker {
 	struct wf_watch bell_watch, timer_watch;
 	uint64_t timer_at;
 	struct wf_port *port[WF_TR_MAX];   /* by ctx->tr index; NULL: not opened yet */
+	struct wf_port *open[WF_TR_MAX], *lead;   /* those that are opened; where something moved last */
+	unsigned n_open;
 	uint64_t port_wake[WF_TR_MAX];
 	struct wf_pool ops, eps, ctls, copies, msgs, remotes, opens, replies;
 	struct wf_list any_recvs;        /* receives from any endpoint that have not matched */
 	struct wf_list eps_list, dying, graves, listeners, incoming, revokes;
 	struct wf_list events;
 	size_t n_events;
+	weft_event *out, *out_end;       /* inside weft_reap(): room at the user's */
 	struct wf_match match;
 	struct wf_heap deadlines;
 	struct wf_map am_handlers;
@@ -410,15 +424,13 @@ void wf_lane_bury(struct weft_worker *w, struct wf_lane *l);   /* closes it at t
 void wf_lane_free(struct wf_lane *l);                           /* tr->lane_close and memory, now */
 
 /* ---- op.c ---- */
+void wf_op_first_use(struct weft_worker *w, struct wf_op *op);   /* of its slot in the pool */
 struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct wf_kind *kind, const weft_call *call);
 int wf_op_bufs(struct wf_op *op, const weft_buf *b, size_t n, uint64_t len);   /* 0 or status; the array is copied, mems held */
 int wf_op_own(struct wf_op *op);                                /* COPY: copies the bytes */
 void wf_op_drop(struct wf_op *op);                              /* a refused one: nobody is told */
 void wf_op_done(struct wf_op *op, int32_t status);              /* once; waits for inflight */
 int wf_op_answer(struct wf_op *op, weft_call *call);            /* what a posting call returns: OK when it is done already */
-/* Fills call->event for an operation that is done; wf_answer_now() counts it, too, and returns WEFT_OK. */
-void wf_answer_fill(struct weft_ep *ep, weft_call *call, int32_t status, uint64_t tag, uint64_t len, uint64_t value);
-int wf_answer_now(struct weft_worker *w, struct weft_ep *ep, weft_call *call, const char *what, int32_t status, uint64_t tag, uint64_t len, uint64_t value);
 /* 32-bit ids for frames: 20 bits of index, 12 of generation. What may be answered late carries more (see frame.h). */
 static inline uint32_t wf_wire_id(const struct wf_pool *pool, const void *obj)
 {
@@ -445,7 +457,6 @@ void wf_op_stop(struct wf_op *op, int32_t status);
 void wf_op_stop_parts(struct wf_op *whole);                     /* of a batch or a worker's flush */
 void wf_op_part_ended(struct wf_op *part);                      /* on_end of each: the last one ends the whole */
 void wf_worker_expire(struct weft_worker *w, uint64_t now);
-void wf_op_put(struct wf_op *op);                               /* back to the pool, nobody is told */
 int wf_call_refuse(const weft_call *call);                      /* the slow halves of the next two: they say what is wrong */
 int wf_bufs_check_all(const weft_buf *b, size_t n, uint64_t *len_out);
 
@@ -482,15 +493,10 @@ bool wf_ep_bury(struct weft_ep *ep);                            /* true: done wi
 void wf_ep_ready(struct weft_ep *ep, struct wf_lane *msg);
 void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap);
 void wf_ep_ops_moved(struct weft_ep *ep);                       /* a pending op is gone: a flush or close may be first now */
-static inline uint32_t wf_ep_path(const struct weft_ep *ep)
-{
-	return ep ? ep->path : 0;
-}
 int wf_ep_close_down(struct weft_ep *ep, weft_call *call);      /* weft_ep_close() of one that is down */
 void wf_ep_forget_refs(struct weft_ep *ep);                     /* the worker ends: whoever still names it does not count */
 
 /* ---- tx.c ---- */
-int wf_ep_tx(struct weft_ep *ep, struct wf_tx *tx);             /* WEFT_OK, WEFT_PENDING, WEFT_AGAIN (blocked now), < 0 */
 void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload, size_t len);
 void wf_ctl_free(struct weft_ep *ep, struct wf_ctl *c);
 bool wf_ep_owes_too_much(const struct weft_ep *ep);
@@ -595,5 +601,7 @@ void wf_stats_keep_ep(const struct weft_ep *ep);                           /* be
 
 /* ---- trace.c ---- */
 void wf_trace_op(struct weft_ctx *ctx, const char *name, const struct weft_worker *w, uint64_t t0, uint64_t t1, uint64_t len, uint64_t tag, int32_t status);
+
+#include "core/quick.h"
 
 #endif

@@ -159,6 +159,7 @@ const struct wf_kind wf_kind_recv = { "recv", recv_cancel };
 
 void wf_recv_finish(struct wf_op *op, uint64_t tag, uint64_t len, int32_t status)
 {
+	op->plain = false;
 	op->ev_tag = tag;
 	op->ev_len = len;
 	op->ev_value = WF_MIN(len, op->len);
@@ -182,6 +183,7 @@ static inline void recv_claim(struct wf_op *op, struct weft_ep *ep)
 void wf_recv_bind(struct wf_op *op, struct weft_ep *ep)
 {
 	recv_claim(op, ep);
+	op->plain = false;
 	wf_list_remove(&op->link);
 	wf_list_push_back(&ep->rx_ops, &op->link);
 }
@@ -354,12 +356,21 @@ static int recv_waiting(struct weft_worker *w, struct wf_msg *m, const weft_buf 
 	return wf_op_answer(op, call);
 }
 
+/* Needs the receive no more than its buffer? */
+static inline bool is_plain(const struct weft_worker *w, const weft_buf *b, size_t n, const weft_call *call)
+{
+	return n == 1 && !b->mem && !(call && (call->flags || call->deadline_ns)) && !wf_is_traced(w->ctx);
+}
+
 static int recv_post(struct weft_worker *w, const weft_buf *b, size_t n, uint64_t len, uint64_t tag, uint64_t mask,
 		     weft_ep *from, weft_call *call)
 {
-	struct wf_op *op = wf_op_new(w, from, &wf_kind_recv, call);
+	struct wf_op *op;
 	int ret;
 
+	if (wf_likely(is_plain(w, b, n, call)) && wf_recv_post_plain(w, b, tag, mask, from, call) == WEFT_PENDING)
+		return WEFT_PENDING;
+	op = wf_op_new(w, from, &wf_kind_recv, call);
 	if (wf_unlikely(!op))
 		return weft_last_error()->status;
 	ret = wf_op_bufs(op, b, n, len);

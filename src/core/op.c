@@ -58,41 +58,39 @@ static void on_deadline(struct wf_timer *t)
 static void take_note(struct wf_note *n, weft_event *out);
 static void on_sent(struct wf_sent *s);
 
-/* All up to the union. In pieces, because the compiler makes one of that length a `rep stos`, which takes its time to start. */
-static inline void clear(struct wf_op *op)
+void wf_op_first_use(struct weft_worker *w, struct wf_op *op)
 {
-	enum { END = offsetof(struct wf_op, recv), PIECE = 64 };
-	size_t at = 0;
-
-	for (; at + PIECE <= END; at += PIECE)
-		memset((char *)op + at, 0, PIECE);
-	memset((char *)op + at, 0, END % PIECE);
-}
-
-struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct wf_kind *kind, const weft_call *call)
-{
-	struct wf_op *op = wf_pool_get(&w->ops);
-
-	if (wf_unlikely(!op)) {
-		if (wf_pool_is_full(&w->ops))
-			wf_fail(WEFT_ELIMIT, 0, kind->name, "reap, or raise weft_worker_opts.ops_max",
-				"%u operations are pending or wait to be reaped", wf_pool_in_use(&w->ops));
-		else
-			wf_fail(WEFT_ENOMEM, 0, kind->name, NULL, "no memory");
-		return NULL;
-	}
-	clear(op);
-	op->status = 0;
-	op->path = 0;
-	op->ev_len = op->ev_tag = op->ev_value = 0;
 	wf_list_init(&op->note.link);
 	wf_list_init(&op->link);
 	wf_list_init(&op->tx.link);
 	op->note.take = take_note;
 	op->sent.done = on_sent;
-	op->kind = kind;
 	op->w = w;
-	op->ep = ep;
+}
+
+static struct wf_op *none_left(struct weft_worker *w, const struct wf_kind *kind)
+{
+	if (wf_pool_is_full(&w->ops))
+		wf_fail(WEFT_ELIMIT, 0, kind->name, "reap, or raise weft_worker_opts.ops_max",
+			"%u operations are pending or wait to be reaped", wf_pool_in_use(&w->ops));
+	else
+		wf_fail(WEFT_ENOMEM, 0, kind->name, NULL, "no memory");
+	return NULL;
+}
+
+struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct wf_kind *kind, const weft_call *call)
+{
+	struct wf_op *op = wf_op_begin(w, kind);
+
+	if (wf_unlikely(!op))
+		return none_left(w, kind);
+	op->ep = NULL;
+	op->one = (weft_buf){ 0 };
+	op->bufs = NULL;
+	op->n = 0;
+	op->len = 0;
+	op->tag = 0;
+	op->user_data = 0;
 	op->posting = true;
 	if (call) {
 		op->flags = call->flags;
@@ -102,7 +100,7 @@ struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct 
 		if (call->deadline_ns) {
 			op->deadline.fire = on_deadline;
 			if (wf_heap_push(&w->deadlines, &op->deadline.node, call->deadline_ns)) {
-				wf_pool_put(&w->ops, op);
+				wf_op_put(op);
 				wf_fail(WEFT_ENOMEM, 0, kind->name, NULL, "no memory for its deadline");
 				return NULL;
 			}
@@ -110,9 +108,10 @@ struct wf_op *wf_op_new(struct weft_worker *w, struct weft_ep *ep, const struct 
 	}
 	if (wf_unlikely(wf_is_traced(w->ctx)))
 		op->t0 = wf_now_ns();
-	if (ep)
+	if (ep) {
+		op->ep = ep;
 		ep->refs++;
-	w->n_ops++;
+	}
 	return op;
 }
 
@@ -177,19 +176,6 @@ int wf_op_own(struct wf_op *op)
 	return 0;
 }
 
-void wf_op_put(struct wf_op *op)
-{
-	struct weft_ep *ep = op->ep;
-	struct weft_worker *w = op->w;
-
-	wf_pool_put(&w->ops, op);
-	if (ep) {
-		ep->refs--;
-		if (wf_unlikely(ep->state == WF_EP_GONE))
-			wf_ep_free_if_gone(ep);
-	}
-}
-
 /* What the operation holds, when nobody reads or writes it any more. */
 static void release(struct wf_op *op)
 {
@@ -213,6 +199,17 @@ void wf_op_drop(struct wf_op *op)
 
 /* ---- ending ---- */
 
+/* To the user who is reaping, or to the ring. */
+static void tell(struct wf_op *op)
+{
+	weft_event *out = wf_worker_slot(op->w);
+
+	if (out)
+		take_note(&op->note, out);
+	else
+		wf_worker_note(op->w, &op->note);
+}
+
 /* Nothing of ours touches the buffers any more: tell the caller. */
 static void end(struct wf_op *op)
 {
@@ -230,7 +227,7 @@ static void end(struct wf_op *op)
 	if (op->silent)
 		wf_op_put(op);
 	else if (!op->by_handle)
-		wf_worker_note(w, &op->note);
+		tell(op);
 }
 
 void wf_op_done(struct wf_op *op, int32_t status)
@@ -238,6 +235,7 @@ void wf_op_done(struct wf_op *op, int32_t status)
 	struct weft_ep *ep = op->ep;
 	bool was_listed = wf_list_is_linked(&op->link);
 
+	op->plain = false;
 	op->done = true;
 	op->status = status;
 	op->w->n_ended++;
@@ -277,18 +275,8 @@ static void on_sent(struct wf_sent *s)
 
 static void fill(const struct wf_op *op, weft_event *out)
 {
-	out->size = sizeof(*out);
-	out->kind = WEFT_EV_OP;
-	out->status = op->status;
-	out->path = op->path;
-	out->user_data = op->user_data;
-	out->op.v = wf_pool_handle(&op->w->ops, op);
-	out->ep = op->ep;
-	out->tag = op->ev_tag;
-	out->len = op->ev_len;
-	out->value = op->ev_value;
-	out->data = NULL;
-	out->data_len = 0;
+	wf_event_fill(out, op->ep, op->path, op->status, op->user_data, wf_pool_handle(&op->w->ops, op), op->ev_tag, op->ev_len,
+		      op->ev_value);
 }
 
 static void take_note(struct wf_note *n, weft_event *out)
@@ -324,37 +312,6 @@ int wf_op_answer(struct wf_op *op, weft_call *call)
 	if (call)
 		call->op.v = wf_pool_handle(&op->w->ops, op);
 	return WEFT_PENDING;
-}
-
-void wf_answer_fill(struct weft_ep *ep, weft_call *call, int32_t status, uint64_t tag, uint64_t len, uint64_t value)
-{
-	weft_event *e = &call->event;
-
-	call->op.v = 0;
-	e->size = sizeof(*e);
-	e->kind = WEFT_EV_OP;
-	e->status = status;
-	e->path = wf_ep_path(ep);
-	e->user_data = call->user_data;
-	e->op.v = 0;
-	e->ep = ep;
-	e->tag = tag;
-	e->len = len;
-	e->value = value;
-	e->data = NULL;
-	e->data_len = 0;
-}
-
-int wf_answer_now(struct weft_worker *w, struct weft_ep *ep, weft_call *call, const char *what, int32_t status, uint64_t tag,
-		  uint64_t len, uint64_t value)
-{
-	w->n_ops++;
-	w->n_done_now++;
-	if (wf_unlikely(wf_is_traced(w->ctx)))
-		wf_trace_op(w->ctx, what, w, wf_now_ns(), 0, len, tag, status);
-	if (call)
-		wf_answer_fill(ep, call, status, tag, len, value);
-	return WEFT_OK;
 }
 
 /* ---- ids on the wire ---- */

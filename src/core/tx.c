@@ -15,21 +15,6 @@
 #define WAITING_MIN (16u << 20)   /* bytes of answers that any peer may leave unread */
 #define ORDERED_RUN 16     /* ordered items between two pieces of bulk */
 
-int wf_ep_tx(struct weft_ep *ep, struct wf_tx *tx)
-{
-	struct wf_lane *l = ep->msg;
-	int ret;
-
-	tx->h.seq = l->tx_seq;
-	ret = l->tr->send(l, tx);
-	if (wf_likely(ret == WEFT_OK || ret == WEFT_PENDING)) {
-		l->tx_seq++;
-		return ret;
-	}
-	ep->blocked = true;      /* full, or broken: wf_lane_down() follows and nothing is sent any more */
-	return WEFT_AGAIN;
-}
-
 int wf_op_tx(struct wf_op *op, struct wf_tx *tx)
 {
 	int ret;

@@ -126,7 +126,7 @@ static bool something_waits(const struct weft_ep *ep)
 
 	if (!wf_list_is_empty(&ep->rx_ops) || !wf_list_is_empty(&ep->ops))
 		return true;
-	return w->match.n_exact_from || w->match.n_exact_any || w->match.n_wild_from || w->match.n_wild_any;
+	return wf_match_has_recvs(&w->match);
 }
 
 /* May @bytes more be kept for @ep? */

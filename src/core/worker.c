@@ -96,6 +96,7 @@ struct wf_port *wf_worker_port(struct weft_worker *w, unsigned i)
 		return NULL;
 	}
 	w->port[i] = p;
+	w->open[w->n_open++] = p;
 	return p;
 }
 
@@ -218,27 +219,31 @@ static bool wants_fds(struct weft_worker *w)
 	return true;
 }
 
-int wf_worker_turn(struct weft_worker *w)
-{
-	int moved = 0;
+#define LEAD_TURNS 8             /* of so many turns one looks everywhere, however busy the leading port is */
 
-	if (w->dispatching)              /* an AM handler asked for progress: it is inside one */
-		return 0;
-	w->dispatching = true;
-	w->n_progress++;
-	w->turn++;
-	if (w->armed)
-		wf_worker_disarm(w);
-	for (unsigned i = 0; i < w->ctx->n_tr; i++)
-		if (w->port[i])
-			moved += w->port[i]->tr->poll(w->port[i]);
+static int poll_all(struct weft_worker *w, struct wf_port *but, int moved)
+{
+	for (unsigned i = 0; i < w->n_open; i++) {
+		struct wf_port *p = w->open[i];
+		int more = p == but ? 0 : p->tr->poll(p);
+
+		if (more && !moved)
+			w->lead = p;
+		moved += more;
+	}
 	if (wants_fds(w)) {
 		w->n_fd_polls++;
 		moved += wf_poll_run(&w->poll, 0, WF_POLL_BATCH) > 0;
 	}
-	if (wf_unlikely(w->deadlines.count)) {
+	return moved;
+}
+
+/* All of a turn but the leading port's poll. */
+static __attribute__((noinline)) int turn_rest(struct weft_worker *w, int moved)
+{
+	moved = poll_all(w, w->lead, moved);
+	if (wf_unlikely(w->deadlines.count))
 		wf_worker_expire(w, wf_now_ns());
-	}
 	if (wf_unlikely(!wf_list_is_empty(&w->stalled)))
 		unstall(w);
 	if (wf_unlikely(atomic_load_explicit(&w->ctx_work, memory_order_relaxed)))
@@ -247,6 +252,34 @@ int wf_worker_turn(struct weft_worker *w)
 		wf_worker_bury(w);
 	w->dispatching = false;
 	return moved;
+}
+
+/*
+ * The port where something moved last is asked first, and when it has something again, the user gets that before anybody
+ * looks elsewhere: what waits elsewhere waits a few turns at most.
+ */
+static inline int turn(struct weft_worker *w)
+{
+	struct wf_port *lead = w->lead;
+	int moved;
+
+	if (wf_unlikely(w->dispatching)) /* an AM handler asked for progress: it is inside one */
+		return 0;
+	w->dispatching = true;
+	w->n_progress++;
+	w->turn++;
+	if (wf_unlikely(w->armed))
+		wf_worker_disarm(w);
+	moved = lead ? lead->tr->poll(lead) : 0;
+	if (!moved || w->turn % LEAD_TURNS == 0)
+		return turn_rest(w, moved);
+	w->dispatching = false;
+	return moved;
+}
+
+int wf_worker_turn(struct weft_worker *w)
+{
+	return turn(w);
 }
 
 int weft_progress(weft_worker *w)
@@ -261,6 +294,19 @@ int weft_progress(weft_worker *w)
 	return ret;
 }
 
+/* A turn whose completions go straight to where the user wants them (wf_worker_slot()); how many did. */
+static size_t turn_into(struct weft_worker *w, weft_event *out, size_t cap)
+{
+	if (w->dispatching)
+		return 0;
+	w->out = out;
+	w->out_end = out + cap;
+	turn(w);
+	cap = (size_t)(w->out - out);
+	w->out = w->out_end = NULL;
+	return cap;
+}
+
 size_t weft_reap(weft_worker *w, weft_event *out, size_t cap)
 {
 	size_t n = 0;
@@ -268,7 +314,7 @@ size_t weft_reap(weft_worker *w, weft_event *out, size_t cap)
 	if (wf_enter(w))
 		return 0;
 	if (!w->n_events)
-		wf_worker_turn(w);
+		n = turn_into(w, out, cap);
 	while (n < cap && w->n_events) {
 		struct wf_list *it = wf_list_pop_front(&w->events);
 		struct wf_note *note = wf_list_entry(it, struct wf_note, link);

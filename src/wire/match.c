@@ -21,39 +21,21 @@
 
 /* ---- hash tables of list heads ---- */
 
-static inline size_t fold(uint64_t h)
-{
-	return (size_t)(h ^ h >> 32);
-}
-
-/* Tags are often small numbers and sources are aligned pointers: the products carry every bit to
- * the upper half. */
-static inline size_t hash_tag(uint64_t tag)
-{
-	return fold(tag * 0x9e3779b97f4a7c15ull);
-}
-
 static inline size_t hash_from(const void *from)
 {
-	return fold((uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
-}
-
-static inline size_t hash_tag_from(uint64_t tag, const void *from)
-{
-	return fold(tag * 0x9e3779b97f4a7c15ull +
-		    (uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
+	return wf_match_fold((uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
 }
 
 static size_t rehash_recv_tag_from(const struct wf_list *node)
 {
 	const struct wf_match_recv *r = as_recv(node);
 
-	return hash_tag_from(r->tag, r->from);
+	return wf_match_hash_from(r->tag, r->from);
 }
 
 static size_t rehash_recv_tag(const struct wf_list *node)
 {
-	return hash_tag(as_recv(node)->tag);
+	return wf_match_hash(as_recv(node)->tag);
 }
 
 static size_t rehash_recv_from(const struct wf_list *node)
@@ -65,12 +47,12 @@ static size_t rehash_msg_tag_from(const struct wf_list *node)
 {
 	const struct wf_match_msg *msg = wf_list_entry(node, struct wf_match_msg, by_tag_from);
 
-	return hash_tag_from(msg->tag, msg->from);
+	return wf_match_hash_from(msg->tag, msg->from);
 }
 
 static size_t rehash_msg_tag(const struct wf_list *node)
 {
-	return hash_tag(wf_list_entry(node, struct wf_match_msg, by_tag)->tag);
+	return wf_match_hash(wf_list_entry(node, struct wf_match_msg, by_tag)->tag);
 }
 
 static size_t rehash_msg_from(const struct wf_list *node)
@@ -193,14 +175,11 @@ static void insert_recv(struct wf_match *m, struct wf_match_recv *r)
 	struct wf_list *queue;
 
 	if (r->mask == EXACT && r->from) {
-		m->n_exact_from++;
-		queue = bucket_for_new(&m->exact_from, hash_tag_from(r->tag, r->from),
+		queue = bucket_for_new(&m->exact_from, wf_match_hash_from(r->tag, r->from),
 				       rehash_recv_tag_from);
 	} else if (r->mask == EXACT) {
-		m->n_exact_any++;
-		queue = bucket_for_new(&m->exact_any, hash_tag(r->tag), rehash_recv_tag);
+		queue = bucket_for_new(&m->exact_any, wf_match_hash(r->tag), rehash_recv_tag);
 	} else if (r->from) {
-		m->n_wild_from++;
 		queue = bucket_for_new(&m->wild_from, hash_from(r->from), rehash_recv_from);
 	} else {
 		m->n_wild_any++;
@@ -213,13 +192,10 @@ static void remove_recv(struct wf_match *m, struct wf_match_recv *r)
 {
 	wf_list_remove(&r->link);
 	if (r->mask == EXACT && r->from) {
-		m->n_exact_from--;
 		m->exact_from.count--;
 	} else if (r->mask == EXACT) {
-		m->n_exact_any--;
 		m->exact_any.count--;
 	} else if (r->from) {
-		m->n_wild_from--;
 		m->wild_from.count--;
 	} else {
 		m->n_wild_any--;
@@ -247,12 +223,12 @@ struct wf_match_recv *wf_match_arrive(struct wf_match *m, uint64_t tag, const vo
 
 	/* an empty class costs a load and a branch, which guesses right in a program that always
 	 * receives alike */
-	if (m->n_exact_from)
-		best = earlier_in(bucket_of(&m->exact_from, hash_tag_from(tag, from)), tag, from,
+	if (m->exact_from.count)
+		best = earlier_in(bucket_of(&m->exact_from, wf_match_hash_from(tag, from)), tag, from,
 				  best);
-	if (m->n_exact_any)
-		best = earlier_in(bucket_of(&m->exact_any, hash_tag(tag)), tag, from, best);
-	if (m->n_wild_from)
+	if (m->exact_any.count)
+		best = earlier_in(bucket_of(&m->exact_any, wf_match_hash(tag)), tag, from, best);
+	if (m->wild_from.count)
 		best = earlier_in(bucket_of(&m->wild_from, hash_from(from)), tag, from, best);
 	if (m->n_wild_any)
 		best = earlier_in(&m->wild_any, tag, from, best);
@@ -282,9 +258,9 @@ static void insert_msg(struct wf_match *m, struct wf_match_msg *msg)
 {
 	struct wf_list *tag_from, *tag, *from;
 
-	tag_from = bucket_for_new(&m->tag_from, hash_tag_from(msg->tag, msg->from),
+	tag_from = bucket_for_new(&m->tag_from, wf_match_hash_from(msg->tag, msg->from),
 				  rehash_msg_tag_from);
-	tag = bucket_for_new(&m->tag, hash_tag(msg->tag), rehash_msg_tag);
+	tag = bucket_for_new(&m->tag, wf_match_hash(msg->tag), rehash_msg_tag);
 	from = bucket_for_new(&m->from, hash_from(msg->from), rehash_msg_from);
 	insert_by_seq(tag_from, &msg->by_tag_from, SEQ_OFF(struct wf_match_msg, by_tag_from));
 	insert_by_seq(tag, &msg->by_tag, SEQ_OFF(struct wf_match_msg, by_tag));
@@ -336,12 +312,12 @@ struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t ma
 	if (!m->n_msgs)
 		return NULL;
 	if (mask == EXACT && from) {
-		bucket = bucket_of(&m->tag_from, hash_tag_from(tag, from));
+		bucket = bucket_of(&m->tag_from, wf_match_hash_from(tag, from));
 		return first_in(bucket, offsetof(struct wf_match_msg, by_tag_from), tag, mask,
 				from);
 	}
 	if (mask == EXACT) {
-		bucket = bucket_of(&m->tag, hash_tag(tag));
+		bucket = bucket_of(&m->tag, wf_match_hash(tag));
 		return first_in(bucket, offsetof(struct wf_match_msg, by_tag), tag, mask, from);
 	}
 	if (from) {

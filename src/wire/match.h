@@ -40,12 +40,28 @@ struct wf_match_table {              /* hash table of list heads, a power of two
 struct wf_match {
 	struct wf_match_table exact_from, exact_any, wild_from;   /* posted receives by class */
 	struct wf_list wild_any;
-	size_t n_exact_from, n_exact_any, n_wild_from, n_wild_any;
+	size_t n_wild_any;
 	struct wf_match_table tag_from, tag, from;                /* messages */
 	struct wf_list all;
 	size_t n_msgs;
 	uint64_t next_recv, next_msg;
 };
+
+/* Tags are often small numbers and sources are aligned pointers: the products carry every bit to the upper half. */
+static inline size_t wf_match_fold(uint64_t h)
+{
+	return (size_t)(h ^ h >> 32);
+}
+
+static inline size_t wf_match_hash(uint64_t tag)
+{
+	return wf_match_fold(tag * 0x9e3779b97f4a7c15ull);
+}
+
+static inline size_t wf_match_hash_from(uint64_t tag, const void *from)
+{
+	return wf_match_fold(tag * 0x9e3779b97f4a7c15ull + (uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
+}
 
 /* Returns 0 or WEFT_ENOMEM. wf_match_fini() wants all nodes removed or forgotten by their owners. */
 int wf_match_init(struct wf_match *m);
@@ -53,6 +69,42 @@ void wf_match_fini(struct wf_match *m);
 
 /* A message came: takes out the receive it goes to, or NULL: the caller then keeps it with wf_match_add(). */
 struct wf_match_recv *wf_match_arrive(struct wf_match *m, uint64_t tag, const void *from);
+
+/*
+ * The same in two steps, inline, where the answer is at hand: receives of one exact class only are posted, and the first in
+ * the bucket fits. NULL says no more than that it is not: ask wf_match_arrive().
+ */
+static inline struct wf_match_recv *wf_match_quick(const struct wf_match *m, uint64_t tag, const void *from)
+{
+	bool named = m->exact_from.count;
+	const struct wf_match_table *t = named ? &m->exact_from : &m->exact_any;
+	const struct wf_list *head;
+	struct wf_match_recv *r;
+
+	if (wf_unlikely((named && m->exact_any.count) || m->wild_from.count || m->n_wild_any))
+		return NULL;
+	head = &t->bucket[(named ? wf_match_hash_from(tag, from) : wf_match_hash(tag)) & t->mask];
+	r = wf_list_entry(head->next, struct wf_match_recv, link);
+	if (wf_unlikely(head->next == head || r->tag != tag || (named && r->from != from)))
+		return NULL;
+	return r;
+}
+
+/* Takes out what wf_match_quick() has just found. */
+static inline void wf_match_take(struct wf_match *m, struct wf_match_recv *r)
+{
+	wf_list_remove(&r->link);
+	if (r->from)
+		m->exact_from.count--;
+	else
+		m->exact_any.count--;
+}
+
+/* Is any receive posted? */
+static inline bool wf_match_has_recvs(const struct wf_match *m)
+{
+	return m->exact_from.count || m->exact_any.count || m->wild_from.count || m->n_wild_any;
+}
 
 /* Keeps a message that nobody takes; msg->tag, from and seq (m->next_msg++ when it came in) are set by the caller. */
 void wf_match_add(struct wf_match *m, struct wf_match_msg *msg);

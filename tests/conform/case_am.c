@@ -360,6 +360,59 @@ static void a_handler_may_connect_and_accept(void **state)
 	wt_pair_close(&p);
 }
 
+struct reaper {
+	unsigned calls, ops;
+};
+
+static void reap_all(void *arg, weft_worker *w, const weft_event *am)
+{
+	struct reaper *r = arg;
+	weft_event e;
+
+	(void)am;
+	r->calls++;
+	while (weft_reap(w, &e, 1) == 1)
+		r->ops += e.kind == WEFT_EV_OP;
+}
+
+/* Its caller is reaping, too: each event goes to one of them. */
+static void a_handler_may_reap(void **state)
+{
+	enum { N = 30 };
+	uint64_t limit = wt_in_ms(wt_slow(WT_LIMIT_MS)), in[N];
+	struct reaper r = { 0 };
+	struct wt_pair p;
+	unsigned ops = 0;
+	weft_event e[4];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_am_bind(p.w[1]->w, 7, reap_all, &r), WEFT_OK);
+	for (uint64_t i = 0; i < N; i++) {
+		weft_buf b = wt_buf(&in[i], 8);
+		weft_call c = wt_call(0);
+
+		assert_int_equal(weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), WEFT_PENDING);
+	}
+	for (uint64_t i = 0; i < N; i++) {
+		wt_send(&p, 0, &i, 8, 1, WEFT_NO_EVENT | WEFT_COPY);
+		if (i % 8 == 6)
+			am_send(&p, 7, "", NULL, 0, WEFT_NO_EVENT);
+	}
+	while (ops + r.ops < N || r.calls < 3) {
+		size_t n;
+
+		weft_progress(p.w[0]->w);
+		n = weft_reap(p.w[1]->w, e, 4);
+		for (size_t i = 0; i < n; i++)
+			ops += e[i].kind == WEFT_EV_OP;
+		assert_true(wt_now_ns() < limit);
+	}
+	assert_int_equal(ops + r.ops, N);
+	assert_int_equal(weft_reap(p.w[1]->w, e, 4), 0);
+	wt_pair_close(&p);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(active_messages_of_every_size_arrive),
 	WT_CASE(headers_and_payloads_may_be_empty),
@@ -369,6 +422,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_payload_is_received_once),
 	WT_CASE(a_handler_gets_them_instead_of_the_ring),
 	WT_CASE(a_handler_may_take_what_its_caller_waits_for),
+	WT_CASE(a_handler_may_reap),
 	WT_CASE(a_handler_may_end_everything),
 	WT_CASE(a_handler_may_connect_and_accept),
 };

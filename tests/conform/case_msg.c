@@ -485,6 +485,50 @@ static void a_full_worker_says_so(void **state)
 	wt_close(ctx);
 }
 
+/* Completions go straight to who reaps, as far as he has room, and wait in the ring else: he must not see the seam. */
+static void events_come_in_order_however_few_are_reaped(void **state)
+{
+	enum { N = 40 };
+	uint64_t limit = wt_in_ms(wt_slow(WT_LIMIT_MS)), in[N], turn = 0;
+	struct wt_pair p;
+	weft_event e[7];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (uint64_t i = 0; i < N; i++) {
+		weft_buf b = wt_buf(&in[i], i % 3 ? 8 : 4);
+		weft_call c = wt_call(0);
+
+		c.user_data = i;
+		c.from = i % 2 ? p.ep[1] : NULL;
+		assert_int_equal(weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), WEFT_PENDING);
+	}
+	for (uint64_t i = 0; i < N; i++)
+		wt_send(&p, 0, &i, 8, 1, WEFT_NO_EVENT | WEFT_COPY);
+	for (uint64_t want = 0; want < N;) {
+		size_t n;
+
+		memset(e, 0xff, sizeof(e));
+		weft_progress(p.w[0]->w);
+		n = weft_reap(p.w[1]->w, e, 1 + turn++ % 7);
+		for (size_t i = 0; i < n; i++, want++) {
+			assert_int_equal(e[i].size, sizeof(e[i]));
+			assert_int_equal(e[i].kind, WEFT_EV_OP);
+			assert_int_equal(e[i].user_data, want);
+			assert_int_equal(e[i].status, want % 3 ? WEFT_OK : WEFT_ETRUNCATED);
+			assert_ptr_equal(e[i].ep, p.ep[1]);
+			assert_int_equal(e[i].tag, 1);
+			assert_int_equal(e[i].len, 8);
+			assert_int_equal(e[i].value, want % 3 ? 8 : 4);
+			assert_null(e[i].data);
+			assert_memory_equal(&in[want], &want, want % 3 ? 8 : 4);
+		}
+		assert_true(wt_now_ns() < limit);
+	}
+	assert_int_equal(weft_reap(p.w[1]->w, e, 7), 0);
+	wt_pair_close(&p);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(messages_go_both_ways),
 	WT_CASE(endpoints_of_one_worker_talk),
@@ -494,6 +538,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(more_than_two_gib_arrive),
 	WT_CASE(pieces_are_one_message),
 	WT_CASE(same_tag_keeps_its_order),
+	WT_CASE(events_come_in_order_however_few_are_reaped),
 	WT_CASE(both_sides_may_send_first),
 	WT_CASE(full_queues_lose_nothing),
 	WT_CASE(large_messages_queue_up),

@@ -163,7 +163,7 @@ def test_measured_messages_went_by_the_plan(transport):
     assert plan["measured"]["transport"] == transport
     limit = named(plan["transports"])[transport]["plan"][0]["to"]
     rows = measured(plan)
-    assert {36, 37} <= {r["size"] for r in rows} or transport != "shm"    # what a slot holds
+    assert {96, 97} <= {r["size"] for r in rows} or transport != "shm"    # what a slot holds
     assert {r["memory"] for r in rows} == {"plain", "registered", "weft_mem_alloc"}
     assert {limit, limit + 1, 1 << 20} <= {r["size"] for r in rows}
     for r in rows:

@@ -19,7 +19,7 @@ static void test_slots_are_aligned_distinct_and_stay(void **state)
 	for (uint32_t i = 0; i < 1000; i++) {
 		things[i] = wf_pool_get(&pool);
 		assert_non_null(things[i]);
-		assert_int_equal((uintptr_t)things[i] % WF_CACHELINE, 0);
+		assert_int_equal((uintptr_t)things[i] % 16, 0);
 		assert_int_equal(things[i]->a, 0); /* the first time */
 		*things[i] = (struct thing){ i, i, i };
 		assert_int_equal(wf_pool_index(&pool, things[i]), i);

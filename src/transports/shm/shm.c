@@ -287,23 +287,8 @@ static __attribute__((noinline)) int chores(struct shm_port *p)
 	return n;
 }
 
-/*
- * The worker turns in vain again and again: it waits for a message. In a turn only one load of many instructions looks for
- * it, so the message would wait half a turn on average; some loads in a row see it when it comes.
- */
-static int look_closely(struct shm_port *p)
+static int rx_all(struct shm_port *p)
 {
-	struct shm_lane *l = wf_list_entry(p->hot.next, struct shm_lane, hot);
-
-	for (unsigned i = 0; i < SHM_LOOKS; i++)
-		if (shm_rx_is_ready(l))
-			return shm_rx(l);
-	return 0;
-}
-
-static int shm_poll(struct wf_port *base)
-{
-	struct shm_port *p = shm_port_of(base);
 	struct wf_list *it;
 	int n = 0;
 
@@ -314,9 +299,24 @@ static int shm_poll(struct wf_port *base)
 		n += shm_rx(l);
 	}
 	p->next = NULL;
-	p->in_vain = n ? 0 : p->in_vain + 1;
-	if (p->in_vain > SHM_IN_VAIN && p->n_hot == 1)
-		n = look_closely(p);
+	return n;
+}
+
+static int shm_poll(struct wf_port *base)
+{
+	struct shm_port *p = shm_port_of(base);
+	int n;
+
+	/*
+	 * The last poll found nothing: the worker waits for a message. In a turn only one load of many instructions looks for
+	 * it, so it would wait half a turn on average; some loads in a row see it when it comes. And it goes to the user at
+	 * once: the slot behind it is most likely on its way between the CPUs, and he would wait for that, too.
+	 */
+	if (p->waits && p->n_hot == 1)
+		n = shm_rx_one(wf_list_entry(p->hot.next, struct shm_lane, hot));
+	else
+		n = rx_all(p);
+	p->waits = !n;
 	if (wf_unlikely(p->chores))
 		n += chores(p);
 	if (wf_unlikely(p->n_hot > SHM_HOT) && ++p->turn % SHM_PARK_EVERY == 0)

@@ -4,7 +4,7 @@
  * transport.
  *
  * Model. Each direction of a lane has a segment: a sealed memfd that its sender made and both sides map. In it, a
- * ring of 64-byte slots (a frame and its small payload in one cache line), a ring of bytes for longer payloads, a
+ * ring of slots (a frame and its small payload, in one cache line or two), a ring of bytes for longer payloads, a
  * table of large buffers that both processes copy together, and three control lines, each written by one side
  * only:
  *   want_room  sender: "ring when you freed something"
@@ -37,9 +37,10 @@
 #pragma GCC diagnostic ignored "-Wtsan" /* gcc's sanitizer does not follow fences; the peers are processes anyhow */
 #endif
 
-#define SHM_VERSION 1u
-#define SHM_SLOTS 128u                   /* a power of two; both directions together stay within the L1 cache */
-#define SHM_INLINE 36u                   /* payload bytes in a slot */
+#define SHM_VERSION 2u
+#define SHM_SLOTS 64u                    /* a power of two; both directions together stay within the L1 cache */
+#define SHM_INLINE 96u                   /* payload bytes in a slot; */
+#define SHM_LINE 32u                     /* of them in its first line */
 #define SHM_COPIES 32u                   /* large buffers that one direction may have on offer */
 #define SHM_PIECES 8u                    /* of a buffer that the other process is told about */
 #define SHM_FRAME_MAX (32u << 10)
@@ -49,11 +50,9 @@
 #define SHM_RING_MAX (64u << 20)
 #define SHM_SECRET 16u
 #define SHM_NAME 24u                     /* of the listener, in the abstract namespace */
-#define SHM_BATCH 64u                    /* frames of one lane in one poll() */
+#define SHM_BATCH 32u                    /* frames of one lane in one poll() */
 #define SHM_HOT 8u                       /* lanes that are never parked */
-#define SHM_IN_VAIN 2u                   /* polls that found nothing, after which one looks closely: */
-#define SHM_LOOKS 32u                    /* so many times */
-#define SHM_AHEAD 4u                     /* slots between the one that is used and the one that is fetched */
+#define SHM_LOOKS 32u                    /* in a row, of a poll() that waits */
 #define SHM_PARK_EVERY 1024u             /* polls between two looks for lanes to park */
 #define SHM_HALVES 32u                   /* UNIX connections that have not said for whom they are */
 #define SHM_MAPS 256u                    /* memory of one peer that is mapped at a time */
@@ -61,12 +60,16 @@
 
 /* ---- shared memory ---- */
 
+/* Two lines each, also where the second is not used: CPUs fetch lines in pairs, and whoever reads one would take the next,
+ * which is just being written, from its writer (G31). */
 struct shm_slot {
-	WF_ALIGNED(64) struct wf_frame h;   /*  0 */
-	uint8_t payload[SHM_INLINE];        /* 24: when h.len <= SHM_INLINE; else in the byte ring */
-	_Atomic uint32_t stamp;             /* 60: number of the slot's frame, from 1; written last */
+	WF_ALIGNED(128) struct wf_frame h;  /*  0 */
+	_Atomic uint32_t stamp;             /* 24: number of the slot's frame, from 1; written last */
+	uint32_t reserved;
+	uint8_t payload[SHM_INLINE];        /* 32: when h.len <= SHM_INLINE; else in the byte ring */
 };
-_Static_assert(sizeof(struct shm_slot) == 64, "a slot is a cache line");
+_Static_assert(sizeof(struct shm_slot) == 128, "a slot is a pair of cache lines");
+_Static_assert(offsetof(struct shm_slot, payload) + SHM_LINE == 64, "what is shorter needs the first only");
 
 struct shm_piece {
 	uint64_t addr, len;
@@ -144,7 +147,7 @@ struct shm_port {
 	struct wf_list hot, parked;         /* of shm_lane.hot */
 	struct shm_lane *next;              /* the running scan of hot goes on here */
 	uint32_t n_hot, turn, round;        /* polls; looks for lanes to park */
-	uint32_t in_vain;                   /* polls since the last frame */
+	bool waits;                         /* the last poll found no frame */
 	bool chores;                        /* one of the following is not empty */
 	bool armed, membarrier;
 	struct wf_list notices;             /* lanes that went up or down and whose owner does not know yet */
@@ -254,6 +257,7 @@ void shm_lane_release(struct shm_lane *l);  /* descriptors and mappings */
 /* ---- shm_ring.c ---- */
 int shm_send(struct wf_lane *l, const struct wf_tx *tx);
 int shm_rx(struct shm_lane *l);             /* delivers; number of frames */
+int shm_rx_one(struct shm_lane *l);         /* looks some times in a row, delivers the first; number of frames */
 bool shm_rx_is_ready(const struct shm_lane *l);
 int shm_tell_room(struct shm_port *p);      /* lanes that have room again; number */
 bool shm_has_room(struct shm_lane *l);

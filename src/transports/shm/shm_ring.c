@@ -40,34 +40,12 @@ static inline uint32_t place(uint32_t *pos_io, uint32_t ring, uint32_t len)
 	return skip + need;
 }
 
-/* Up to SHM_INLINE bytes between places that do not overlap. */
-static inline void copy_small(uint8_t *to, const uint8_t *from, size_t len)
-{
-	if (wf_likely(len == 8)) {
-		memcpy(to, from, 8);
-	} else if (len >= 16) {
-		memcpy(to, from, 16);
-		if (len > 32)
-			memcpy(to + 16, from + 16, 16);
-		memcpy(to + len - 16, from + len - 16, 16);
-	} else if (len >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + len - 8, from + len - 8, 8);
-	} else if (len >= 4) {
-		memcpy(to, from, 4);
-		memcpy(to + len - 4, from + len - 4, 4);
-	} else {
-		for (size_t i = 0; i < len; i++)
-			to[i] = from[i];
-	}
-}
-
 static inline void gather_inline(uint8_t *to, const struct wf_tx *tx)
 {
 	if (tx->pre_len)
-		copy_small(to, tx->pre, tx->pre_len);
+		wf_copy_short(to, tx->pre, tx->pre_len);
 	if (wf_likely(tx->n == 1))
-		copy_small(to + tx->pre_len, (const uint8_t *)tx->bufs->addr + tx->off, tx->len);
+		wf_copy_short(to + tx->pre_len, (const uint8_t *)tx->bufs->addr + tx->off, tx->len);
 	else if (tx->len)
 		wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
 }
@@ -195,43 +173,68 @@ static int put_bytes(struct shm_lane *l, const struct wf_tx *tx)
 	return 0;
 }
 
-int shm_send(struct wf_lane *base, const struct wf_tx *tx)
+/* The peer sleeps, or it was parked: an answer is likely. */
+static __attribute__((noinline)) int rouse(struct shm_lane *l)
 {
-	struct shm_lane *l = shm_lane_of(base);
-	struct shm_tx *t = &l->tx;
-	struct shm_slot *s;
-	int ret;
+	if (atomic_load_explicit(&l->tx.seg->asleep, memory_order_relaxed))
+		ring_bell(l);
+	if (l->parked)
+		shm_unpark(l);
+	return WEFT_OK;
+}
 
-	if (wf_unlikely(t->at == t->room)) { /* so it is, too, on a lane that is not up */
-		ret = find_room(l, tx->h.len);
-		if (ret)
-			return ret;
-	}
-	s = &t->seg->slot[t->at & MASK];
-	if (wf_likely(tx->h.len <= SHM_INLINE)) {
-		gather_inline(s->payload, tx);
-	} else {
-		ret = put_bytes(l, tx);
-		if (ret)
-			return ret;
-	}
-	put_header(&s->h, &tx->h);
-	/* pairs with the acquire in shm_rx(): all of the frame first, then its stamp */
-	atomic_store_explicit(&s->stamp, ++t->at, memory_order_release);
-	wf_prefetch_write(&t->seg->slot[(t->at + SHM_AHEAD) & MASK]);
-	base->frames_tx++;
-	base->bytes_tx += WF_FRAME_HDR + tx->h.len;
+/* The next slot is filled but for its header: sends it. */
+static inline int send_slot(struct shm_lane *l, struct shm_slot *s, const struct wf_frame *h)
+{
+	struct shm_tx *t = &l->tx;
+	struct shm_segment *seg = t->seg;
+	uint32_t at = t->at + 1;
+
+	put_header(&s->h, h);
+	/* pairs with the acquire in shm_rx() and shm_rx_one(): all of the frame first, then its stamp */
+	atomic_store_explicit(&s->stamp, at, memory_order_release);
+	t->at = at;
+	l->base.frames_tx++;
+	l->base.bytes_tx += WF_FRAME_HDR + h->len;
 	/* The stamp before the look at asleep. Pairs with the barrier of the sleeper, shm_arm() and park() at the peer, which
 	 * runs a fence on our CPU for us; where it cannot, we have one of our own. */
 	if (wf_unlikely(t->fence))
 		atomic_thread_fence(memory_order_seq_cst);
 	else
 		atomic_signal_fence(memory_order_seq_cst);
-	if (wf_unlikely(atomic_load_explicit(&t->seg->asleep, memory_order_relaxed)))
-		ring_bell(l);
-	if (wf_unlikely(l->parked))
-		shm_unpark(l); /* an answer is likely */
+	if (wf_unlikely(atomic_load_explicit(&seg->asleep, memory_order_relaxed) || l->parked))
+		return rouse(l);
 	return WEFT_OK;
+}
+
+static __attribute__((noinline)) int send_any(struct shm_lane *l, const struct wf_tx *tx)
+{
+	struct shm_tx *t = &l->tx;
+	struct shm_slot *s;
+	int ret = 0;
+
+	if (t->at == t->room) /* so it is, too, on a lane that is not up */
+		ret = find_room(l, tx->h.len);
+	if (ret)
+		return ret;
+	s = &t->seg->slot[t->at & MASK];
+	if (tx->h.len <= SHM_INLINE)
+		gather_inline(s->payload, tx);
+	else
+		ret = put_bytes(l, tx);
+	return ret ? ret : send_slot(l, s, &tx->h);
+}
+
+int shm_send(struct wf_lane *base, const struct wf_tx *tx)
+{
+	struct shm_lane *l = shm_lane_of(base);
+	struct shm_tx *t = &l->tx;
+	struct shm_slot *s = &t->seg->slot[t->at & MASK];
+
+	if (wf_unlikely(tx->h.len > SHM_INLINE || tx->n != 1 || tx->pre_len || t->at == t->room))
+		return send_any(l, tx);
+	wf_copy_short(s->payload, (const uint8_t *)tx->bufs->addr + tx->off, tx->len);
+	return send_slot(l, s, &tx->h);
 }
 
 int shm_tell_room(struct shm_port *p)
@@ -304,39 +307,66 @@ static __attribute__((noinline)) int rx_bytes(struct shm_lane *l, const struct w
 	return ret;
 }
 
-int shm_rx(struct shm_lane *l)
+/* Delivers the frame in @s. 0: it is taken; WEFT_AGAIN, < 0: see wf_frame_in(). */
+static inline int take(struct shm_lane *l, const struct shm_slot *s)
 {
 	struct shm_rx *r = &l->rx;
 	struct shm_slot private;
-	unsigned n;
 	int ret;
+
+	memcpy(&private, s, 64); /* the peer may write on: this copy is what was checked */
+	if (private.h.len > SHM_LINE && private.h.len <= SHM_INLINE)
+		memcpy(private.payload + SHM_LINE, s->payload + SHM_LINE, SHM_INLINE - SHM_LINE);
+	if (wf_likely(private.h.len <= SHM_INLINE))
+		ret = wf_frame_in(&l->base, &private.h, private.payload);
+	else
+		ret = rx_bytes(l, &private.h);
+	if (wf_unlikely(ret)) {
+		l->deaf = ret < 0;
+		return ret;
+	}
+	r->at++;
+	l->base.frames_rx++;
+	l->base.bytes_rx += WF_FRAME_HDR + private.h.len;
+	if (wf_unlikely(r->at - r->freed >= PUBLISH || r->pos - r->pos_freed >= WF_MIN(r->ring / 4, SHM_PUBLISH)))
+		publish(l);
+	return 0;
+}
+
+int shm_rx(struct shm_lane *l)
+{
+	struct shm_rx *r = &l->rx;
+	unsigned n;
 
 	for (n = 0; n < SHM_BATCH; n++) {
 		struct shm_slot *s = &r->seg->slot[r->at & MASK];
 
-		/* pairs with the release in shm_send() */
+		/* pairs with the release in send_slot() */
 		if (atomic_load_explicit(&s->stamp, memory_order_acquire) != r->at + 1)
 			break;
 		if (wf_unlikely(l->base.paused || l->deaf))
 			break;
-		if (n) /* one of several: the trips of their lines overlap. Not for the first: it may be alone. */
-			__builtin_prefetch(&r->seg->slot[(r->at + SHM_AHEAD) & MASK]);
-		memcpy(&private, s, sizeof(private)); /* the peer may write on: this copy is what was checked */
-		if (wf_likely(private.h.len <= SHM_INLINE))
-			ret = wf_frame_in(&l->base, &private.h, private.payload);
-		else
-			ret = rx_bytes(l, &private.h);
-		if (wf_unlikely(ret)) {
-			l->deaf = ret < 0;
+		if (take(l, s))
 			break;
-		}
-		r->at++;
-		l->base.frames_rx++;
-		l->base.bytes_rx += WF_FRAME_HDR + private.h.len;
-		if (wf_unlikely(r->at - r->freed >= PUBLISH || r->pos - r->pos_freed >= WF_MIN(r->ring / 4, SHM_PUBLISH)))
-			publish(l);
 	}
 	if (n)
 		l->seen = shm_lane_port(l)->round;
 	return (int)n;
+}
+
+int shm_rx_one(struct shm_lane *l)
+{
+	struct shm_rx *r = &l->rx;
+	struct shm_slot *s = &r->seg->slot[r->at & MASK];
+	uint32_t stamp = r->at + 1;
+
+	for (unsigned i = 0; i < SHM_LOOKS; i++) {
+		/* pairs with the release in send_slot() */
+		if (atomic_load_explicit(&s->stamp, memory_order_acquire) != stamp)
+			continue;
+		if (wf_unlikely(l->base.paused || l->deaf))
+			return 0;
+		return !take(l, s);
+	}
+	return 0;
 }
