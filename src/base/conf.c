@@ -50,7 +50,7 @@ static const struct wf_conf_row rows[] = {
 	  AT(limit_unexpected),
 	  "Memory of a worker for messages that came before their receive; at the limit "
 	  "senders are held back." },
-	{ "limit_shm", WF_CONF_SIZE, "bytes", "256M", 1 * MI, 1024 * GI, false, AT(limit_shm),
+	{ "limit_shm", WF_CONF_SIZE, "bytes", "512M", 1 * MI, 1024 * GI, false, AT(limit_shm),
 	  "Shared memory of a worker for rings to local peers; peers beyond it are reached "
 	  "over tcp." },
 	{ "eager_max_shm", WF_CONF_SIZE, "bytes", "32K", 64, 1 * MI, false, AT(eager_max_shm),
@@ -64,8 +64,9 @@ static const struct wf_conf_row rows[] = {
 	  "Bytes of a stream that may wait at the receiver before its sender is held back." },
 	{ "copy_chunk", WF_CONF_SIZE, "bytes", "128K", 4 * KI, 64 * MI, false, AT(copy_chunk),
 	  "Piece in which two processes share the copy of a large message." },
-	{ "shm_ring", WF_CONF_SIZE, "bytes", "256K", 16 * KI, 64 * MI, true, AT(shm_ring),
-	  "Ring of one direction to one local peer; a power of two." },
+	{ "shm_ring", WF_CONF_SIZE, "bytes", "2M", 16 * KI, 64 * MI, true, AT(shm_ring),
+	  "Ring of one direction to one local peer; a power of two. Memory is taken as it is used; "
+	  "with many peers the rings of later ones are shorter, down to 256K." },
 	{ "cma", WF_CONF_BOOL, "yes or no", "yes", 0, 0, false, AT(cma),
 	  "Whether local peers may copy straight between their memories (process_vm_readv)." },
 	{ "calibration", WF_CONF_STRING, "a path", "", 0, 0, false, AT(calibration),

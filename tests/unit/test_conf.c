@@ -16,13 +16,13 @@ static void test_defaults_are_what_the_table_says(void **state)
 	assert_true(c.failure_detect_ns == 3000000000ull);
 	assert_true(c.connect_timeout_ns == 10000000000ull);
 	assert_int_equal(c.limit_unexpected, 64 << 20);
-	assert_int_equal(c.limit_shm, 256 << 20);
+	assert_int_equal(c.limit_shm, 512 << 20);
 	assert_int_equal(c.eager_max_shm, 32768);
 	assert_int_equal(c.eager_max_tcp, 65536);
 	assert_int_equal(c.spin_ns, 20000);
 	assert_int_equal(c.stream_window, 1 << 20);
 	assert_int_equal(c.copy_chunk, 128 << 10);
-	assert_int_equal(c.shm_ring, 256 << 10);
+	assert_int_equal(c.shm_ring, 2 << 20);
 	assert_true(c.cma);
 	assert_int_equal(c.listen_ports.first, 0);
 	assert_int_equal(c.log_level, WEFT_LOG_WARN);

@@ -98,7 +98,7 @@ static void test_lanes_come_up_with_rights_and_leave_no_descriptor(void **state)
 	wf_shm.describe(&p.ka->lane.base, text, sizeof(text));
 	if (p.ka->lane.rights) {
 		assert_true(p.kb->lane.peer_rights);
-		assert_string_equal(text, "ring 256 KiB, both processes copy");
+		assert_string_equal(text, "ring 2048 KiB, both processes copy");
 	}
 	assert_true(p.ka->lane.base.can_copy);
 	assert_int_equal(p.ka->lane.base.frame_max, SHM_FRAME_MAX);
@@ -409,6 +409,40 @@ static void test_limit_shm_sends_peers_to_tcp(void **state)
 	assert_true(p.ka->down);
 	assert_int_equal(p.ka->status, WEFT_ELIMIT);
 	pair_close(&p);
+}
+
+/* The more local peers there are, the shorter are the rings of the next ones, until limit_shm is reached. */
+static void test_rings_get_shorter_with_many_peers(void **state)
+{
+	enum { MAX = 64 };
+	struct link *ka[MAX], *kb[MAX];
+	struct wf_conf conf;
+	struct node a, b;
+	uint32_t last;
+	unsigned n = 0;
+
+	(void)state;
+	wf_conf_defaults(&conf);
+	conf.limit_shm = 128u << 20;
+	conf.shm_ring = last = 1u << 20;
+	node_open(&a, &conf);
+	node_open(&b, NULL);
+	do {
+		link_pair(&a, &b, &ka[n], &kb[n]);
+		if (ka[n]->up) {
+			assert_true(ka[n]->lane.tx.ring <= last && last <= 2 * ka[n]->lane.tx.ring);
+			last = ka[n]->lane.tx.ring;
+		}
+	} while (ka[n]->up && ++n < MAX);
+	assert_in_range(n, 20, MAX - 1);
+	assert_int_equal(last, 256u << 10);
+	assert_int_equal(ka[n]->status, WEFT_ELIMIT);
+	for (unsigned i = 0; i <= n; i++) {
+		link_free(ka[i]);
+		link_free(kb[i]);
+	}
+	node_close(&a);
+	node_close(&b);
 }
 
 static void test_strangers_are_dropped_silently(void **state)
@@ -747,6 +781,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_sleeper_and_sender_never_miss_each_other),
 	cmocka_unit_test(test_unknown_name_is_another_host),
 	cmocka_unit_test(test_limit_shm_sends_peers_to_tcp),
+	cmocka_unit_test(test_rings_get_shorter_with_many_peers),
 	cmocka_unit_test(test_strangers_are_dropped_silently),
 	cmocka_unit_test(test_wrong_secret_of_the_peer_fails_the_lane),
 	cmocka_unit_test(test_malformed_offers_fail_the_lane),

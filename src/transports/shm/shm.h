@@ -46,6 +46,8 @@
 #define SHM_FRAME_MAX (32u << 10)
 #define SHM_PAST (8u << 10)              /* payloads from here on go past the caches, see base/copy.h */
 #define SHM_PUBLISH (32u << 10)          /* bytes read after which the sender is told */
+#define SHM_RING_SHARE 128u              /* of the memory that is left for rings, the next one takes at most one part, */
+#define SHM_RING_SHORT (256u << 10)      /* but is not made shorter than this for it */
 #define SHM_RING_MIN (16u << 10)
 #define SHM_RING_MAX (64u << 20)
 #define SHM_SECRET 16u

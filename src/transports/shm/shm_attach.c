@@ -146,10 +146,21 @@ static bool over_limit(struct shm_lane *l, uint32_t ring)
 	return p->mapped + shm_segment_len(ring) > p->base.conf->limit_shm;
 }
 
+/* Few peers get long rings (G53); the more there are, the shorter is the next one. */
+static uint32_t ring_for_next(const struct shm_port *p)
+{
+	size_t limit = p->base.conf->limit_shm, ring = p->base.conf->shm_ring;
+	size_t left = limit > p->mapped ? limit - p->mapped : 0;
+
+	while (ring > SHM_RING_SHORT && ring > left / SHM_RING_SHARE)
+		ring /= 2;
+	return (uint32_t)ring;
+}
+
 static bool make_segment(struct shm_lane *l)
 {
-	uint32_t ring = (uint32_t)l->base.port->conf->shm_ring;
 	struct shm_port *p = shm_lane_port(l);
+	uint32_t ring = ring_for_next(p);
 	void *seg = NULL;
 	int ret;
 
