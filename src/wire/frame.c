@@ -72,6 +72,7 @@ static const struct row rows[WF_FR_TYPES_] = {
 	[WF_FR_FLUSHED] = { "FLUSHED", 0, 0, false },
 	[WF_FR_CLOSE] = { "CLOSE", 0, 0, false },
 	[WF_FR_CLOSED] = { "CLOSED", 0, 0, false },
+	[WF_FR_PAD] = { "PAD", 0, WF_PAD_MAX, false },
 };
 
 /* Types that carry an active message's header of aux bytes, behind a fixed part of `least` bytes.

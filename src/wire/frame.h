@@ -23,6 +23,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the frame header is l
 #define WF_AM_HEADER_MAX 1024u
 #define WF_CTL_MAX 2048u            /* payload bound of every frame that is not data */
 #define WF_HELLO_MAX 2048u
+#define WF_PAD_MAX 64u
 #define WF_FRAME_DATA_MAX (1u << 20)   /* payload bound of data frames, a transport's frame_max may be less */
 
 struct wf_frame {
@@ -84,6 +85,9 @@ enum {                  /* payload                          id            tag   
 	WF_FR_FLUSHED,      /* -                                              op             -status of the first put that failed */
 	WF_FR_CLOSE,        /* -                                                          orderly end: nothing follows */
 	WF_FR_CLOSED,       /* -                                                          answer to CLOSE     */
+
+	/* tcp's own, between frames: skipped, not counted in seq */
+	WF_FR_PAD,          /* anything                                                                       */
 	WF_FR_TYPES_
 };
 

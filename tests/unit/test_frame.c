@@ -56,6 +56,7 @@ static const struct bounds {
 	{ WF_FR_FLUSHED, 0, 0, 0, "FLUSHED" },
 	{ WF_FR_CLOSE, 0, 0, 0, "CLOSE" },
 	{ WF_FR_CLOSED, 0, 0, 0, "CLOSED" },
+	{ WF_FR_PAD, 0, 0, 64, "PAD" },
 };
 
 static const char *check(uint8_t type, uint16_t aux, uint32_t len)
@@ -95,7 +96,8 @@ static void test_numbers_of_types_are_for_ever(void **state)
 	assert_int_equal(WF_FR_OPEN, 21);
 	assert_int_equal(WF_FR_FLUSH, 33);
 	assert_int_equal(WF_FR_CLOSED, 36);
-	assert_int_equal(WF_FR_TYPES_, 37);
+	assert_int_equal(WF_FR_PAD, 37);
+	assert_int_equal(WF_FR_TYPES_, 38);
 }
 
 static void test_every_type_has_its_bounds(void **state)

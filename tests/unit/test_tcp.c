@@ -109,6 +109,16 @@ static void test_ipv6_loopback_carries_frames(void **state)
 
 /* ---- how bytes are cut ---- */
 
+/* A PAD of @len bytes behind its header, to @to; all its bytes. */
+static size_t put_pad(char *to, size_t len)
+{
+	struct wf_frame h = { .len = (uint32_t)len, .type = WF_FR_PAD, .seq = 99 };
+
+	memcpy(to, &h, sizeof(h));
+	memset(to + sizeof(h), 0xee, len);
+	return sizeof(h) + len;
+}
+
 static void test_bytes_that_dribble_make_frames(void **state)
 {
 	const size_t sizes[] = { 0, 1, 23, 24, 25, 200, 0, 700 };
@@ -120,9 +130,14 @@ static void test_bytes_that_dribble_make_frames(void **state)
 
 		b->sink = sinks;
 		for (size_t i = 0; i < WF_ARRAY_LEN(sizes); i++) {
-			size_t n;
+			char padding[WF_FRAME_HDR + WF_PAD_MAX];
+			size_t n, n_pad = put_pad(padding, i * 9 % (WF_PAD_MAX + 1));
 			char *p = wire_frame(i, sizes[i], &n);
 
+			for (size_t k = 0; k < n_pad; k++) {
+				raw_write(fd, padding + k, 1);
+				turn();
+			}
 			for (size_t k = 0; k < n; k++) {
 				raw_write(fd, p + k, 1);
 				turn();
@@ -147,13 +162,15 @@ static void test_random_cuts_make_frames(void **state)
 
 	(void)state;
 	wf_rng_init(&r, 5);
-	while (used < cap - (WF_FRAME_DATA_MAX + WF_FRAME_HDR)) {
+	while (used < cap - (WF_FRAME_DATA_MAX + 3 * WF_FRAME_HDR + WF_PAD_MAX)) {
 		size_t n;
 		char *p = wire_frame(n_frames++, some_size(&r), &n);
 
 		memcpy(all + used, p, n);
 		used += n;
 		free(p);
+		if (wf_rng_below(&r, 2))
+			used += put_pad(all + used, wf_rng_below(&r, WF_PAD_MAX + 1));
 	}
 	while (at < used) {
 		size_t k = 1 + wf_rng_below(&r, wf_rng_below(&r, 3) ? 100 : 60000);
@@ -285,6 +302,52 @@ static void test_large_frames_take_what_was_held_along(void **state)
 	WAIT(b->n_in == 6);
 	assert_false(b->bad);
 	end_close(a);
+	end_close(b);
+}
+
+/* A payload just behind a page gets a PAD in front of its header, a payload elsewhere none: see pad() in tcp_tx.c. */
+static void test_a_payload_where_copies_are_slow_is_moved(void **state)
+{
+	static const struct { size_t at; bool padded; } where[] = { { 0, true }, { 16, true }, { 23, true }, { 24, false }, { 64, false },
+								    { 2048, false }, { 4056, false }, { 4057, true }, { 4095, true } };
+	static WF_ALIGNED(4096) char bytes[4096 + 30000];
+	struct end *a, *b;
+
+	(void)state;
+	make_pair(&a, &b);
+	wf_tcp.poll(world[0].port);
+	for (size_t i = 0; i < WF_ARRAY_LEN(where); i++) {
+		weft_buf buf = { .addr = bytes + where[i].at, .len = 30000 };
+		struct wf_sent sent = { 0 };
+		struct wf_tx tx = { .h = { .len = 30000, .type = WF_FR_EAGER, .seq = (uint32_t)i, .tag = i }, .bufs = &buf, .n = 1,
+				    .len = 30000, .sent = &sent };
+		uint64_t before = a->l->bytes_tx;
+		int ret;
+
+		fill(buf.addr, i, 30000);
+		ROW(ret = wf_tcp.send(a->l, &tx));
+		assert_true(ret >= 0);
+		assert_int_equal(a->l->bytes_tx - before, WF_FRAME_HDR + 30000 + (where[i].padded ? 64 : 0));
+		WAIT(b->n_in == i + 1);
+		wf_tcp.poll(world[0].port);
+		assert_int_equal(a->l->bytes_tx, b->l->bytes_rx);
+	}
+	assert_false(b->bad);
+	end_close(a);
+	end_close(b);
+}
+
+static void test_a_pad_of_more_than_a_line_ends_the_lane(void **state)
+{
+	struct wf_frame h = { .len = WF_PAD_MAX + 1, .type = WF_FR_PAD };
+	struct end *b;
+	int fd = raw_pair(&b);
+
+	(void)state;
+	raw_write(fd, (const char *)&h, sizeof(h));
+	WAIT(b->down);
+	assert_int_equal(b->status, WEFT_EPROTO);
+	close(fd);
 	end_close(b);
 }
 
@@ -566,6 +629,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_a_lone_frame_is_written_at_once),
 	TEST(test_a_burst_is_coalesced),
 	TEST(test_large_frames_take_what_was_held_along),
+	TEST(test_a_payload_where_copies_are_slow_is_moved),
+	TEST(test_a_pad_of_more_than_a_line_ends_the_lane),
 	TEST(test_many_small_pieces_are_copied),
 	TEST(test_pieces_of_a_message_share_one_lender),
 	TEST(test_a_paused_reader_makes_the_sender_wait),

@@ -29,7 +29,7 @@
 #define TCP_QUEUE_LENT  64u          /* lent frames that may wait */
 #define TCP_LOCAL_QUEUE (512u << 10) /* send buffer between two processes of one host; the kernel doubles it */
 #define TCP_IOV         64u          /* pieces of one system call, but for head and tail */
-#define TCP_RX_BUF      (64u << 10)
+#define TCP_RX_BUF      (72u << 10)  /* the longest eager message and its header, and something */
 #define TCP_RX_READS    4u           /* system calls for one lane and poll: fairness among lanes */
 #define TCP_RX_BYTES    (1u << 20)   /* and bytes */
 #define TCP_HOT         8u           /* lanes that poll() reads without asking epoll */
@@ -103,6 +103,7 @@ struct tcp_lane {
 	bool in_sink;                    /* the payload of `h` goes to l.sink */
 	bool is_hot;
 	uint8_t h_have;                  /* bytes of h that are there */
+	uint8_t pad_done;                /* bytes of a PAD that were skipped */
 	uint16_t hot_left;
 
 	/* why it is over, 0: it is not; told by wf_lane_down() */

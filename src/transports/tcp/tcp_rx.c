@@ -42,6 +42,7 @@ void tcp_rx_drop(struct tcp_lane *t)
 	stash_drop(t);
 	body_drop(t);
 	t->h_have = 0;
+	t->pad_done = 0;
 	t->in_sink = false;
 }
 
@@ -183,6 +184,19 @@ static enum tcp_rx step_body(struct tcp_lane *t, struct tcp_port *tp)
 	return tp->rx_lane == t ? TCP_RX_MORE : TCP_RX_STOPPED;
 }
 
+static enum tcp_rx step_pad(struct tcp_lane *t, struct tcp_port *tp)
+{
+	size_t k = WF_MIN((size_t)(tp->rx_end - tp->rx_cur), (size_t)(t->h.len - t->pad_done));
+
+	tp->rx_cur += k;
+	t->pad_done += (uint8_t)k;
+	if (t->pad_done < t->h.len)
+		return TCP_RX_DRAINED;
+	t->pad_done = 0;
+	t->h_have = 0;
+	return TCP_RX_MORE;
+}
+
 static enum tcp_rx step(struct tcp_lane *t, struct tcp_port *tp)
 {
 	if (tcp_rx_is_stopped(t))
@@ -193,6 +207,8 @@ static enum tcp_rx step(struct tcp_lane *t, struct tcp_port *tp)
 		return step_body(t, tp);
 	if (t->h_have < WF_FRAME_HDR)
 		return step_header(t, tp);
+	if (t->h.type == WF_FR_PAD)
+		return step_pad(t, tp);
 	if ((size_t)(tp->rx_end - tp->rx_cur) >= t->h.len)
 		return step_whole(t, tp);
 	return step_begin(t, tp);

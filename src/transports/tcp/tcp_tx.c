@@ -23,6 +23,8 @@
 #define FREE_COPIED_MAX 16u
 #define FREE_LENT_MAX 16u
 #define FILL_MAX (2 * TCP_IOV) /* vector of one write */
+#define PAGE     4096u
+#define PAD_LEN  64u           /* a PAD with its header: moves what follows by a cache line */
 
 static struct tcp_copied *copied_of(struct tcp_seg *s)
 {
@@ -346,6 +348,24 @@ static int put_copied(struct tcp_lane *t, const struct wf_tx *tx)
 }
 
 /*
+ * A CPU's copy of many bytes is three times slower where the place lies a little behind its source within a page (G54), and
+ * for a header of 24 bytes followed by what malloc() gave, 16 bytes behind a page, it does: the kernel begins a new page when
+ * the peer has read the last one. So the first payload of a write is moved out of the way by a frame that is skipped.
+ * @at: where in the write it lies. Bytes of the PAD, written to @head; 0: none is needed.
+ */
+static size_t pad(char *head, size_t at, const struct iovec *payload)
+{
+	static const struct wf_frame h = { .len = PAD_LEN - WF_FRAME_HDR, .type = WF_FR_PAD };
+	uintptr_t ahead = (at - (uintptr_t)payload->iov_base) % PAGE;
+
+	if (ahead == 0 || ahead >= PAD_LEN)
+		return 0;
+	memset(head, 0, PAD_LEN);
+	memcpy(head, &h, sizeof(h));
+	return PAD_LEN;
+}
+
+/*
  * The vector over the caller's buffers is written here and now, so that the array of them stays
  * borrowed. WEFT_AGAIN: too many pieces, or so small that copying is cheaper.
  */
@@ -362,11 +382,14 @@ static int put_lent(struct tcp_lane *t, const struct wf_tx *tx)
 		seg_put(t->tp, &lent->s);
 		return WEFT_AGAIN;
 	}
-	if (head <= sizeof(lent->head)) {
-		memcpy(lent->head, &tx->h, WF_FRAME_HDR);
+	if (head + PAD_LEN <= sizeof(lent->head)) {
+		size_t at = t->q_head ? 0 : pad(lent->head, head, &lent->iov[1]);
+
+		t->l.bytes_tx += at;
+		memcpy(lent->head + at, &tx->h, WF_FRAME_HDR);
 		if (tx->pre_len)
-			memcpy(lent->head + WF_FRAME_HDR, tx->pre, tx->pre_len);
-		lent->iov[0] = (struct iovec){ lent->head, head };
+			memcpy(lent->head + at + WF_FRAME_HDR, tx->pre, tx->pre_len);
+		lent->iov[0] = (struct iovec){ lent->head, at + head };
 	} else {
 		if (copied_reserve(t, head, &reserved)) {
 			seg_put(t->tp, &lent->s);
