@@ -17,6 +17,7 @@
 
 #include <time.h>
 
+#define SPIN_LOOKS 8                     /* between two readings of the clock */
 #define SPIN_TRIES 4                     /* a spin after misses lasts this many times the setting */
 
 struct anchor {                          /* held by the event loop alone: goes when the loop is closed */
@@ -87,6 +88,17 @@ static size_t take_batch(Worker *w)
 	}
 	for (size_t i = 0; i < n; i++)
 		dispatch(w, &ev[i]);
+	return n;
+}
+
+/* The same some times in a row while nothing comes: reading the clock takes longer than looking. With a large copy pending
+ * once, for that look may copy. */
+static size_t take_some(Worker *w)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < (w->n_big ? 1 : SPIN_LOOKS) && !n; i++)
+		n = take_batch(w);
 	return n;
 }
 
@@ -188,7 +200,7 @@ static bool spin_turn(Worker *w)
 		return true;
 	}
 	do {
-		n = take_batch(w);
+		n = take_some(w);
 		now = wpy_now();
 	} while (!n && now - from < ns);
 	spin_result(s, n != 0, now - from);
@@ -211,7 +223,7 @@ static size_t spin_for(Worker *w, Op *op)
 		w->spin_until = from + WPY_SPIN_BIG_NS;
 	}
 	do {
-		n += take_batch(w);
+		n += take_some(w);
 		now = wpy_now();
 	} while (op->state == WPY_PENDING && !w->wakes.first && now - from < ns);
 	if (!big)
