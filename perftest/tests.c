@@ -149,7 +149,7 @@ const struct test_kind tests[PERF_TESTS] = {
 	[TAG_BW] = { "tag_bw", ONE_WAY, ANY_SIZE, SIZES(bw_sizes), .window = 64,
 		     .what = "tagged messages one way, into receives that are posted",
 		     .post = post_send, .expect = post_recv },
-	[TAG_RATE] = { "tag_rate", ONE_WAY, ANY_SIZE, SIZES(rate_sizes), .window = 256,
+	[TAG_RATE] = { "tag_rate", ONE_WAY, ANY_SIZE, SIZES(rate_sizes), .window = 128,
 		       .what = "the same with a longer window, for small messages",
 		       .post = post_send, .expect = post_recv },
 	[AM_LAT] = { "am_lat", PING_PONG, ANY_SIZE, SIZES(lat_sizes), .window = 2,

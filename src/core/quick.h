@@ -127,7 +127,10 @@ static inline int wf_recv_post_plain(struct weft_worker *w, const weft_buf *b, u
 		return WEFT_AGAIN;
 	op->plain = true;
 	op->ep = from;
-	op->one = *b;
+	op->one.addr = b->addr;          /* field by field: the caller may have just written them so, see G32 */
+	op->one.len = b->len;
+	op->one.mem = NULL;
+	op->one.kind = b->kind;
 	op->bufs = &op->one;
 	op->n = 1;
 	op->len = b->len;
