@@ -187,6 +187,15 @@ static inline bool side_turn(struct side *s)
 	weft_event ev[EVENTS];
 	size_t n = weft_reap(s->w, ev, EVENTS);
 
+	if (n == 1 && ev->kind == WEFT_EV_OP && !ev->status) {   /* what a round trip waits for, without a call */
+		struct job *j = (struct job *)(uintptr_t)ev->user_data;
+
+		j->done = true;
+		j->len = ev->len;
+		s->idle = 0;
+		s->since_ns = 0;
+		return !s->failed;
+	}
 	if (n)
 		return side_take(s, ev, n);
 	if (s->polls && ++s->idle % TURNS_BETWEEN_CLOCKS)

@@ -527,6 +527,7 @@ void wf_recv_drop_all(struct weft_worker *w);                    /* receives fro
 int wf_sink_eager(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 void wf_recv_finish(struct wf_op *op, uint64_t tag, uint64_t len, int32_t status);
 void wf_recv_bind(struct wf_op *op, struct weft_ep *ep);
+void wf_recv_note_plain(struct wf_op *op, struct weft_ep *ep, int32_t status, uint64_t tag, uint64_t len, uint64_t got);
 void wf_sink_into_msg(struct wf_lane *l, struct wf_msg *m, uint64_t tag, uint64_t len, uint64_t frame_len);
 int wf_send_push(struct weft_ep *ep, struct wf_txitem *it);
 

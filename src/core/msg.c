@@ -179,7 +179,21 @@ static inline void recv_claim(struct wf_op *op, struct weft_ep *ep)
 	}
 }
 
-/* The same for one that is not over with that. */
+/* A plain one has ended, and its event has to wait. */
+void wf_recv_note_plain(struct wf_op *op, struct weft_ep *ep, int32_t status, uint64_t tag, uint64_t len, uint64_t got)
+{
+	recv_claim(op, ep);
+	op->plain = false;
+	op->done = true;
+	op->status = status;
+	op->path = wf_ep_path(ep);
+	op->ev_tag = tag;
+	op->ev_len = len;
+	op->ev_value = got;
+	wf_worker_note(op->w, &op->note);
+}
+
+/* A receive that has matched something of @ep and is not over with that. */
 void wf_recv_bind(struct wf_op *op, struct weft_ep *ep)
 {
 	recv_claim(op, ep);

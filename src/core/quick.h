@@ -149,7 +149,8 @@ static inline int wf_recv_post_plain(struct weft_worker *w, const weft_buf *b, u
 	return WEFT_PENDING;
 }
 
-/* A plain receive has got a whole message of @len bytes: wf_op_done() of what has nothing to be taken down. */
+/* A plain receive on an endpoint in order has got a whole message of @len bytes: wf_op_done() of what has nothing to be
+ * taken down. */
 static inline void wf_recv_done_plain(struct wf_op *op, struct weft_ep *ep, uint64_t tag, uint64_t len)
 {
 	struct weft_worker *w = op->w;
@@ -157,25 +158,15 @@ static inline void wf_recv_done_plain(struct wf_op *op, struct weft_ep *ep, uint
 	int32_t status = len > op->len ? WEFT_ETRUNCATED : WEFT_OK;
 	uint64_t got = WF_MIN(len, op->len);
 
-	w->n_ended++;
 	wf_list_remove(&op->link);
-	if (wf_likely(e)) {
-		wf_event_fill(e, ep, wf_ep_path(ep), status, op->user_data, wf_pool_handle(&w->ops, op), tag, len, got);
-		wf_op_put(op);
+	if (wf_unlikely(!e)) {
+		wf_recv_note_plain(op, ep, status, tag, len, got);
 		return;
 	}
-	if (!op->ep) {
-		op->ep = ep;
-		ep->refs++;
-	}
-	op->plain = false;
-	op->done = true;
-	op->status = status;
-	op->path = wf_ep_path(ep);
-	op->ev_tag = tag;
-	op->ev_len = len;
-	op->ev_value = got;
-	wf_worker_note(w, &op->note);
+	wf_event_fill(e, ep, wf_ep_path(ep), status, op->user_data, wf_pool_handle(&w->ops, op), tag, len, got);
+	if (op->ep)
+		ep->refs--;              /* not the last of one that is gone: it is in order */
+	wf_pool_put(&w->ops, op);
 }
 
 /*
