@@ -7,7 +7,7 @@
                                                                        ("C lat shm 8 B", "asyncio wake shm 8 B")
 
 A round runs every cell, a cell all of its contenders one after the other, each once: what is compared stood side by side,
-and a slow minute of the machine hits all alike. Results: a table, build/bench/table.txt, peers.json and plots.
+and a slow minute of the machine hits all alike. Results: tables, build/bench/table.txt and table.md, peers.json and plots.
 """
 import argparse
 import contextlib
@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import install  # noqa: E402
+import markdown  # noqa: E402
 import noise  # noqa: E402
 import results  # noqa: E402
 import table  # noqa: E402
@@ -175,7 +176,7 @@ def main():
     foreign = sum(watch.end())
     taken = run_all(bench, o.cells, rounds, say)
     finish(o, out, bench, taken, rounds, foreign, peers)
-    say(f"table.txt, peers.json and plots lie in {out}")
+    say(f"table.txt, table.md, peers.json and plots lie in {out}")
 
 
 def finish(o, out, bench, taken, rounds, foreign, peers):
@@ -189,6 +190,7 @@ def finish(o, out, bench, taken, rounds, foreign, peers):
     (out / "peers.json").write_text(json.dumps({**meta, "rows": rows}, indent=1) + "\n")
     text = table.text_of(rows, meta)
     (out / "table.txt").write_text(text)
+    (out / "table.md").write_text(markdown.text_of(rows))
     print("\n" + text, flush=True)
     try:
         import plots

