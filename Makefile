@@ -41,7 +41,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- flags ------------------------------------------------------------------------------------------------------
 
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -DWEFT_SANITIZED)
 SANFLAGS += $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined)
 CPPFLAGS_ := -D_GNU_SOURCE $(if $(FAULTS),-DWF_FAULTS) -Iinclude $(CPPFLAGS)
 # Of gcc's: texts are cut on purpose, and tsan sees no fences (atomics beside them it does see).

@@ -270,10 +270,11 @@ WEFT_API int weft_worker_new(weft_ctx *ctx, const weft_worker_opts *o, weft_work
  * for peers that are in the middle of a copy, at most for their death. Returns WEFT_OK; WEFT_ETHREAD. */
 WEFT_API int weft_worker_free(weft_worker *w);
 
-/* Moves everything that can move. Returns how many events wait to be reaped; WEFT_ETHREAD; WEFT_EFORKED. */
+/* Moves what can move; a transport that is busy goes first, and now and then alone. Returns how many events wait to be reaped; WEFT_ETHREAD; WEFT_EFORKED. */
 WEFT_API int weft_progress(weft_worker *w);
 
-/* Gives up to @cap events; progresses when none waits. Returns their number; on misuse 0, see weft_last_error(). */
+/* Gives up to @cap events in the order in which things ended; progresses when none waits. A handler of active messages that
+ * it calls meanwhile, and that reaps itself, gets later ones than those that are given here. Returns their number; on misuse 0, see weft_last_error(). */
 WEFT_API size_t weft_reap(weft_worker *w, weft_event *out, size_t cap);
 
 /* Ends the borrowing of e->data: frees an AM's header and drops its payload if it was not received; rejects a request

@@ -6,7 +6,7 @@
  * Lives. Operations, endpoints, unexpected messages, remotes and opens are slots of pools of their worker: the memory
  * stays of its type until the worker is freed, so a stale pointer or id is found out and not followed.
  * Teardown never happens inside an upcall: who wants an endpoint or a lane gone puts it on a list of the worker
- * (dying, graves), and wf_worker_bury() at the end of progress does it.
+ * (dying, graves), and wf_worker_bury() at the end of a turn does it, of one of the next eight.
  */
 #ifndef WF_CORE_INTERNAL_H
 #define WF_CORE_INTERNAL_H

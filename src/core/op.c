@@ -354,21 +354,31 @@ void wf_op_part_ended(struct wf_op *part)
 		wf_op_done(whole, whole->status);
 }
 
-/* Asks every part to end; the whole ends with the last of them. */
-void wf_op_stop_parts(struct wf_op *whole)
+/* A part that is pending and was not asked to end yet. */
+static struct wf_op *part_to_stop(const struct wf_op *whole)
 {
-	struct weft_worker *w = whole->w;
-	int32_t status = whole->stop;
 	struct wf_list *e, *e_tmp, *it, *tmp;
 
-	whole->children++;               /* it must outlive this loop */
-	wf_list_foreach(e, e_tmp, &w->eps_list)
+	wf_list_foreach(e, e_tmp, &whole->w->eps_list)
 		wf_list_foreach(it, tmp, &wf_list_entry(e, struct weft_ep, link)->ops) {
 			struct wf_op *part = wf_list_entry(it, struct wf_op, link);
 
-			if (part->on_end == wf_op_part_ended && part->rma.parent == whole)
-				wf_op_stop(part, status);
+			if (part->on_end == wf_op_part_ended && part->rma.parent == whole && !part->stop)
+				return part;
 		}
+	return NULL;
+}
+
+/* Asks every part to end; the whole ends with the last of them. From the front each time: what is behind a part that ends may
+ * move then, and end, too. */
+void wf_op_stop_parts(struct wf_op *whole)
+{
+	int32_t status = whole->stop;
+	struct wf_op *part;
+
+	whole->children++;               /* it must outlive this loop */
+	while ((part = part_to_stop(whole)))
+		wf_op_stop(part, status);
 	if (--whole->children == 0)
 		wf_op_done(whole, whole->status);
 }

@@ -61,7 +61,7 @@ unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, cons
 	wf_plan_setting(conf, key, set, sizeof(set));
 	if (l && l->inline_max) {
 		*r = (struct wf_plan_row){ .to = WF_MIN(l->inline_max, eager), .memory = WF_PLAN_ANY, .protocol = "inline",
-					   .way = "sent at once, in one cache line with the header" };
+					   .way = "sent at once, in one slot with the header" };
 		next = r++->to + 1;
 	}
 	if (next <= eager) {

@@ -40,8 +40,6 @@ void wf_worker_disarm(struct weft_worker *w)
 		if (w->port[i] && w->port[i]->tr->disarm)
 			w->port[i]->tr->disarm(w->port[i]);
 	w->armed = false;
-	/* What woke us is looked for in the turn that called this: turn & 63 == 0 makes it look at descriptors. */
-	w->turn = 0;
 }
 
 /* With @for_op the caller waits for one operation: events that wait for others, and weft_wake(), do not concern it. */

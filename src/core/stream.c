@@ -344,8 +344,8 @@ int wf_in_credit(struct weft_ep *ep, const struct wf_frame *h)
 void wf_stream_end(struct weft_ep *ep, int32_t status)
 {
 	(void)status;            /* the posted receives were in rx_ops and have ended with it */
-	if (ep->stream)
-		wf_list_init(&ep->stream->recvs);
+	while (ep->stream && wf_list_pop_front(&ep->stream->recvs))
+		;                /* one by one: an operation in the pool is on no list */
 }
 
 void wf_stream_free(struct weft_ep *ep)

@@ -197,9 +197,10 @@ static void unstall(struct weft_worker *w)
 
 /*
  * Rings every turn, descriptors when they may matter: every turn as long as a connection is being made or messages go
- * over sockets that their transport does not read by itself, else now and then.
+ * over sockets that their transport does not read by itself, else now and then. @woke: we were armed, and one of them may have
+ * woken us.
  */
-static bool wants_fds(struct weft_worker *w)
+static bool wants_fds(struct weft_worker *w, bool woke)
 {
 	uint32_t hot = 0;
 	uint64_t now;
@@ -210,10 +211,10 @@ static bool wants_fds(struct weft_worker *w)
 		if (!hot)
 			return true;
 	}
-	if (w->turn % (w->fd_hot ? FDS_HOT : FDS_COLD))
+	if (!woke && w->turn % (w->fd_hot ? FDS_HOT : FDS_COLD))
 		return false;
 	now = wf_now_ns();
-	if (w->turn && now - w->fds_at < FDS_NS)   /* turn 0: we were armed, and one of them may have woken us */
+	if (!woke && now - w->fds_at < FDS_NS)
 		return false;
 	w->fds_at = now;
 	return true;
@@ -221,7 +222,7 @@ static bool wants_fds(struct weft_worker *w)
 
 #define LEAD_TURNS 8             /* of so many turns one looks everywhere, however busy the leading port is */
 
-static int poll_all(struct weft_worker *w, struct wf_port *but, int moved)
+static int poll_all(struct weft_worker *w, struct wf_port *but, int moved, bool woke)
 {
 	for (unsigned i = 0; i < w->n_open; i++) {
 		struct wf_port *p = w->open[i];
@@ -231,7 +232,7 @@ static int poll_all(struct weft_worker *w, struct wf_port *but, int moved)
 			w->lead = p;
 		moved += more;
 	}
-	if (wants_fds(w)) {
+	if (wants_fds(w, woke)) {
 		w->n_fd_polls++;
 		moved += wf_poll_run(&w->poll, 0, WF_POLL_BATCH) > 0;
 	}
@@ -239,9 +240,9 @@ static int poll_all(struct weft_worker *w, struct wf_port *but, int moved)
 }
 
 /* All of a turn but the leading port's poll. */
-static __attribute__((noinline)) int turn_rest(struct weft_worker *w, int moved)
+static __attribute__((noinline)) int turn_rest(struct weft_worker *w, int moved, bool woke)
 {
-	moved = poll_all(w, w->lead, moved);
+	moved = poll_all(w, w->lead, moved, woke);
 	if (wf_unlikely(w->deadlines.count))
 		wf_worker_expire(w, wf_now_ns());
 	if (wf_unlikely(!wf_list_is_empty(&w->stalled)))
@@ -256,11 +257,13 @@ static __attribute__((noinline)) int turn_rest(struct weft_worker *w, int moved)
 
 /*
  * The port where something moved last is asked first, and when it has something again, the user gets that before anybody
- * looks elsewhere: what waits elsewhere waits a few turns at most.
+ * looks elsewhere: what waits elsewhere waits a few turns at most. The count of turns must not begin anew when a worker
+ * tries to sleep, or one that does so after each message would never come to the rest.
  */
 static inline int turn(struct weft_worker *w)
 {
 	struct wf_port *lead = w->lead;
+	bool woke = w->armed;
 	int moved;
 
 	if (wf_unlikely(w->dispatching)) /* an AM handler asked for progress: it is inside one */
@@ -268,11 +271,11 @@ static inline int turn(struct weft_worker *w)
 	w->dispatching = true;
 	w->n_progress++;
 	w->turn++;
-	if (wf_unlikely(w->armed))
+	if (wf_unlikely(woke))
 		wf_worker_disarm(w);
 	moved = lead ? lead->tr->poll(lead) : 0;
-	if (!moved || w->turn % LEAD_TURNS == 0)
-		return turn_rest(w, moved);
+	if (!moved || woke || w->turn % LEAD_TURNS == 0)
+		return turn_rest(w, moved, woke);
 	w->dispatching = false;
 	return moved;
 }

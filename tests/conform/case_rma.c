@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * case_rma.c - one-sided: puts, gets, batches, signals, atomics, and what fence and flush promise of them.
+ * case_rma.c - one-sided: puts, gets, signals, atomics, and what fence and flush promise of them.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -183,42 +183,6 @@ static void pieces_are_gathered_and_scattered(void **state)
 		wt_assert_data(in, sizeof(in), 1);
 		wt_mem_close(&p, &m);
 	}
-	wt_pair_close(&p);
-}
-
-static void a_batch_is_one_operation(void **state)
-{
-	enum { N = 100 };
-	static unsigned char out[N * 100], in[N * 100];
-	struct wt_pair p;
-	struct wt_mem m;
-	weft_rma v[N];
-	weft_call c;
-
-	(void)state;
-	wt_pair_open(&p, 0);
-	wt_mem_open(&p, &m, 2 * sizeof(out), ALL, false);
-	wt_fill(out, sizeof(out), 1);
-	wt_fill(m.addr + sizeof(out), sizeof(out), 2);
-	for (int i = 0; i < N; i++) {
-		v[i] = (weft_rma){ .local = wt_buf((i & 1 ? in : out) + i * 100, 100), .remote = m.remote, .is_get = i & 1 };
-		v[i].offset = i * 100 + (i & 1 ? sizeof(out) : 0);
-	}
-	c = wt_call(0);
-	wt_ok(p.w[0], wt_took(p.w[0], weft_rma_batch(p.ep[0], v, N, &c), &c));
-	flush(&p);
-	for (int i = 0; i < N; i++) {
-		if (i & 1)
-			assert_int_equal(wt_differs_at(in + i * 100, 100, 2, i * 100), SIZE_MAX);
-		else
-			assert_int_equal(wt_differs_at(m.addr + i * 100, 100, 1, i * 100), SIZE_MAX);
-	}
-	c = wt_call(0);
-	wt_ok(p.w[0], wt_took(p.w[0], weft_rma_batch(p.ep[0], v, 0, &c), &c));
-	v[50].offset = 1 << 30; /* the first failure is the batch's */
-	c = wt_call(0);
-	wt_fails(p.w[0], wt_took(p.w[0], weft_rma_batch(p.ep[0], v, N, &c), &c), WEFT_EBOUNDS);
-	wt_mem_close(&p, &m);
 	wt_pair_close(&p);
 }
 
@@ -553,32 +517,6 @@ static void a_fence_keeps_puts_behind_gets(void **state)
 	free(in);
 }
 
-static void a_copied_batch_frees_its_buffers_at_once(void **state)
-{
-	static unsigned char out[2][300000];
-	weft_call c = wt_call(WEFT_COPY);
-	struct wt_posted b;
-	struct wt_pair p;
-	struct wt_mem m;
-	weft_rma v[2];
-
-	(void)state;
-	wt_pair_open(&p, 0);
-	wt_mem_open(&p, &m, sizeof(out), ALL, false); /* still being opened when the batch is posted */
-	for (int i = 0; i < 2; i++) {
-		wt_fill(out[i], sizeof(out[i]), i);
-		v[i] = (weft_rma){ .local = wt_buf(out[i], sizeof(out[i])), .remote = m.remote, .offset = i * sizeof(out[i]) };
-	}
-	b = wt_took(p.w[0], weft_rma_batch(p.ep[0], v, 2, &c), &c);
-	memset(out, 0xee, sizeof(out));
-	wt_ok(p.w[0], b);
-	flush(&p);
-	for (int i = 0; i < 2; i++)
-		wt_assert_data(m.addr + i * sizeof(out[i]), sizeof(out[i]), i);
-	wt_mem_close(&p, &m);
-	wt_pair_close(&p);
-}
-
 /* Operations by frames are pending on memory that could be reached directly, and the remote is closed already. */
 static void a_closed_remote_outlives_its_endpoint(void **state)
 {
@@ -761,7 +699,6 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(allocated_memory_carries_messages),
 	WT_CASE(registered_memory_carries_messages),
 	WT_CASE(pieces_are_gathered_and_scattered),
-	WT_CASE(a_batch_is_one_operation),
 	WT_CASE(signals_are_summed_and_come_after_their_puts),
 	WT_CASE(every_atomic_returns_the_old_value),
 	WT_CASE(bad_atomics_are_refused),
@@ -769,7 +706,6 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_fence_orders_puts_and_messages),
 	WT_CASE(a_flush_says_that_it_is_there),
 	WT_CASE(a_fence_keeps_puts_behind_gets),
-	WT_CASE(a_copied_batch_frees_its_buffers_at_once),
 	WT_CASE(a_closed_remote_outlives_its_endpoint),
 	WT_CASE(a_remote_is_its_owners_until_it_is_closed),
 	WT_CASE(freed_memory_is_let_go_by_peers),

@@ -352,10 +352,47 @@ static void no_wake_up_is_lost(void **state)
 	wt_close(ctx);
 }
 
+static void forget(void *arg, weft_worker *w, const weft_event *am)
+{
+	(void)arg, (void)w, (void)am;
+}
+
+/* A program that reaps, finds nothing, and wants to sleep, again and again, while messages come that make no events: it must
+ * come to everything else, too. */
+static void a_deadline_is_kept_by_who_never_gets_to_sleep(void **state)
+{
+	uint64_t limit = wt_in_ms(wt_slow(WT_LIMIT_MS));
+	weft_call c = wt_call(0);
+	struct wt_pair p;
+	weft_event e;
+	char in[8];
+	weft_buf b = wt_buf(in, 8);
+	size_t n = 0;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_am_bind(p.w[1]->w, 1, forget, NULL), WEFT_OK);
+	c.deadline_ns = wt_in_ms(20);
+	assert_int_equal(weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), WEFT_PENDING);
+	while (!n) {
+		weft_call none = wt_call(WEFT_NO_EVENT | WEFT_COPY);
+
+		assert_true(weft_am_send(p.ep[0], 1, NULL, 0, &b, 1, &none) >= 0);
+		assert_true(weft_progress(p.w[0]->w) >= 0);
+		weft_arm(p.w[1]->w);
+		n = weft_reap(p.w[1]->w, &e, 1);
+		assert_true(wt_now_ns() < limit);
+	}
+	assert_int_equal(e.kind, WEFT_EV_OP);
+	assert_int_equal(e.status, WEFT_ETIMEDOUT);
+	wt_pair_close(&p);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(an_idle_worker_sleeps),
 	WT_CASE(every_kind_of_event_wakes),
 	WT_CASE(a_deadline_wakes),
+	WT_CASE(a_deadline_is_kept_by_who_never_gets_to_sleep),
 	WT_CASE(arming_with_an_event_waiting_says_again),
 	WT_CASE(a_wait_ends_when_told),
 	WT_CASE(no_wake_up_is_lost),

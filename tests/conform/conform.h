@@ -17,7 +17,7 @@ struct wt_group {
 #define WT_CASE(f) { #f, f, wt_setup, wt_teardown, NULL }
 #define WT_GROUP(name, list) const struct wt_group name = { list, sizeof(list) / sizeof((list)[0]) }
 
-extern const struct wt_group wt_group_msg, wt_group_match, wt_group_cancel, wt_group_am, wt_group_stream, wt_group_rma,
+extern const struct wt_group wt_group_msg, wt_group_match, wt_group_cancel, wt_group_am, wt_group_stream, wt_group_rma, wt_group_batch,
 	wt_group_grant, wt_group_conn, wt_group_close, wt_group_sleep, wt_group_thread, wt_group_proc, wt_group_bad,
 	wt_group_fault, wt_group_see, wt_group_lives;
 

@@ -287,6 +287,25 @@ asyncio.run(main())
     assert out.returncode == 0, out.stderr
 
 
+def test_a_limit_on_files_makes_rings_shorter():
+    code = """
+import asyncio, resource, weft
+resource.setrlimit(resource.RLIMIT_FSIZE, (700 << 10, 700 << 10))
+weft.configure(transports="shm,tcp")
+async def main():
+    got = asyncio.get_running_loop().create_future()
+    async with await weft.listen(got.set_result, "weft://127.0.0.1:0") as listener:
+        async with await weft.connect(listener.url) as a:
+            b, data = await got, bytes(range(256)) * 200
+            into = bytearray(len(data))
+            await asyncio.gather(a.send(data), b.recv(into))
+            assert into == data and "ring 512 KiB" in a.explain(), a.explain()
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert out.returncode == 0, out.stderr
+
+
 def test_explain_settings_stats(run1):
     assert "tcp" in weft.explain() and "tcp" in weft.explain("weft://127.0.0.1:5000")
     assert isinstance(json.loads(weft.explain(json=True)), dict)

@@ -33,7 +33,7 @@
 #define ROUNDS    100000u
 #define OPEN_MAX_NS 5000000u
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef WEFT_SANITIZED
 #define SANITIZED 1
 #else
 #define SANITIZED 0

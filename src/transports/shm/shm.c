@@ -76,7 +76,7 @@ static void on_bell(void *arg, uint32_t events)
 	look_at_parked(p);
 }
 
-/* `asleep` is set; now every sender sees it, or we see what it sent. Pairs with shm_send() and shm_wake(). */
+/* `asleep` is set; now every sender sees it, or we see what it sent. Pairs with send_slot() and shm_wake(). */
 static void sleeper_fence(const struct shm_port *p)
 {
 	if (p->membarrier)
@@ -381,7 +381,7 @@ static int shm_arm(struct wf_port *base)
 
 static int shm_probe(const struct wf_conf *conf, char *why, size_t why_cap, char *remedy, size_t remedy_cap)
 {
-	size_t segment = shm_segment_len((uint32_t)conf->shm_ring);
+	size_t segment = shm_segment_len((uint32_t)WF_MIN(conf->shm_ring, SHM_RING_SHORT));   /* what make_segment() comes down to */
 	const char *what = "memfd_create";
 	int fd = -1;
 	int ret = wf_memfd_new("weft-probe", segment, &fd); /* takes no memory before it is used */

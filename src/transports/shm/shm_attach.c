@@ -169,6 +169,10 @@ static bool make_segment(struct shm_lane *l)
 		return false;
 	}
 	ret = wf_memfd_new("weft-ring", shm_segment_len(ring), &l->tx.fd);
+	while (ret == -EFBIG && ring > SHM_RING_SHORT) { /* RLIMIT_FSIZE */
+		ring /= 2;
+		ret = wf_memfd_new("weft-ring", shm_segment_len(ring), &l->tx.fd);
+	}
 	if (!ret)
 		ret = wf_map_shared(l->tx.fd, shm_segment_len(ring), true, &seg);
 	if (ret) {
