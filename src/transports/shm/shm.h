@@ -44,7 +44,10 @@
 #define SHM_COPIES 32u                   /* large buffers that one direction may have on offer */
 #define SHM_PIECES 8u                    /* of a buffer that the other process is told about */
 #define SHM_FRAME_MAX (32u << 10)
-#define SHM_PAST (8u << 10)              /* payloads from here on go past the caches, see base/copy.h */
+#define SHM_PAST (8u << 10)              /* payloads from here on go past the caches, see base/copy.h; */
+#define SHM_PAST_FAR (2u << 10)          /* from here on where the peer's CPU is far, which is found by */
+#define SHM_TRY_EVERY 64u                /* timing one of so many copies of such length: */
+#define SHM_FAR_NS 160u                  /* longer than this for a KiB, twice in a row (30 to 120 near, 190 to 410 far) */
 #define SHM_PUBLISH (32u << 10)          /* bytes read after which the sender is told */
 #define SHM_RING_SHARE 128u              /* of the memory that is left for rings, the next one takes at most one part, */
 #define SHM_RING_SHORT (256u << 10)      /* but is not made shorter than this for it */
@@ -177,6 +180,8 @@ struct shm_tx {
 	uint32_t pos, pos_room;             /* the same for bytes */
 	uint32_t ring;
 	uint32_t want;                      /* payload that found no room */
+	uint32_t mid, mid_ns;               /* payloads of SHM_PAST_FAR to SHM_PAST; how long the last try took for a KiB */
+	bool far;                           /* the peer's CPU is: such payloads go past the caches, too */
 	bool fence;                         /* the peers' barrier is not there: we pay for it */
 	int fd;
 };

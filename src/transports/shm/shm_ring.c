@@ -149,6 +149,30 @@ static __attribute__((noinline)) int find_room(struct shm_lane *l, uint32_t len)
 	return WEFT_AGAIN;
 }
 
+/*
+ * Payloads of medium length: through the caches where the CPUs share one, past them where they do not, for which the peer's
+ * lines would have to come from afar, one by one (4 KiB one way: 0.6 us against 1.0 where they are near, 2.8 against 1.2 where
+ * they are far).
+ * Which it is can change, for a kernel or a host moves processes; so a copy through the caches is timed now and then.
+ */
+static void put_medium(struct shm_tx *t, uint8_t *to, const struct wf_tx *tx)
+{
+	uint64_t start, ns;
+
+	if (t->mid++ % SHM_TRY_EVERY) {
+		if (t->far)
+			wf_bufs_copy_past(to, tx->bufs, tx->n, tx->off, tx->len);
+		else
+			wf_bufs_copy_out(to, tx->bufs, tx->n, tx->off, tx->len);
+		return;
+	}
+	start = wf_now_ns();
+	wf_bufs_copy_out(to, tx->bufs, tx->n, tx->off, tx->len);
+	ns = (wf_now_ns() - start) * 1024 / tx->len;
+	t->far = WF_MIN(ns, t->mid_ns) > SHM_FAR_NS; /* one long time may be an interrupt */
+	t->mid_ns = (uint32_t)WF_MIN(ns, UINT32_MAX);
+}
+
 static int put_bytes(struct shm_lane *l, const struct wf_tx *tx)
 {
 	struct shm_tx *t = &l->tx;
@@ -163,11 +187,14 @@ static int put_bytes(struct shm_lane *l, const struct wf_tx *tx)
 	}
 	if (tx->pre_len)
 		memcpy(to, tx->pre, tx->pre_len);
-	if (tx->len >= SHM_PAST) {
-		wf_bufs_copy_past(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
-		wf_copy_past_fence(); /* before the stamp */
-	} else {
+	if (tx->len < SHM_PAST_FAR) {
 		wf_bufs_copy_out(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+	} else {
+		if (tx->len < SHM_PAST)
+			put_medium(t, to + tx->pre_len, tx);
+		else
+			wf_bufs_copy_past(to + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
+		wf_copy_past_fence(); /* before the stamp */
 	}
 	t->pos += advance;
 	return 0;
