@@ -80,21 +80,18 @@ static inline void wf_pool_put(struct wf_pool *pool, void *obj)
 	pool->in_use--;
 }
 
-static inline uint32_t wf_pool_index(const struct wf_pool *pool, const void *obj)
+static inline uint32_t wf_pool_index(const void *obj)
 {
-	(void)pool;
 	return wf_pool_slot(obj)->index;
 }
 
-static inline uint32_t wf_pool_gen(const struct wf_pool *pool, const void *obj)
+static inline uint32_t wf_pool_gen(const void *obj)
 {
-	(void)pool;
 	return wf_pool_slot(obj)->gen;
 }
 
-static inline bool wf_pool_is_used(const struct wf_pool *pool, const void *obj)
+static inline bool wf_pool_is_used(const void *obj)
 {
-	(void)pool;
 	return wf_pool_slot(obj)->gen & 1;
 }
 
@@ -108,9 +105,8 @@ static inline void *wf_pool_at(const struct wf_pool *pool, uint32_t index)
 }
 
 /* Names this use of @obj; never 0. */
-static inline uint64_t wf_pool_handle(const struct wf_pool *pool, const void *obj)
+static inline uint64_t wf_pool_handle(const void *obj)
 {
-	(void)pool;
 	const struct wf_pool_slot *slot = wf_pool_slot(obj);
 
 	return (uint64_t)slot->gen << 32 | (slot->index + 1);

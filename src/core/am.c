@@ -144,14 +144,12 @@ int weft_am_send(weft_ep *ep, uint32_t id, const void *header, size_t header_len
 
 static void fill(struct wf_msg *m, weft_event *out)
 {
-	struct weft_worker *w = m->ep->w;
-
 	out->size = sizeof(*out);
 	out->kind = WEFT_EV_AM;
 	out->path = wf_ep_path(m->ep);
 	out->ep = m->ep;
 	out->user_data = m->ep->user_data;
-	out->op.v = wf_pool_handle(&w->msgs, m);
+	out->op.v = wf_pool_handle(m);
 	out->value = m->am_id;
 	out->tag = m->am_id;
 	out->len = m->len;

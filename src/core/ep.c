@@ -342,7 +342,7 @@ void wf_ep_forget_refs(struct weft_ep *ep)
 void wf_ep_free_if_gone(struct weft_ep *ep)
 {
 	if (ep->state != WF_EP_GONE || ep->refs || ep->burying || wf_list_is_linked(&ep->dying_link) ||
-	    !wf_pool_is_used(&ep->w->eps, ep))
+	    !wf_pool_is_used(ep))
 		return;
 	wf_worker_unnote(ep->w, &ep->up_note);
 	wf_worker_unnote(ep->w, &ep->down_note);

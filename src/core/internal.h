@@ -432,16 +432,16 @@ void wf_op_drop(struct wf_op *op);                              /* a refused one
 void wf_op_done(struct wf_op *op, int32_t status);              /* once; waits for inflight */
 int wf_op_answer(struct wf_op *op, weft_call *call);            /* what a posting call returns: OK when it is done already */
 /* 32-bit ids for frames: 20 bits of index, 12 of generation. What may be answered late carries more (see frame.h). */
-static inline uint32_t wf_wire_id(const struct wf_pool *pool, const void *obj)
+static inline uint32_t wf_wire_id(const void *obj)
 {
-	return wf_pool_gen(pool, obj) >> 1 << 20 | (wf_pool_index(pool, obj) & 0xfffff);
+	return wf_pool_gen(obj) >> 1 << 20 | (wf_pool_index(obj) & 0xfffff);
 }
 
 static inline void *wf_by_wire_id(const struct wf_pool *pool, uint32_t id)
 {
 	void *obj = wf_pool_at(pool, id & 0xfffff);
 
-	return obj && wf_pool_is_used(pool, obj) && wf_wire_id(pool, obj) == id ? obj : NULL;
+	return obj && wf_pool_is_used(obj) && wf_wire_id(obj) == id ? obj : NULL;
 }
 
 /* A status that a peer sent as -aux: one of ours, or WEFT_EPROTO. */
@@ -527,7 +527,7 @@ void wf_recv_drop_all(struct weft_worker *w);                    /* receives fro
 int wf_sink_eager(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 void wf_recv_finish(struct wf_op *op, uint64_t tag, uint64_t len, int32_t status);
 void wf_recv_bind(struct wf_op *op, struct weft_ep *ep);
-void wf_recv_note_plain(struct wf_op *op, struct weft_ep *ep, int32_t status, uint64_t tag, uint64_t len, uint64_t got);
+void wf_recv_take(struct wf_op *op, struct weft_ep *ep, uint64_t tag, uint64_t len);   /* all of a message of @ep is in its buffers */
 void wf_sink_into_msg(struct wf_lane *l, struct wf_msg *m, uint64_t tag, uint64_t len, uint64_t frame_len);
 int wf_send_push(struct weft_ep *ep, struct wf_txitem *it);
 

@@ -159,7 +159,6 @@ const struct wf_kind wf_kind_recv = { "recv", recv_cancel };
 
 void wf_recv_finish(struct wf_op *op, uint64_t tag, uint64_t len, int32_t status)
 {
-	op->plain = false;
 	op->ev_tag = tag;
 	op->ev_len = len;
 	op->ev_value = WF_MIN(len, op->len);
@@ -179,18 +178,10 @@ static inline void recv_claim(struct wf_op *op, struct weft_ep *ep)
 	}
 }
 
-/* A plain one has ended, and its event has to wait. */
-void wf_recv_note_plain(struct wf_op *op, struct weft_ep *ep, int32_t status, uint64_t tag, uint64_t len, uint64_t got)
+void wf_recv_take(struct wf_op *op, struct weft_ep *ep, uint64_t tag, uint64_t len)
 {
 	recv_claim(op, ep);
-	op->plain = false;
-	op->done = true;
-	op->status = status;
-	op->path = wf_ep_path(ep);
-	op->ev_tag = tag;
-	op->ev_len = len;
-	op->ev_value = got;
-	wf_worker_note(op->w, &op->note);
+	wf_recv_finish(op, tag, len, WEFT_OK);
 }
 
 /* A receive that has matched something of @ep and is not over with that. */
@@ -216,9 +207,8 @@ int wf_in_eager(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 	if (wf_likely(r)) {
 		struct wf_op *op = wf_container_of(r, struct wf_op, recv);
 
-		recv_claim(op, ep);
 		wf_bufs_copy_in(op->bufs, op->n, 0, p, WF_MIN(h->len, op->len));
-		wf_recv_finish(op, h->tag, h->len, WEFT_OK);
+		wf_recv_take(op, ep, h->tag, h->len);
 		if (h->flags & WF_FF_SYNC)
 			ack_sync(ep, h->id);
 		return 0;
@@ -497,7 +487,7 @@ int weft_recv_message(weft_message *message, const weft_buf *b, size_t n, weft_c
 	ret = wf_call_check(call);
 	if (!ret)
 		ret = wf_bufs_check(b, n, &len);
-	if (!ret && (!wf_pool_is_used(&w->msgs, m) || !m->taken || m->am))
+	if (!ret && (!wf_pool_is_used(m) || !m->taken || m->am))
 		ret = wf_fail(WEFT_ESTALE, 0, "message", NULL, "it was received already");
 	if (!ret)
 		ret = recv_waiting(w, m, b, n, len, m->match.tag, UINT64_MAX, call);

@@ -275,7 +275,7 @@ static void on_sent(struct wf_sent *s)
 
 static void fill(const struct wf_op *op, weft_event *out)
 {
-	wf_event_fill(out, op->ep, op->path, op->status, op->user_data, wf_pool_handle(&op->w->ops, op), op->ev_tag, op->ev_len,
+	wf_event_fill(out, op->ep, op->path, op->status, op->user_data, wf_pool_handle(op), op->ev_tag, op->ev_len,
 		      op->ev_value);
 }
 
@@ -310,7 +310,7 @@ int wf_op_answer(struct wf_op *op, weft_call *call)
 		return WEFT_OK;
 	}
 	if (call)
-		call->op.v = wf_pool_handle(&op->w->ops, op);
+		call->op.v = wf_pool_handle(op);
 	return WEFT_PENDING;
 }
 
@@ -318,7 +318,7 @@ int wf_op_answer(struct wf_op *op, weft_call *call)
 
 uint32_t wf_op_wire_id(const struct wf_op *op)
 {
-	return wf_wire_id(&op->w->ops, op);
+	return wf_wire_id(op);
 }
 
 struct wf_op *wf_op_by_wire_id(struct weft_worker *w, uint32_t id, const struct weft_ep *ep, const struct wf_kind *kind)

@@ -140,7 +140,7 @@ void wf_order_step(struct wf_op *op)
 		return;
 	op->state = ORDER_ASKED;
 	if (op->kind == &wf_kind_flush) {
-		wf_ep_ctl(ep, WF_FR_FLUSH, 0, 0, 0, wf_pool_handle(&ep->w->ops, op), NULL, 0);
+		wf_ep_ctl(ep, WF_FR_FLUSH, 0, 0, 0, wf_pool_handle(op), NULL, 0);
 	} else {
 		wf_ep_ctl(ep, WF_FR_CLOSE, 0, 0, 0, 0, NULL, 0);
 		ep->close_sent = true;

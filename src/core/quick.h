@@ -145,25 +145,24 @@ static inline int wf_recv_post_plain(struct weft_worker *w, const weft_buf *b, u
 	wf_match_post(&w->match, &op->recv);
 	op->user_data = call ? call->user_data : 0;
 	if (call)
-		call->op.v = wf_pool_handle(&w->ops, op);
+		call->op.v = wf_pool_handle(op);
 	return WEFT_PENDING;
 }
 
-/* A plain receive on an endpoint in order has got a whole message of @len bytes: wf_op_done() of what has nothing to be
- * taken down. */
-static inline void wf_recv_done_plain(struct wf_op *op, struct weft_ep *ep, uint64_t tag, uint64_t len)
+/* wf_recv_take() of a plain receive on an endpoint in order: nothing of it has to be taken down. */
+static inline void wf_recv_take_plain(struct wf_op *op, struct weft_ep *ep, uint64_t tag, uint64_t len)
 {
 	struct weft_worker *w = op->w;
 	weft_event *e = wf_worker_slot(w);
-	int32_t status = len > op->len ? WEFT_ETRUNCATED : WEFT_OK;
-	uint64_t got = WF_MIN(len, op->len);
 
-	wf_list_remove(&op->link);
 	if (wf_unlikely(!e)) {
-		wf_recv_note_plain(op, ep, status, tag, len, got);
+		wf_recv_take(op, ep, tag, len);
 		return;
 	}
-	wf_event_fill(e, ep, wf_ep_path(ep), status, op->user_data, wf_pool_handle(&w->ops, op), tag, len, got);
+	ep->n_rx_msgs++;
+	wf_list_remove(&op->link);
+	wf_event_fill(e, ep, wf_ep_path(ep), len > op->len ? WEFT_ETRUNCATED : WEFT_OK, op->user_data, wf_pool_handle(op), tag, len,
+		      WF_MIN(len, op->len));
 	if (op->ep)
 		ep->refs--;              /* not the last of one that is gone: it is in order */
 	wf_pool_put(&w->ops, op);
@@ -185,8 +184,7 @@ static inline bool wf_eager_quick(struct weft_ep *ep, const struct wf_frame *h, 
 		return false;
 	wf_match_take(&ep->w->match, r);
 	wf_copy_short(op->one.addr, payload, WF_MIN(h->len, op->len));
-	ep->n_rx_msgs++;
-	wf_recv_done_plain(op, ep, h->tag, h->len);
+	wf_recv_take_plain(op, ep, h->tag, h->len);
 	return true;
 }
 

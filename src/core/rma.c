@@ -35,7 +35,7 @@ int weft_remote_open(weft_ep *ep, const void *token, size_t token_len, weft_remo
 		r->access = t.access;
 		ep->refs++;
 		wf_list_push_back(&ep->remotes, &r->link);
-		wf_ep_ctl(ep, WF_FR_OPEN, 0, 0, wf_wire_id(&w->remotes, r), 0, token, token_len);
+		wf_ep_ctl(ep, WF_FR_OPEN, 0, 0, wf_wire_id(r), 0, token, token_len);
 		*out = r;
 	}
 	wf_leave(w);
@@ -73,7 +73,7 @@ void weft_remote_close(weft_remote *r)
 	w = r->ep->w;
 	if (wf_enter(w))
 		return;
-	if (wf_pool_is_used(&w->remotes, r) && !r->closed) {
+	if (wf_pool_is_used(r) && !r->closed) {
 		r->closed = true;
 		free_if_unused(r);
 	}
@@ -152,7 +152,7 @@ static int push_ask(struct weft_ep *ep, struct wf_txitem *it)
 {
 	struct wf_op *op = wf_container_of(it, struct wf_op, tx);
 	struct weft_remote *r = op->rma.remote;
-	uint64_t handle = wf_pool_handle(&op->w->ops, op);
+	uint64_t handle = wf_pool_handle(op);
 	struct wf_get get = { .len = op->len, .op = handle };
 	struct wf_atomic amo = { .operand = op->rma.operand, .compare = op->rma.compare, .op = handle };
 	bool is_get = op->kind == &kind_get;

@@ -99,7 +99,7 @@ static void answer_open(struct weft_ep *ep, struct wf_open *o)
 {
 	uint8_t p[sizeof(struct wf_opened) + WF_DESC_MAX];
 	struct wf_grant *g = o->grant;
-	struct wf_opened a = { .len = g->len, .open = wf_wire_id(&ep->w->opens, o), .access = g->access };
+	struct wf_opened a = { .len = g->len, .open = wf_wire_id(o), .access = g->access };
 	struct wf_lane *l = ep->msg;
 	size_t desc = 0;
 

@@ -73,7 +73,7 @@ static void end_copy_offer(struct wf_op *op)
 int wf_rndv_offer(struct wf_op *op)
 {
 	uint8_t pre[sizeof(struct wf_rts) + WF_AM_HEADER_MAX + WF_DESC_MAX];
-	struct wf_rts rts = { .len = op->len, .gen = wf_pool_gen(&op->w->ops, op) };
+	struct wf_rts rts = { .len = op->len, .gen = wf_pool_gen(op) };
 	bool am = op->kind == &wf_kind_am_send;
 	size_t at = sizeof(rts);
 	struct wf_tx tx = { .pre = pre };
@@ -185,7 +185,7 @@ static struct wf_op *find_offered(struct weft_ep *ep, const struct wf_frame *h)
 {
 	struct wf_op *op = find_send(ep, h->id);
 
-	return op && wf_pool_gen(&ep->w->ops, op) == (uint32_t)(h->tag >> 32) ? op : NULL;
+	return op && wf_pool_gen(op) == (uint32_t)(h->tag >> 32) ? op : NULL;
 }
 
 static int in_cts(struct weft_ep *ep, const struct wf_frame *h)

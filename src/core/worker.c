@@ -206,8 +206,8 @@ static bool wants_fds(struct weft_worker *w, bool woke)
 	uint64_t now;
 
 	if (w->fd_hot) {
-		for (unsigned i = 0; i < w->ctx->n_tr; i++)
-			hot += w->port[i] ? w->port[i]->hot : 0;
+		for (unsigned i = 0; i < w->n_open; i++)
+			hot += w->open[i]->hot;
 		if (!hot)
 			return true;
 	}

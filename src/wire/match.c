@@ -23,7 +23,7 @@
 
 static inline size_t hash_from(const void *from)
 {
-	return wf_match_fold((uint64_t)(uintptr_t)from * 0xbf58476d1ce4e5b9ull);
+	return wf_match_hash_from(0, from);
 }
 
 static size_t rehash_recv_tag_from(const struct wf_list *node)
@@ -190,16 +190,15 @@ static void insert_recv(struct wf_match *m, struct wf_match_recv *r)
 
 static void remove_recv(struct wf_match *m, struct wf_match_recv *r)
 {
-	wf_list_remove(&r->link);
-	if (r->mask == EXACT && r->from) {
-		m->exact_from.count--;
-	} else if (r->mask == EXACT) {
-		m->exact_any.count--;
-	} else if (r->from) {
-		m->wild_from.count--;
-	} else {
-		m->n_wild_any--;
+	if (r->mask == EXACT) {
+		wf_match_take(m, r);
+		return;
 	}
+	wf_list_remove(&r->link);
+	if (r->from)
+		m->wild_from.count--;
+	else
+		m->n_wild_any--;
 }
 
 /* The first receive in @queue for a message, if it is earlier than @best; else @best. */

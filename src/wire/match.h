@@ -90,7 +90,7 @@ static inline struct wf_match_recv *wf_match_quick(const struct wf_match *m, uin
 	return r;
 }
 
-/* Takes out what wf_match_quick() has just found. */
+/* Takes out a receive of an exact class, as wf_match_quick() finds. */
 static inline void wf_match_take(struct wf_match *m, struct wf_match_recv *r)
 {
 	wf_list_remove(&r->link);

@@ -22,7 +22,7 @@ static void test_slots_are_aligned_distinct_and_stay(void **state)
 		assert_int_equal((uintptr_t)things[i] % 16, 0);
 		assert_int_equal(things[i]->a, 0); /* the first time */
 		*things[i] = (struct thing){ i, i, i };
-		assert_int_equal(wf_pool_index(&pool, things[i]), i);
+		assert_int_equal(wf_pool_index(things[i]), i);
 	}
 	assert_int_equal(wf_pool_in_use(&pool), 1000);
 	for (uint32_t i = 0; i < 1000; i++) {
@@ -60,14 +60,14 @@ static void test_handle_is_stale_after_put(void **state)
 	(void)state;
 	wf_pool_init(&pool, sizeof(struct thing), 0);
 	obj = wf_pool_get(&pool);
-	old = wf_pool_handle(&pool, obj);
+	old = wf_pool_handle(obj);
 	assert_true(old != 0);
 	assert_ptr_equal(wf_pool_find(&pool, old), obj);
 	wf_pool_put(&pool, obj);
 	assert_null(wf_pool_find(&pool, old));
-	assert_false(wf_pool_is_used(&pool, obj));
+	assert_false(wf_pool_is_used(obj));
 	assert_ptr_equal(wf_pool_get(&pool), obj);
-	now = wf_pool_handle(&pool, obj);
+	now = wf_pool_handle(obj);
 	assert_true(now != old);
 	assert_null(wf_pool_find(&pool, old));
 	assert_ptr_equal(wf_pool_find(&pool, now), obj);

@@ -168,11 +168,8 @@ static bool make_segment(struct shm_lane *l)
 		shm_fail(l, WEFT_ELIMIT, 0, "limit_shm is reached: %zu KiB of rings are mapped", p->mapped >> 10);
 		return false;
 	}
-	ret = wf_memfd_new("weft-ring", shm_segment_len(ring), &l->tx.fd);
-	while (ret == -EFBIG && ring > SHM_RING_SHORT) { /* RLIMIT_FSIZE */
-		ring /= 2;
-		ret = wf_memfd_new("weft-ring", shm_segment_len(ring), &l->tx.fd);
-	}
+	while ((ret = wf_memfd_new("weft-ring", shm_segment_len(ring), &l->tx.fd)) == -EFBIG && ring > SHM_RING_SHORT)
+		ring /= 2; /* RLIMIT_FSIZE */
 	if (!ret)
 		ret = wf_map_shared(l->tx.fd, shm_segment_len(ring), true, &seg);
 	if (ret) {

@@ -24,6 +24,7 @@
 
 #define TCP_FRAME_MAX   (256u << 10) /* payload of one frame that we send */
 #define TCP_COPY_MAX    (16u << 10)  /* payloads up to here are copied and coalesced, longer ones are lent */
+#define TCP_PAD         64u          /* a PAD with its header: moves what follows by a cache line */
 #define TCP_GATHER      (32u << 10)  /* held back bytes that are written without waiting for poll() */
 #define TCP_QUEUE_BYTES (256u << 10) /* copied bytes that may wait, before WEFT_AGAIN */
 #define TCP_QUEUE_LENT  64u          /* lent frames that may wait */
@@ -52,7 +53,7 @@ struct tcp_copied {
 
 struct tcp_lent {
 	struct tcp_seg s;
-	char head[128];                  /* frame header and a short first part */
+	char head[TCP_PAD + 128];        /* a PAD, frame header and a short first part */
 	struct iovec iov[TCP_IOV + 1];
 };
 

@@ -24,7 +24,6 @@
 #define FREE_LENT_MAX 16u
 #define FILL_MAX (2 * TCP_IOV) /* vector of one write */
 #define PAGE     4096u
-#define PAD_LEN  64u           /* a PAD with its header: moves what follows by a cache line */
 
 static struct tcp_copied *copied_of(struct tcp_seg *s)
 {
@@ -355,14 +354,14 @@ static int put_copied(struct tcp_lane *t, const struct wf_tx *tx)
  */
 static size_t pad(char *head, size_t at, const struct iovec *payload)
 {
-	static const struct wf_frame h = { .len = PAD_LEN - WF_FRAME_HDR, .type = WF_FR_PAD };
+	static const struct wf_frame h = { .len = TCP_PAD - WF_FRAME_HDR, .type = WF_FR_PAD };
 	uintptr_t ahead = (at - (uintptr_t)payload->iov_base) % PAGE;
 
-	if (ahead == 0 || ahead >= PAD_LEN)
+	if (ahead == 0 || ahead >= TCP_PAD)
 		return 0;
-	memset(head, 0, PAD_LEN);
+	memset(head, 0, TCP_PAD);
 	memcpy(head, &h, sizeof(h));
-	return PAD_LEN;
+	return TCP_PAD;
 }
 
 /*
@@ -382,7 +381,7 @@ static int put_lent(struct tcp_lane *t, const struct wf_tx *tx)
 		seg_put(t->tp, &lent->s);
 		return WEFT_AGAIN;
 	}
-	if (head + PAD_LEN <= sizeof(lent->head)) {
+	if (head + TCP_PAD <= sizeof(lent->head)) {
 		size_t at = t->q_head ? 0 : pad(lent->head, head, &lent->iov[1]);
 
 		t->l.bytes_tx += at;
