@@ -20,13 +20,6 @@ struct ball {
 	bool alone;
 };
 
-static void tell(void *arg, uint64_t count)
-{
-	struct ball *b = arg;
-
-	pair_tell(&b->peer, count);
-}
-
 FLATTEN void trip(void *arg)
 {
 	struct ball *b = arg;
@@ -53,7 +46,7 @@ int main(int argc, char **argv)
 {
 	struct pair_args a = pair_args(argc, argv);
 	struct ball b = { .alone = a.cpu[0] == a.cpu[1] };
-	struct loop l = { .seconds = a.seconds, .size = sizeof(uint64_t), .tell = tell, .trip = trip, .arg = &b };
+	struct loop l = { .seconds = a.seconds, .size = sizeof(uint64_t), .tell = pair_tell, .to = &b.peer, .trip = trip, .arg = &b };
 
 	b.lines = mmap(NULL, sizeof(*b.lines), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (b.lines == MAP_FAILED)

@@ -78,13 +78,6 @@ static void receive_one(struct ball *b)
 	__atomic_store_n(&b->words->fetched[me], k, __ATOMIC_RELEASE);
 }
 
-static void tell(void *arg, uint64_t count)
-{
-	struct ball *b = arg;
-
-	pair_tell(&b->peer, count);
-}
-
 FLATTEN void trip(void *arg)
 {
 	send_one(arg);
@@ -114,7 +107,7 @@ int main(int argc, char **argv)
 {
 	struct pair_args a = pair_args(argc, argv);
 	struct ball b = { .size = a.size, .half = a.size, .alone = a.cpu[0] == a.cpu[1] };
-	struct loop l = { .seconds = a.seconds, .size = a.size, .tell = tell, .trip = trip, .arg = &b };
+	struct loop l = { .seconds = a.seconds, .size = a.size, .tell = pair_tell, .to = &b.peer, .trip = trip, .arg = &b };
 	uint64_t count;
 
 	if (!strcmp(a.mode, "memcpy2") || !strcmp(a.mode, "vm_both"))

@@ -32,13 +32,6 @@ static void sleep_until_woken(struct ball *b)
 		die("eventfd_read");
 }
 
-static void tell(void *arg, uint64_t count)
-{
-	struct ball *b = arg;
-
-	pair_tell(&b->peer, count);
-}
-
 FLATTEN void trip(void *arg)
 {
 	wake(arg);
@@ -49,7 +42,7 @@ int main(int argc, char **argv)
 {
 	struct pair_args a = pair_args(argc, argv);
 	struct ball b;
-	struct loop l = { .seconds = a.seconds, .size = sizeof(uint64_t), .tell = tell, .trip = trip, .arg = &b };
+	struct loop l = { .seconds = a.seconds, .size = sizeof(uint64_t), .tell = pair_tell, .to = &b.peer, .trip = trip, .arg = &b };
 	int fd[2] = { eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC) };
 	struct epoll_event ev = { .events = EPOLLIN };
 	uint64_t count;

@@ -114,7 +114,7 @@ int main(int argc, char **argv)
 {
 	struct pair_args a = pair_args(argc, argv);
 	struct ball b = { .size = a.size };
-	struct loop l = { .seconds = a.seconds, .size = a.size, .tell = tell, .trip = trip, .arg = &b };
+	struct loop l = { .seconds = a.seconds, .size = a.size, .tell = tell, .to = &b, .trip = trip, .arg = &b };
 	bool rate = !strcmp(a.mode, "rate");
 	int me, ranks;
 

@@ -105,8 +105,11 @@ static inline int pair_fork(struct peer *p, const int *cpu)
 	return me;
 }
 
-static inline void pair_tell(struct peer *p, uint64_t word)
+/* @peer: struct peer; as struct loop has it. */
+static inline void pair_tell(void *peer, uint64_t word)
 {
+	struct peer *p = peer;
+
 	if (write(p->fd[1], &word, sizeof(word)) != sizeof(word))
 		die("write to the other process");
 }
@@ -163,7 +166,8 @@ static inline void check(const unsigned char *p, size_t size, unsigned seed)
 struct loop {
 	double seconds;
 	size_t size;
-	void (*tell)(void *arg, uint64_t count);        /* what the other side shall do */
+	void (*tell)(void *to, uint64_t count);         /* what the other side shall do */
+	void *to;
 	void (*trip)(void *arg);                        /* there and back */
 	void *arg;
 	float *sample;
@@ -179,7 +183,7 @@ FLATTEN double loop_round(struct loop *l, uint64_t count)
 {
 	uint64_t start, t0, t1;
 
-	l->tell(l->arg, count + 1);
+	l->tell(l->to, count + 1);
 	l->trip(l->arg);
 	start = t0 = now_ns();
 	for (uint64_t done = 0; done < count;) {

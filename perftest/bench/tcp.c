@@ -52,13 +52,6 @@ static void receive_one(struct ball *b)
 	}
 }
 
-static void tell(void *arg, uint64_t count)
-{
-	struct ball *b = arg;
-
-	pair_tell(&b->peer, count);
-}
-
 FLATTEN void trip(void *arg)
 {
 	send_one(arg);
@@ -90,7 +83,7 @@ int main(int argc, char **argv)
 {
 	struct pair_args a = pair_args(argc, argv);
 	struct ball b = { .size = a.size, .alone = a.cpu[0] == a.cpu[1] };
-	struct loop l = { .seconds = a.seconds, .size = a.size, .tell = tell, .trip = trip, .arg = &b };
+	struct loop l = { .seconds = a.seconds, .size = a.size, .tell = pair_tell, .to = &b.peer, .trip = trip, .arg = &b };
 	uint64_t count;
 	int fd[2], me;
 

@@ -83,10 +83,19 @@ static void write_file(const char *path, const char *text)
 	fclose(f);
 }
 
+static void assert_setting(weft_config *c, const char *key, const char *value, const char *origin)
+{
+	char got[64];
+	const char *from;
+
+	weft_config_get(c, key, got, sizeof(got), &from);
+	assert_string_equal(got, value);
+	assert_string_equal(from, origin);
+}
+
 static void test_config_new_goes_by_default_file_environment(void **state)
 {
-	char path[] = "/tmp/weft-unit-XXXXXX", value[64];
-	const char *origin;
+	char path[] = "/tmp/weft-unit-XXXXXX";
 	weft_config *c;
 
 	(void)state;
@@ -95,12 +104,8 @@ static void test_config_new_goes_by_default_file_environment(void **state)
 	setenv("WEFT_CONFIG", path, 1);
 	setenv("WEFT_SPIN", "9us", 1);
 	assert_int_equal(weft_config_new(&c), 0);
-	weft_config_get(c, "spin", value, sizeof(value), &origin);
-	assert_string_equal(value, "9us");
-	assert_string_equal(origin, "env");
-	weft_config_get(c, "cma", value, sizeof(value), &origin);
-	assert_string_equal(value, "no");
-	assert_string_equal(origin, "file");
+	assert_setting(c, "spin", "9us", "env");
+	assert_setting(c, "cma", "no", "file");
 	weft_config_free(c);
 	unlink(path);
 	assert_int_equal(weft_config_new(&c), WEFT_ESETTING);
@@ -113,8 +118,7 @@ static void test_config_new_goes_by_default_file_environment(void **state)
 
 static void test_calibration_comes_after_defaults_before_all_else(void **state)
 {
-	char file[] = "/tmp/weft-unit-XXXXXX", found[] = "/tmp/weft-unit-XXXXXX", value[64], text[200];
-	const char *origin;
+	char file[] = "/tmp/weft-unit-XXXXXX", found[] = "/tmp/weft-unit-XXXXXX", text[200];
 	weft_config *c;
 	weft_ctx *ctx;
 
@@ -127,15 +131,9 @@ static void test_calibration_comes_after_defaults_before_all_else(void **state)
 	setenv("WEFT_CONFIG", file, 1);
 	setenv("WEFT_COPY_CHUNK", "64K", 1);
 	assert_int_equal(weft_config_new(&c), 0);
-	weft_config_get(c, "eager_max_shm", value, sizeof(value), &origin);
-	assert_string_equal(value, "16K");
-	assert_string_equal(origin, "calibrated");
-	weft_config_get(c, "eager_max_tcp", value, sizeof(value), &origin);
-	assert_string_equal(value, "128K");
-	assert_string_equal(origin, "file");
-	weft_config_get(c, "copy_chunk", value, sizeof(value), &origin);
-	assert_string_equal(value, "64K");
-	assert_string_equal(origin, "env");
+	assert_setting(c, "eager_max_shm", "16K", "calibrated");
+	assert_setting(c, "eager_max_tcp", "128K", "file");
+	assert_setting(c, "copy_chunk", "64K", "env");
 
 	assert_int_equal(weft_config_set(c, "calibration", "/nowhere/at all"), 0);
 	assert_int_equal(weft_open(c, &ctx), WEFT_ESETTING); /* code's is read by weft_open() */
