@@ -3,8 +3,8 @@
 
 A figure is the median of a contender's runs. A ratio is the median of the ratios of the rounds, each between two runs that
 stood next to each other: the machine may be another one (CPUs further apart, a faster clock) in the next round. A round in
-which the CPUs moved between or during the two runs does not count, unless there is no other. The best peer is the one with
-the best median.
+which the CPUs moved between or during the two runs does not count, unless there is no other. The best peer is the one that
+weft stands worst against in these ratios: medians mix near rounds with far ones, and may make another one the best.
 """
 from dataclasses import dataclass, field
 
@@ -32,9 +32,11 @@ class Taken:
     def spread(self, name):
         return noise.spread([v for v in self.runs.get(name, []) if v is not None])
 
-    def best_of(self, names):
+    def best_of(self, names, ours):
         have = [n for n in names if self.figure(n)]
-        return (max if self.cell.higher else min)(have, key=self.figure) if have else None
+        if any(self.ratio(ours, n) is None for n in have):
+            return (max if self.cell.higher else min)(have, key=self.figure)
+        return (min if self.cell.higher else max)(have, key=lambda n: self.ratio(ours, n)) if have else None
 
     def ratios(self, a, b):
         """Of the rounds that compare."""
@@ -56,11 +58,11 @@ class Taken:
         if len(bad) * 2 >= len(self.rounds):  # a median bears fewer
             worst = max(r.foreign + r.steal for r in bad)
             out.append(f"{len(bad)} of {len(self.rounds)} rounds disturbed (others took up to {worst:.0%} of the CPUs)")
-        for name in (self.best_of(self.cell.peers), row.limit):
+        for name in (self.best_of(self.cell.peers, row.weft), row.limit):
             moved = sum(not self.compares(row.weft, name, i) for i in range(len(self.rounds))) if name else 0
             if moved * 2 >= len(self.rounds):
                 out.append(f"the CPUs moved between weft and {name} in {moved} of {len(self.rounds)} rounds")
-        for name in (row.weft, self.best_of(self.cell.peers), row.limit):
+        for name in (row.weft, self.best_of(self.cell.peers, row.weft), row.limit):
             wide = self.spread(name) if name else None
             if wide is not None and wide > noise.WIDE:
                 out.append(f"{name} varies by {wide:.0%} between rounds")
@@ -69,7 +71,7 @@ class Taken:
 
 def bar_of(taken, row, bar, alone):
     """One bar's outcome."""
-    ref = taken.best_of(bar.refs)
+    ref = taken.best_of(bar.refs, row.weft)
     ratios = taken.ratios(row.weft, ref) if ref else []
     higher = taken.cell.higher
     out = {"what": bar.what, "factor": bar.factor, "at": "least" if higher else "most", "against": ref}
@@ -90,7 +92,7 @@ def bar_of(taken, row, bar, alone):
 
 def row_of(taken, row, alone):
     cell = taken.cell
-    best = taken.best_of(cell.peers)
+    best = taken.best_of(cell.peers, row.weft)
     return {
         "half": cell.half, "test": cell.test, "path": row.name, "size": cell.size, "unit": cell.unit,
         "weft": taken.figure(row.weft),

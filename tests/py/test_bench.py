@@ -197,6 +197,14 @@ def only_row(t, alone=False):
     return row
 
 
+def test_the_best_peer_is_the_one_that_weft_stands_worst_against():
+    # Two rounds on a machine that is fast for weft and a: the median of all five makes b the best.
+    t = taken(cell("rate", bars=[(1.0, ["a", "b"], "the best")]), weft=[14, 16, 6, 5, 5], a=[18, 19, 6, 6, 6], b=[7, 7, 7, 5, 5], line=[1] * 5)
+    row = only_row(t)
+    assert row["best_peer"] == "a" and row["bars"][0]["against"] == "a"
+    assert row["bars"][0]["verdict"].startswith("missed")
+
+
 def test_a_ratio_is_the_median_of_the_rounds():
     # The machine was three times slower in two rounds: the median of weft and that of a are of different machines.
     t = taken(cell(bars=[(1.0, ["a", "b"], "the best")]), weft=[1, 3, 3, 1, 3], a=[2, 6, 6, 2, 2], b=[9] * 5, line=[0.5] * 5)
