@@ -88,6 +88,7 @@ struct count {
 	uint64_t messages, turns, looks; /* a look: epoll_wait of the library */
 	uint64_t allocs, locks;
 	uint64_t syscalls;               /* written by the tracer, as the following */
+	uint64_t again;                  /* of the calls: answered EAGAIN, so of the turn that looked and of no message */
 	uint64_t clones, creates;        /* threads or processes made; files opened for creation */
 	uint64_t first_nr;               /* of the first call that was no epoll_wait */
 	bool ended_well;
@@ -159,6 +160,8 @@ struct tracee {
 
 static void note_call(struct tracee *t, struct count *c, const struct __ptrace_syscall_info *i)
 {
+	if (i->op == PTRACE_SYSCALL_INFO_EXIT)
+		c->again += t->inside && i->exit.rval == -EAGAIN;
 	if (i->op != PTRACE_SYSCALL_INFO_ENTRY)
 		return;
 	if (i->entry.nr == SYS_getppid && i->entry.args[0] == MARK) {
@@ -299,12 +302,26 @@ static void receive(weft_worker *w, void *into, size_t len)
 		;
 }
 
+/* Short: done when the call returns. */
 static void send_one(weft_ep *ep, const void *from, size_t len)
 {
 	weft_buf b = wt_buf(from, len);
 	weft_call c = { .size = sizeof(c) };
 
 	wt_must(weft_send(ep, &b, 1, 1, &c) == WEFT_OK);
+}
+
+/* Long: done when the receiver has it. */
+static void send_long(weft_worker *w, weft_ep *ep, const void *from, size_t len)
+{
+	weft_buf b = wt_buf(from, len);
+	weft_call c = { .size = sizeof(c) };
+	weft_event e;
+	int ret = weft_send(ep, &b, 1, 1, &c);
+
+	wt_must(ret >= 0);
+	while (ret == WEFT_PENDING && !weft_reap(w, &e, 1))
+		;
 }
 
 static void one_message(weft_worker *to, weft_ep *ep, void *out, void *in)
@@ -455,6 +472,104 @@ static void nor_between_two_processes(void **state)
 	}
 }
 
+/* ---- longer messages: what each class of size may cost ---- */
+
+#define LONG_ROUNDS 200u
+
+struct size_class {
+	const char *variant;
+	size_t len;
+	unsigned copies;        /* calls of the kernel's copy for one message, both sides together */
+	unsigned io;            /* calls that read or write a socket: for one message, both sides together, at most */
+};
+
+static const struct size_class *class;
+
+static void bounce_long(int side, weft_worker *w, weft_ep *ep, unsigned rounds, char *out, char *in)
+{
+	for (unsigned i = 0; i < rounds; i++) {
+		if (side)
+			send_long(w, ep, out, class->len);
+		receive(w, in, class->len);
+		if (!side)
+			send_long(w, ep, out, class->len);
+	}
+}
+
+static int ping_pong_long(int side)
+{
+	static char out[1u << 20], in[1u << 20];
+	struct window win;
+	weft_ctx *ctx;
+	weft_ep *ep;
+	struct wt_w *w = meet(side, &ctx, &ep);
+	struct count *c = &counts[side];
+
+	memset(out, side + 1, sizeof(out));
+	bounce_long(side, w->w, ep, 20, out, in);
+	c->extra[0] = stat_read(ctx, ep, "copy_bytes_here");
+	c->extra[1] = stat_read(ctx, ep, "copy_bytes_peer");
+	c->extra[2] = stat_read(ctx, ep, "bytes_sent") + stat_read(ctx, ep, "bytes_received");
+	window_open(&win, c, ctx);
+	bounce_long(side, w->w, ep, LONG_ROUNDS, out, in);
+	window_shut(&win, 2 * LONG_ROUNDS);
+	c->extra[0] = stat_read(ctx, ep, "copy_bytes_here") - c->extra[0];
+	c->extra[1] = stat_read(ctx, ep, "copy_bytes_peer") - c->extra[1];
+	c->extra[2] = stat_read(ctx, ep, "bytes_sent") + stat_read(ctx, ep, "bytes_received") - c->extra[2];
+	bounce_long(side, w->w, ep, 20, out, in);
+	return 0;
+}
+
+static uint64_t of_both(uint64_t a, uint64_t b)
+{
+	return a + b;
+}
+
+/*
+ * Every byte is copied once by the kernel, by either side, or goes through the ring or the socket once: what came on top are headers.
+ * The calls are those copies, or those of the socket, and no others.
+ */
+static void check_class(void)
+{
+	const struct count *a = &counts[0], *b = &counts[1];
+	uint64_t messages = 2 * LONG_ROUNDS, payload = messages * class->len;
+	uint64_t calls = of_both(a->syscalls - a->looks - a->again, b->syscalls - b->looks - b->again);
+	uint64_t by_kernel = of_both(a->extra[0], b->extra[0]), through = of_both(a->extra[2], b->extra[2]);
+
+	printf("# %s, %zu KiB: for each message %.2f system calls, copied by the kernel %.3f times, sent and received as bytes "
+	       "%.3f times; %llu allocations, %llu locks\n",
+	       class->variant, class->len >> 10, (double)calls / (double)messages, (double)by_kernel / (double)payload,
+	       (double)through / (double)payload, (unsigned long long)of_both(a->allocs, b->allocs),
+	       (unsigned long long)of_both(a->locks, b->locks));
+	assert_int_equal(of_both(a->allocs, b->allocs), 0);
+	assert_int_equal(of_both(a->locks, b->locks), 0);
+	assert_int_equal(by_kernel, class->copies ? payload : 0);
+	assert_true(through <= (class->copies ? 0 : 2 * payload) + payload / 100);
+	assert_true(calls <= messages * (class->copies + class->io));
+}
+
+static void each_class_of_size_has_its_price(void **state)
+{
+	static const struct size_class classes[] = {
+		{ "shm", 32 << 10, 0, 0 },
+		{ "shm", 64 << 10, 2, 0 },
+		{ "shm", 1 << 20, 8, 0 },
+		{ "shm-ring", 64 << 10, 0, 0 },
+		{ "shm-ring", 1 << 20, 0, 0 },
+		{ "tcp", 64 << 10, 0, 8 },
+		{ "tcp", 1 << 20, 0, 64 },
+	};
+
+	(void)state;
+	NEEDS_TRACING();
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
+		class = &classes[i];
+		wt_choose(class->variant);
+		traced(ping_pong_long, SIDES);
+		check_class();
+	}
+}
+
 /* ---- instructions ---- */
 
 /*
@@ -508,32 +623,47 @@ static void a_short_message_takes_so_many_instructions(void **state)
 
 #define BURST 1000u
 
-static int many_small(int side)
+static void burst(weft_worker *w, weft_ep *ep)
 {
-	struct wt_pair p;
-	struct window win;
-	uint64_t got = 0, in = 0;
-	weft_buf b = wt_buf(&in, 8);
+	uint64_t out = 0;
+	weft_buf b = wt_buf(&out, 8);
 
-	wt_pair_open(&p, 0);
-	wt_exchange(&p, 0, 8, 1);
-	window_open(&win, &counts[side], p.ctx);
 	for (unsigned i = 0; i < BURST; i++) {
 		weft_call c = { .size = sizeof(c), .flags = WEFT_COPY | WEFT_NO_EVENT };
 
-		wt_must(weft_send(p.ep[0], &b, 1, 1, &c) >= 0);
+		wt_must(weft_send(ep, &b, 1, 1, &c) >= 0);
 	}
-	weft_progress(p.w[0]->w);
-	window_shut(&win, BURST);
+	weft_progress(w);
+}
+
+static uint64_t drain(struct wt_pair *p)
+{
+	uint64_t got = 0, in = 0;
+	weft_buf b = wt_buf(&in, 8);
+
 	for (int turns = 0; got < BURST && turns < 100000; turns++) {
 		weft_call c = { .size = sizeof(c) };
 		weft_message *m;
 
-		weft_progress(p.w[0]->w);
-		if (weft_probe(p.w[1]->w, 1, WT_EXACT, &c, &m) == WEFT_OK && weft_recv_message(m, &b, 1, &c) == WEFT_OK)
+		weft_progress(p->w[0]->w);
+		if (weft_probe(p->w[1]->w, 1, WT_EXACT, &c, &m) == WEFT_OK && weft_recv_message(m, &b, 1, &c) == WEFT_OK)
 			got++;
 	}
-	return got == BURST ? 0 : 1;
+	return got;
+}
+
+static int many_small(int side)
+{
+	struct wt_pair p;
+	struct window win;
+
+	wt_pair_open(&p, 0);
+	burst(p.w[0]->w, p.ep[0]);              /* the pools grow to the size of the burst, once */
+	wt_must(drain(&p) == BURST);
+	window_open(&win, &counts[side], p.ctx);
+	burst(p.w[0]->w, p.ep[0]);
+	window_shut(&win, BURST);
+	return drain(&p) == BURST ? 0 : 1;
 }
 
 static void small_messages_over_tcp_share_system_calls(void **state)
@@ -546,6 +676,7 @@ static void small_messages_over_tcp_share_system_calls(void **state)
 	       (unsigned long long)counts[0].syscalls, (unsigned long long)counts[0].allocs,
 	       (unsigned long long)counts[0].locks);
 	assert_true(counts[0].syscalls < BURST / 10);
+	assert_int_equal(counts[0].allocs, 0);
 	assert_int_equal(counts[0].locks, 0);
 }
 
@@ -670,6 +801,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_message_over_shm_costs_nothing),
 		cmocka_unit_test(nor_between_two_processes),
+		cmocka_unit_test(each_class_of_size_has_its_price),
 		cmocka_unit_test(a_short_message_takes_so_many_instructions),
 		cmocka_unit_test(small_messages_over_tcp_share_system_calls),
 		cmocka_unit_test(both_processes_copy_a_large_message),
