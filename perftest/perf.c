@@ -353,6 +353,14 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &stop, NULL);
 }
 
+/* The figures are right, but of the scheduler's turns: whoever compares them with another machine's must know. */
+static void say_one_cpu(const struct all *a)
+{
+	if (!a->cpus.several && !a->o->place)
+		fprintf(stderr, "weft perf: both sides share one CPU, so times are those of its turns between them and not of the path; "
+				"give this process another (taskset, --cpus A,B)\n");
+}
+
 static bool run_way(struct all *a, const struct perf_way *way)
 {
 	fflush(stdout);                  /* or the child would have it, too */
@@ -380,6 +388,7 @@ int perf_main(int argc, char **argv)
 		return listen_main(&a);
 	if (o.plot && !plot_possible(o.plot))
 		return 1;
+	say_one_cpu(&a);
 	a.cells = count_cells(&o);
 	report_begin(&o);
 	for (unsigned i = 0; i < o.n_ways && ok && !perf_interrupted; i++)

@@ -409,9 +409,18 @@ def run_way(o, way, kind, cells, places, alone, report):
             end_helper(helper)
 
 
+def say_one_cpu(o):
+    """The figures are right, but of the scheduler's turns: whoever compares them with another machine's must know."""
+    if not o.place and set(o.transport) != {"loop"}:
+        print("weft.perf: both sides share one CPU, so times are those of its turns between them and not of the path; "
+              "give this process another (taskset, --cpus A,B)", file=sys.stderr)
+
+
 def run_all(o):
     places, alone = choose_cpus(o)
     pin(places[0])
+    if not alone:
+        say_one_cpu(o)
     if o.plot:
         _plot.check(o.plot)
     cells, report = cells_of(o), Report(o)

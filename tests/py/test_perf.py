@@ -93,8 +93,12 @@ def test_gather_gap_and_memory():
 def test_one_cpu():
     one = sorted(os.sched_getaffinity(0))[:1]
     args = ["--test", "tag_lat,put_lat,stream_bw", "--size", "64", *CELL]
-    rows = lines(run_perf(*args, preexec_fn=lambda: os.sched_setaffinity(0, one)))
+    result = run_perf(*args, preexec_fn=lambda: os.sched_setaffinity(0, one))
+    rows = lines(result)
     assert len(rows) == 6 and all(r["cpus"] is None and r["noise"] is None for r in rows)
+    assert result.stderr.count("share one CPU") == 1 and "--cpus A,B" in result.stderr
+    result = run_perf(*CELL, "--test", "tag_lat", "--size", "64", "--transport", "loop", preexec_fn=lambda: os.sched_setaffinity(0, one))
+    assert len(lines(result)) == 1 and not result.stderr
 
 
 def test_csv_and_pictures(tmp_path):

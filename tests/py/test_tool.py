@@ -151,7 +151,7 @@ def test_other_ways_of_waiting(how):
     args = ["--transport", "shm,tcp", "--test", "tag_lat,am_lat,put_lat,put_bw,atomic_lat", "--size", "64", *CELL]
     result = weft("perf", *args, *([] if one else [how]), preexec_fn=one and (lambda: os.sched_setaffinity(0, one)))
     rows = lines(result)
-    assert len(rows) == 10
+    assert len(rows) == 10 and result.stderr.count("share one CPU") == bool(one)
     for row in rows:
         check_row(row)
         if how != "--sleep":
