@@ -80,8 +80,9 @@ def c_shm():
         rows = [Row("shm", "weft", "memcpy" if size < 64 * KIB else "vm_both", [best(1, C_PEERS)])]
         yield Cell("C", "lat", "shm", size, C_PEERS, ["memcpy", "memcpy2", "vm_readv", "vm_both"], rows, quick)
     for size, quick in ((MIB, True), (16 * MIB, False)):
-        rows = [Row("shm", "weft", "vm_both", [best(0.6, C_PEERS)]),
-                Row("shm-ring", "weft-ring", "memcpy", [best(1, C_PEERS, "the best peer, which has rights")])]
+        rows = [Row("shm", "weft", "vm_both", [best(0.6, C_PEERS)])]
+        for name in ("pidns", "seccomp"):
+            rows.append(Row(f"shm-{name}", f"weft-{name}", "memcpy", [best(1, C_PEERS, "the best peer, which has rights")]))
         yield Cell("C", "lat", "shm", size, C_PEERS, ["memcpy", "memcpy2", "vm_readv", "vm_both"], rows, quick)
 
 

@@ -22,7 +22,8 @@ LIMIT_S = 30  # for one run
 
 HOW = {
     "weft": "build/weft perf; median of samples",
-    "weft-ring": "build/weft perf --transport shm-ring: without process_vm_*",
+    "weft-pidns": "the same without rights to the peer's memory: the listening side in a PID namespace of its own (unshare --pid)",
+    "weft-seccomp": "the same without rights: under a seccomp filter that refuses process_vm_*",
     "ucx": "ucx_perftest tag_lat, tag_bw; UCX_TLS=posix,cma or tcp on lo, there with segments of 1 MiB (8 KiB as it comes: large "
            "messages take several times as long); its 50th percentile, its overall message rate",
     "libfabric": "fi_pingpong, tagged, reliable datagrams, provider shm, net or tcp; its mean, for it gives no median; no rates",
@@ -180,10 +181,30 @@ def count_for(b, who, cell):
 # ---- C ---------------------------------------------------------------------------------------------------------------
 
 
-def weft(b, cell, transport=None):
-    test = "tag_rate" if cell.test == "rate" else "tag_lat"
-    return json_of(program([b.build / "weft", "perf", "--transport", transport or cell.path, "--test", test,
-                            "--size", cell.size, "--time", b.seconds, "--json"]))
+def weft_perf(b, cell):
+    return [b.build / "weft", "perf", "--test", "tag_rate" if cell.test == "rate" else "tag_lat", "--size", cell.size,
+            "--time", b.seconds, "--json"]
+
+
+def weft(b, cell, before=()):
+    return json_of(program([*before, *weft_perf(b, cell), "--transport", cell.path]))
+
+
+def without_rights(said):
+    """Whoever has no rights and copies all the same would be a defect, and the figure another one than it says."""
+    if said["path"] != "shm" or any(said["copied_bytes"]):
+        raise Failed(f"messages went by {said['path']}, {said['lane']}, copied bytes {said['copied_bytes']}")
+    return said
+
+
+def weft_pidns(b, cell):
+    port = free_port()
+    server = ["unshare", "--pid", "--fork", "--kill-child", b.build / "weft", "perf", "--listen", f"127.0.0.1:{port}", "--once"]
+    return without_rights(json_of(server_and_client(server, [*weft_perf(b, cell), f"127.0.0.1:{port}"], port, {})))
+
+
+def weft_seccomp(b, cell):
+    return without_rights(weft(b, cell, [sys.executable, HERE / "sandbox.py", "process_vm_readv,process_vm_writev"]))
 
 
 def last_fields(out, n, tool):
@@ -279,7 +300,8 @@ def mpi4py(b, cell, which):
 
 C = {
     "weft": weft,
-    "weft-ring": lambda b, c: weft(b, c, "shm-ring"),
+    "weft-pidns": weft_pidns,
+    "weft-seccomp": weft_seccomp,
     "ucx": ucx,
     "libfabric": libfabric,
     "openmpi": lambda b, c: mpi(b, c, "openmpi"),

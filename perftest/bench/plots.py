@@ -44,13 +44,13 @@ def latency(rows):
     figure, axes = plt.subplots(2, len(paths), figsize=(6.4 * len(paths), 8), squeeze=False, height_ratios=[3, 2])
     for column, path in enumerate(paths):
         mine = sorted((r for r in rows if r["path"] == path), key=lambda r: r["size"])
-        ring = sorted((r for r in rows if r["path"] == "shm-ring" and path == "shm"), key=lambda r: r["size"])
-        latency_axes(axes[0][column], axes[1][column], path, mine, ring)
+        without = sorted((r for r in rows if r["path"] == "shm-seccomp" and path == "shm"), key=lambda r: r["size"])
+        latency_axes(axes[0][column], axes[1][column], path, mine, without)
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     return figure
 
 
-def latency_axes(top, low, path, mine, ring):
+def latency_axes(top, low, path, mine, without):
     def curve(rows, of, label, **style):
         points = [(r["size"], of(r), of(r) / best(r)) for r in rows if of(r)]
         if points:
@@ -64,7 +64,7 @@ def latency_axes(top, low, path, mine, ring):
     for peer in C_PEERS:
         curve(mine, lambda r, p=peer: r["peers"].get(p), peer, marker="o", ms=4, lw=1.2, color=color(C_PEERS, peer))
     curve(mine, lambda r: (r["limit"] or {}).get("figure"), "limit", marker="_", ms=10, lw=1.2, ls=":", color=LIMIT)
-    curve(ring, lambda r: r["weft"], "weft, ring only", marker="s", ms=5, lw=1.6, ls="--", color=WEFT)
+    curve(without, lambda r: r["weft"], "weft, without rights", marker="s", ms=5, lw=1.6, ls="--", color=WEFT)
     curve(mine, lambda r: r["weft"], "weft", marker="s", ms=5, lw=2.2, color=WEFT)
     low.axhline(1, color="#bbbbbb", lw=0.8, zorder=0)
     sizes = [r["size"] for r in mine]

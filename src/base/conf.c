@@ -62,7 +62,7 @@ static const struct wf_conf_row rows[] = {
 	  "paying off; 0: never." },
 	{ "stream_window", WF_CONF_SIZE, "bytes", "1M", 4 * KI, 1 * GI, false, AT(stream_window),
 	  "Bytes of a stream that may wait at the receiver before its sender is held back." },
-	{ "copy_chunk", WF_CONF_SIZE, "bytes", "128K", 4 * KI, 64 * MI, false, AT(copy_chunk),
+	{ "copy_chunk", WF_CONF_SIZE, "bytes", "256K", 4 * KI, 64 * MI, false, AT(copy_chunk),
 	  "Piece in which two processes share the copy of a large message." },
 	{ "shm_ring", WF_CONF_SIZE, "bytes", "2M", 16 * KI, 64 * MI, true, AT(shm_ring),
 	  "Ring of one direction to one local peer; a power of two. Memory is taken as it is used; "

@@ -47,7 +47,7 @@ static const char *large_way(const struct wf_transport *tr, const struct wf_lane
 	if (tr->caps & WF_CAP_INTERNAL)
 		return "one copy, which the receiver makes";
 	return l ? "copied in place as the lane says, else streamed as frames" :
-		   "copied in place by whoever may reach the other's memory, else streamed as frames";
+		   "copied in place where each side may reach the other's memory, else streamed as frames";
 }
 
 unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, const struct wf_lane *l, struct wf_plan_row *out)

@@ -63,21 +63,35 @@ def can_unshare():
     return "" if probe.returncode == 0 else f"namespaces are not allowed here: {probe.stderr.strip()}"
 
 
-def test_containers_that_share_only_the_network_use_shared_memory():
+def exchange(server_in, client_in):
+    """What the client prints: its PID, and how its messages go; and the PID that the server has for itself."""
     why = can_unshare()
     if why:
         pytest.skip(why)
-    server = subprocess.Popen(CONTAINER + [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([*server_in, sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     try:
         url, pid = server.stdout.readline().split()
-        client = subprocess.run(CONTAINER + [sys.executable, "-c", CLIENT, url], capture_output=True, text=True, timeout=LIMIT)
+        client = subprocess.run([*client_in, sys.executable, "-c", CLIENT, url], capture_output=True, text=True, timeout=LIMIT)
         assert client.returncode == 0, client.stderr
-        lines = client.stdout.splitlines()
-        assert lines[0] == pid == "1"          # each is process 1 of its own namespace
-        assert "shm" in lines[2] and "tcp" not in lines[2], client.stdout
-        assert "could be better" in client.stdout and "namespace" in client.stdout, client.stdout
         assert server.wait(LIMIT) == 0
+        return client.stdout, pid
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
+
+
+def test_containers_that_share_only_the_network_use_shared_memory():
+    said, pid = exchange(CONTAINER, CONTAINER)
+    lines = said.splitlines()
+    assert lines[0] == pid == "1"          # each is process 1 of its own namespace
+    assert "shm" in lines[2] and "tcp" not in lines[2], said
+    assert "could be better" in said and "namespace" in said, said
+
+
+@pytest.mark.parametrize("server_in, client_in", [(CONTAINER, []), ([], CONTAINER)], ids=["listener inside", "client inside"])
+def test_rights_of_one_side_alone_are_not_used(server_in, client_in):
+    """Who is outside sees the process inside and may copy from it; alone it is twice as slow as both through the ring (ADR 8)."""
+    said, _ = exchange(server_in, client_in)
+    assert "ring only" in said and "could be better" in said, said
+    assert ("in another PID namespace" if client_in else "may not copy from this process") in said, said

@@ -21,7 +21,7 @@ static void test_defaults_are_what_the_table_says(void **state)
 	assert_int_equal(c.eager_max_tcp, 65536);
 	assert_int_equal(c.spin_ns, 20000);
 	assert_int_equal(c.stream_window, 1 << 20);
-	assert_int_equal(c.copy_chunk, 128 << 10);
+	assert_int_equal(c.copy_chunk, 256 << 10);
 	assert_int_equal(c.shm_ring, 2 << 20);
 	assert_true(c.cma);
 	assert_int_equal(c.listen_ports.first, 0);

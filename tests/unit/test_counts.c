@@ -553,7 +553,7 @@ static void each_class_of_size_has_its_price(void **state)
 	static const struct size_class classes[] = {
 		{ "shm", 32 << 10, 0, 0 },
 		{ "shm", 64 << 10, 2, 0 },
-		{ "shm", 1 << 20, 8, 0 },
+		{ "shm", 1 << 20, 2, 0 },
 		{ "shm-ring", 64 << 10, 0, 0 },
 		{ "shm-ring", 1 << 20, 0, 0 },
 		{ "tcp", 64 << 10, 0, 8 },

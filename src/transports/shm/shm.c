@@ -471,11 +471,10 @@ static void shm_resume(struct wf_lane *base)
 static void shm_describe(const struct wf_lane *base, char *out, size_t cap)
 {
 	const struct shm_lane *l = (const struct shm_lane *)base;
-	const char *who = l->rights ? l->peer_rights ? "both processes copy" : "this process copies" :
-			  l->peer_rights ? "the peer copies" : "ring only";
+	bool both = l->rights && l->peer_rights;
 
-	snprintf(out, cap, "ring %u KiB, %s%s%s", l->tx.ring >> 10, who, l->rights || !l->base.why[0] ? "" : ": ",
-		 l->rights ? "" : l->base.why);
+	snprintf(out, cap, "ring %u KiB, %s%s%s", l->tx.ring >> 10, both ? "both processes copy" : "ring only",
+		 both || !l->base.why[0] ? "" : ": ", both ? "" : l->base.why);
 }
 
 const struct wf_transport wf_shm = {

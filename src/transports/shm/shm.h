@@ -291,6 +291,7 @@ struct shm_map {                         /* memory of the peer that we have mapp
 };
 
 void shm_rights_check(struct shm_lane *l, const struct shm_hello *h);
+void shm_rights_heard(struct shm_lane *l, bool peer_rights);
 /* Lets the peer map the region: false when it cannot be. May be asked often. */
 bool shm_region_pass(struct shm_lane *l, const struct wf_region *r);
 void shm_region_gone(struct wf_port *p, uint64_t id);

@@ -452,6 +452,7 @@ static void on_answer(void *arg, uint32_t events)
 		wf_poll_del(l->base.port->poll, &l->sock_watch);
 		shm_fail(l, WEFT_EREFUSED, 0, "the peer refused to share memory");
 	} else if (take_peer(l, &h, fds)) {
+		shm_rights_heard(l, h.flags & SHM_HAS_RIGHTS);
 		note.id = l->rights;
 		wf_unix_send(l->sock, &note, sizeof(note), NULL, 0);
 		shm_set_up(l);

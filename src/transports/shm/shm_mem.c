@@ -77,6 +77,16 @@ void shm_rights_check(struct shm_lane *l, const struct shm_hello *h)
 	}
 }
 
+/* What the peer found out about its own rights; who has some himself says that they are of no use alone. */
+void shm_rights_heard(struct shm_lane *l, bool peer_rights)
+{
+	l->peer_rights = l->same_user && peer_rights;
+	if (l->rights && !l->peer_rights)
+		no_rights(l, "what weft explain says in the peer", "the peer may not copy from this process's memory");
+	else if (l->rights)
+		no_rights(l, "", "");
+}
+
 /* ---- regions ---- */
 
 bool shm_region_pass(struct shm_lane *l, const struct wf_region *r)
@@ -213,7 +223,7 @@ static void on_note(struct shm_lane *l, const struct shm_note *note, size_t n_fd
 	}
 	switch (note->what) {
 	case SHM_RIGHTS:
-		l->peer_rights = l->same_user && note->id == 1;
+		shm_rights_heard(l, note->id == 1);
 		return;
 	case SHM_REGION:
 		if (l->same_user)
