@@ -427,16 +427,13 @@ static int write_chunks(struct shm_xfer *x, struct claim k)
 
 static int step_active_tx(struct shm_xfer *x, struct claim k)
 {
-	bool receiver_is_quiet = atomic_load_explicit(&x->s->dst.done, memory_order_acquire) == k.lo;
-
-	if (x->stopping && k.lo == k.hi) /* nothing left to stop */
-		return receiver_is_quiet ? finish(x, WEFT_OK) : 0;
+	if (k.lo == k.hi) /* nothing left to copy, nor to stop: the receiver says DONE, and until then the slot is his */
+		return 0;
 	if (x->stopping) {
 		turn_state(x, k, STOP_S);
 		return 1;
 	}
-	if (k.lo == k.hi || x->l->state != SHM_UP ||
-	    atomic_load_explicit(&x->s->src.failed, memory_order_relaxed))
+	if (x->l->state != SHM_UP || atomic_load_explicit(&x->s->src.failed, memory_order_relaxed))
 		return 0;
 	return write_chunks(x, k);
 }
