@@ -48,7 +48,7 @@ class Test:
 TESTS = {
     "tag_lat": Test(PING_PONG, LAT_SIZES, 2, "send() there and back, into recv(); half the round trip"),
     "tag_bw": Test(ONE_WAY, BW_SIZES, 64, "send() one way, into recv() that were called before"),
-    "tag_rate": Test(ONE_WAY, (8,), 128, "the same with a longer window, for small messages"),
+    "tag_rate": Test(ONE_WAY, (8,), 64, "the same, of small messages"),
     "am_lat": Test(PING_PONG, LAT_SIZES, 2, "am_send() there and back, into am_recv(); half the round trip"),
     "stream_bw": Test(ONE_WAY, BW_SIZES, 64, "write() one way, into readinto()", 1),
     "put_lat": Test(PING_PONG, LAT_SIZES, 2, "put_signal() there and back, awaited by signalled(): nobody polls memory on "

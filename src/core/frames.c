@@ -101,22 +101,23 @@ static __attribute__((noinline)) int frame_in(struct wf_lane *l, const struct wf
 	return ret;
 }
 
-/* Nothing that look() or the rest of frame_in() would find wrong: a short message, in its turn, on an endpoint in order. */
-static inline bool is_plain(const struct weft_ep *ep, const struct wf_lane *l, const struct wf_frame *h)
+/* Nothing that look() or the rest of frame_in() would find wrong: in its turn, on an endpoint in order. */
+bool wf_frame_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *payload, uint32_t len)
 {
-	return h->type == WF_FR_EAGER && !h->flags && h->len <= WF_QUICK_MAX && h->seq == l->rx_seq && l == ep->msg &&
-	       ep->state == WF_EP_READY && !ep->dying;
+	struct weft_ep *ep = (struct weft_ep *)l->owner;
+
+	if (wf_unlikely(!ep || !ep->owner.is_ep || seq != l->rx_seq || l != ep->msg || ep->state != WF_EP_READY || ep->dying ||
+			!wf_eager_quick(ep, tag, payload, len)))
+		return false;
+	l->rx_seq++;
+	return true;
 }
 
 int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload)
 {
-	struct wf_owner *owner = l->owner;
-
-	if (wf_likely(owner && owner->is_ep && is_plain((struct weft_ep *)owner, l, h) &&
-		      wf_eager_quick((struct weft_ep *)owner, h, payload))) {
-		l->rx_seq++;
+	if (wf_likely(h->type == WF_FR_EAGER && !h->flags && h->len <= WF_QUICK_MAX &&
+		      wf_frame_short(l, h->seq, h->tag, payload, h->len)))
 		return 0;
-	}
 	return frame_in(l, h, payload);
 }
 

@@ -88,22 +88,12 @@ struct wf_kind {                         /* of operation */
 	void (*cancel)(struct wf_op *op);
 };
 
-/* In the order of use: a receive that is posted and finds its message touches the first four cache lines only. */
+/*
+ * In the order of use. With the pool's 16 bytes in front, what a posted receive reads when its message comes fills the first
+ * two cache lines; the third is only written. The rest of a plain one is not touched.
+ */
 struct wf_op {
-	/* made once and kept in order: an operation in the pool is on no list */
-	struct wf_note note;
-	struct wf_list link;             /* in ep->ops or ep->rx_ops: pending */
-	struct weft_worker *w;
-
 	/* set by who posts it */
-	const struct wf_kind *kind;
-	struct weft_ep *ep;              /* NULL: a receive from any endpoint that has not matched */
-	weft_buf one;                    /* bufs points here when n <= 1 */
-	weft_buf *bufs;
-	size_t n;
-	uint64_t len;                    /* of the buffers */
-	uint64_t tag;
-	uint64_t user_data;
 	union {
 		struct wf_match_recv recv;
 		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; struct wf_op *parent; } rma;
@@ -126,7 +116,22 @@ struct wf_op {
 	bool copy_stopping;
 	bool copied;                     /* COPY: the bytes are our own */
 	bool from_probe;                 /* receive of a taken message or AM: was never in match */
-	bool plain;                      /* posted receive: has its buffer and nothing else, all below is untouched */
+	bool plain;                      /* posted receive: has its buffer and nothing else, all behind `link` is untouched */
+
+	/* set by who posts it, as the two before */
+	struct weft_ep *ep;              /* NULL: a receive from any endpoint that has not matched */
+	uint64_t user_data;
+	weft_buf one;                    /* bufs points here when n <= 1 */
+	weft_buf *bufs;
+	size_t n;
+	uint64_t len;                    /* of the buffers */
+	uint64_t tag;
+	const struct wf_kind *kind;
+
+	/* made once and kept in order: an operation in the pool is on no list */
+	struct weft_worker *w;
+	struct wf_list link;             /* in ep->ops or ep->rx_ops: pending; a receive from any endpoint is in match alone */
+	struct wf_note note;
 
 	/* zero when it begins because who puts it back clears it, but for a plain one */
 	uint64_t off;                    /* how far sent or received */
@@ -197,18 +202,23 @@ struct wf_conn;                          /* connect.c, while connecting */
 
 struct weft_ep {
 	struct wf_owner owner;
-	uint8_t state;
-	bool blocked;                    /* the lane said AGAIN */
+	union {
+		struct {
+			uint8_t state;
+			bool blocked;            /* the lane said AGAIN */
+			bool dying;              /* on worker->dying */
+			bool released;           /* the user has let go: close done, or abort */
+			bool closing;            /* close was posted */
+			bool pressure;           /* peer asked for rendezvous only */
+		};
+		uint64_t gate;                   /* all of them: WF_EP_READY when nothing stands against a message */
+	};
 	bool kicking;
-	bool dying;                      /* on worker->dying */
-	bool released;                   /* the user has let go: close done, or abort */
-	bool closing;                    /* close was posted */
 	bool close_sent, peer_closed;
 	bool drained;                    /* dying: the last frames were looked for */
 	bool closed_due;                 /* peer has closed: CLOSED is to be sent, then it is over */
 	uint32_t fences;                 /* FLUSH for a fence on their way */
 	uint32_t gets_asked;             /* gets that the peer is answering */
-	bool pressure;                   /* peer asked for rendezvous only */
 	bool told_pressure;
 	bool hot;                        /* counted in worker->fd_hot */
 	bool burying;
@@ -278,7 +288,6 @@ struct weft_worker {
 	unsigned n_open;
 	uint64_t port_wake[WF_TR_MAX];
 	struct wf_pool ops, eps, ctls, copies, msgs, remotes, opens, replies;
-	struct wf_list any_recvs;        /* receives from any endpoint that have not matched */
 	struct wf_list eps_list, dying, graves, listeners, incoming, revokes;
 	struct wf_list events;
 	size_t n_events;

@@ -80,6 +80,23 @@ static int send_slow(struct weft_ep *ep, const weft_buf *b, size_t n, uint64_t l
 	return wf_op_answer(op, call);
 }
 
+/* Nothing but short bytes, over a lane that takes them as they are? */
+static inline bool is_short(const struct weft_ep *ep, const weft_buf *b, size_t n, const weft_call *call)
+{
+	return ep->gate == WF_EP_READY && wf_list_is_empty(&ep->txq) && n == 1 && b && b->addr && !b->kind &&
+	       b->len <= ep->msg->inline_max && (!call || (call->size >= sizeof(*call) && !(call->flags & ~WEFT_COPY) && !call->stream));
+}
+
+static inline bool send_short(struct weft_ep *ep, const weft_buf *b, uint64_t tag)
+{
+	struct wf_lane *l = ep->msg;
+
+	if (wf_unlikely(!l->tr->send_short || !l->tr->send_short(l, l->tx_seq, tag, b->addr, (uint32_t)b->len)))
+		return false;
+	l->tx_seq++;
+	return true;
+}
+
 static int send_now(struct weft_ep *ep, const weft_buf *b, size_t n, uint64_t len, uint64_t tag)
 {
 	struct wf_tx tx = {
@@ -90,31 +107,41 @@ static int send_now(struct weft_ep *ep, const weft_buf *b, size_t n, uint64_t le
 	return wf_ep_tx(ep, &tx);
 }
 
-int weft_send(weft_ep *ep, const weft_buf *b, size_t n, uint64_t tag, weft_call *call)
+/* Anything: looked at, and sent at once or queued. */
+static __attribute__((noinline)) int send_checked(struct weft_ep *ep, const weft_buf *b, size_t n, uint64_t tag, weft_call *call)
 {
-	struct weft_worker *w = ep->w;
 	uint64_t len;
-	int ret = wf_enter(w);
+	int ret = wf_call_check(call);
 
-	if (wf_unlikely(ret))
-		return ret;
-	ret = wf_call_check(call);
 	if (!ret)
 		ret = wf_bufs_check(b, n, &len);
 	if (!ret)
 		ret = wf_ep_check(ep);
-	if (wf_unlikely(ret)) {
-		wf_leave(w);
+	if (wf_unlikely(ret))
 		return ret;
-	}
 	ep->n_tx_msgs++;
 	if (wf_likely(wf_ep_can_send(ep) && len <= NOW_MAX && len <= ep->msg->eager_max && !ep->pressure &&
 		      !(call && call->flags & WEFT_SYNC)) &&
 	    send_now(ep, b, n, len, tag) == WEFT_OK) {
 		ep->n_eager++;
-		ret = wf_answer_now(w, ep, call, "send", WEFT_OK, tag, len, 0);
+		return wf_answer_now(ep->w, ep, call, "send", WEFT_OK, tag, len, 0);
+	}
+	return send_slow(ep, b, n, len, tag, call);
+}
+
+int weft_send(weft_ep *ep, const weft_buf *b, size_t n, uint64_t tag, weft_call *call)
+{
+	struct weft_worker *w = ep->w;
+	int ret = wf_enter(w);
+
+	if (wf_unlikely(ret))
+		return ret;
+	if (wf_likely(is_short(ep, b, n, call) && send_short(ep, b, tag))) {
+		ep->n_tx_msgs++;
+		ep->n_eager++;
+		ret = wf_answer_now(w, ep, call, "send", WEFT_OK, tag, b->len, 0);
 	} else {
-		ret = send_slow(ep, b, n, len, tag, call);
+		ret = send_checked(ep, b, n, tag, call);
 	}
 	wf_leave(w);
 	return ret;
@@ -388,7 +415,8 @@ static int recv_post(struct weft_worker *w, const weft_buf *b, size_t n, uint64_
 	op->recv.mask = mask;
 	op->recv.from = from;
 	op->recv.seq = w->match.next_recv++;
-	wf_list_push_back(from ? &from->rx_ops : &w->any_recvs, &op->link);
+	if (from)
+		wf_list_push_back(&from->rx_ops, &op->link);
 	wf_match_post(&w->match, &op->recv);
 	return wf_op_answer(op, call);
 }
@@ -417,7 +445,7 @@ int weft_recv(weft_worker *w, const weft_buf *b, size_t n, uint64_t tag, uint64_
 	if (!ret && from)
 		ret = check_from(w, from);
 	if (wf_likely(!ret)) {
-		mm = wf_match_find(&w->match, tag, mask, from);
+		mm = w->match.n_msgs ? wf_match_find(&w->match, tag, mask, from) : NULL;
 		if (mm)
 			ret = recv_waiting(w, wf_container_of(mm, struct wf_msg, match), b, n, len, tag, mask, call);
 		else if (!from || !(ret = wf_ep_check(from)))
@@ -498,12 +526,9 @@ int weft_recv_message(weft_message *message, const weft_buf *b, size_t n, weft_c
 /* The worker ends: receives from any endpoint end with it. */
 void wf_recv_drop_all(struct weft_worker *w)
 {
-	struct wf_list *it;
+	struct wf_match_recv *r;
+	size_t cursor = 0;
 
-	while ((it = wf_list_first(&w->any_recvs))) {
-		struct wf_op *op = wf_list_entry(it, struct wf_op, link);
-
-		wf_match_unpost(&w->match, &op->recv);
-		wf_op_done(op, WEFT_EABORTED);
-	}
+	while ((r = wf_match_take_any(&w->match, &cursor)))
+		wf_op_done(wf_container_of(r, struct wf_op, recv), WEFT_EABORTED);
 }

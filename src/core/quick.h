@@ -66,6 +66,7 @@ static inline int wf_answer_now(struct weft_worker *w, struct weft_ep *ep, weft_
 
 /* What is zero when an operation begins, in two parts. */
 #define WF_OP_ZERO_AT offsetof(struct wf_op, flags)
+#define WF_OP_ZERO_END offsetof(struct wf_op, ep)
 #define WF_OP_CLEAN_AT offsetof(struct wf_op, off)
 #define WF_OP_CLEAN_END offsetof(struct wf_op, tx)
 
@@ -78,7 +79,7 @@ static inline struct wf_op *wf_op_begin(struct weft_worker *w, const struct wf_k
 		return NULL;
 	if (wf_unlikely(!op->w))
 		wf_op_first_use(w, op);
-	memset((char *)op + WF_OP_ZERO_AT, 0, WF_OP_CLEAN_AT - WF_OP_ZERO_AT);
+	memset((char *)op + WF_OP_ZERO_AT, 0, WF_OP_ZERO_END - WF_OP_ZERO_AT);
 	op->kind = kind;
 	w->n_ops++;
 	return op;
@@ -139,10 +140,11 @@ static inline int wf_recv_post_plain(struct weft_worker *w, const weft_buf *b, u
 	op->recv.mask = mask;
 	op->recv.from = from;
 	op->recv.seq = w->match.next_recv++;
-	if (from)
+	if (from) {
 		from->refs++;
-	wf_list_push_back(from ? &from->rx_ops : &w->any_recvs, &op->link);
-	wf_match_post(&w->match, &op->recv);
+		wf_list_push_back(&from->rx_ops, &op->link);
+	}
+	wf_match_post_quick(&w->match, &op->recv);
 	op->user_data = call ? call->user_data : 0;
 	if (call)
 		call->op.v = wf_pool_handle(op);
@@ -152,19 +154,21 @@ static inline int wf_recv_post_plain(struct weft_worker *w, const weft_buf *b, u
 /* wf_recv_take() of a plain receive on an endpoint in order: nothing of it has to be taken down. */
 static inline void wf_recv_take_plain(struct wf_op *op, struct weft_ep *ep, uint64_t tag, uint64_t len)
 {
-	struct weft_worker *w = op->w;
+	struct weft_worker *w = ep->w;
 	weft_event *e = wf_worker_slot(w);
+	uint64_t room = op->one.len;     /* as op->len, and in a line that is here */
 
 	if (wf_unlikely(!e)) {
 		wf_recv_take(op, ep, tag, len);
 		return;
 	}
 	ep->n_rx_msgs++;
-	wf_list_remove(&op->link);
-	wf_event_fill(e, ep, wf_ep_path(ep), len > op->len ? WEFT_ETRUNCATED : WEFT_OK, op->user_data, wf_pool_handle(op), tag, len,
-		      WF_MIN(len, op->len));
-	if (op->ep)
+	wf_event_fill(e, ep, wf_ep_path(ep), len > room ? WEFT_ETRUNCATED : WEFT_OK, op->user_data, wf_pool_handle(op), tag, len,
+		      WF_MIN(len, room));
+	if (op->ep) {
+		wf_list_remove(&op->link);
 		ep->refs--;              /* not the last of one that is gone: it is in order */
+	}
 	wf_pool_put(&w->ops, op);
 }
 
@@ -172,9 +176,9 @@ static inline void wf_recv_take_plain(struct wf_op *op, struct weft_ep *ep, uint
  * A message of up to WF_QUICK_MAX bytes for a plain receive, see recv_post(), on an endpoint where nobody waits for what is
  * pending to move. False: nothing has happened, it is wf_in_eager()'s.
  */
-static inline bool wf_eager_quick(struct weft_ep *ep, const struct wf_frame *h, const void *payload)
+static inline bool wf_eager_quick(struct weft_ep *ep, uint64_t tag, const void *payload, uint32_t len)
 {
-	struct wf_match_recv *r = wf_match_quick(&ep->w->match, h->tag, ep);
+	struct wf_match_recv *r = wf_match_quick(&ep->w->match, tag, ep);
 	struct wf_op *op;
 
 	if (wf_unlikely(!r))
@@ -183,8 +187,8 @@ static inline bool wf_eager_quick(struct weft_ep *ep, const struct wf_frame *h, 
 	if (wf_unlikely(!op->plain || !wf_list_is_empty(&ep->ops)))
 		return false;
 	wf_match_take(&ep->w->match, r);
-	wf_copy_short(op->one.addr, payload, WF_MIN(h->len, op->len));
-	wf_recv_take_plain(op, ep, h->tag, h->len);
+	wf_copy_short(op->one.addr, payload, WF_MIN(len, op->one.len));
+	wf_recv_take_plain(op, ep, tag, len);
 	return true;
 }
 

@@ -83,7 +83,6 @@ static void unmatch(struct wf_op *op)
 	if (!op->recv.from) {
 		op->ep = NULL;
 		ep->refs--;
-		wf_list_push_back(&w->any_recvs, &op->link);
 	} else {
 		wf_list_push_back(&ep->rx_ops, &op->link);
 	}

@@ -143,6 +143,8 @@ struct wf_transport {
 	int (*send)(struct wf_lane *l, const struct wf_tx *tx); /* WEFT_OK: taken, bytes free; WEFT_PENDING: taken, bytes lent
 								 * until wf_sent_done(tx->sent); WEFT_AGAIN: full, nothing taken,
 								 * wf_lane_room() follows; < 0: lane is broken, wf_lane_down() follows */
+	bool (*send_short)(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *p, uint32_t len);   /* NULL: has none. An eager
+								 * message of up to inline_max bytes: taken, or ask send() */
 	void (*resume)(struct wf_lane *l);                      /* core had said "not now" (see wf_frame_in): offer again in the next poll() */
 
 	/* large buffers; all may be NULL together */
@@ -198,7 +200,7 @@ struct wf_lane {
 	uint32_t id;                     /* for logs */
 	uint32_t frame_max;              /* payload bytes of one frame; set by the transport before up               */
 	uint32_t eager_max;              /* longer messages go by rendezvous; set by the transport                   */
-	uint32_t inline_max;             /* payload bytes that travel with the header itself, for explain; 0: none    */
+	uint32_t inline_max;             /* payload bytes that travel with the header itself; 0: none                 */
 	uint32_t tx_seq, rx_seq;         /* core's */
 	bool up, down;                   /* core's */
 	bool paused;                     /* set by core: deliver no frame (and read no bytes into a sink) until resume() */
@@ -236,6 +238,12 @@ void wf_lane_room(struct wf_lane *l);
  * is set); < 0: the lane is to be left alone, core closes it soon.
  */
 int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload);
+
+/*
+ * The same for an eager message of up to WF_COPY_SHORT bytes without flags, number and what else: its bytes may be the peer's to
+ * change, each is read once. False: it is not as simple as that, nothing has happened: wf_frame_in().
+ */
+bool wf_frame_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *payload, uint32_t len);
 
 /*
  * For streaming transports: the header of a frame is here, its payload not yet all. Returns WEFT_OK: l->sink says where

@@ -49,7 +49,6 @@ static void init_pools(struct weft_worker *w, uint32_t ops_max)
 	wf_pool_init(&w->remotes, sizeof(struct weft_remote), WF_IDS_MAX);
 	wf_pool_init(&w->opens, sizeof(struct wf_open), WF_IDS_MAX);
 	wf_pool_init(&w->replies, wf_reply_size(), 0);
-	wf_list_init(&w->any_recvs);
 	wf_list_init(&w->eps_list);
 	wf_list_init(&w->dying);
 	wf_list_init(&w->stalled);

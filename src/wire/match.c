@@ -251,6 +251,20 @@ void wf_match_unpost(struct wf_match *m, struct wf_match_recv *r)
 	remove_recv(m, r);
 }
 
+struct wf_match_recv *wf_match_take_any(struct wf_match *m, size_t *cursor)
+{
+	struct wf_list *node = wf_list_first(&m->wild_any);
+
+	while (!node && *cursor <= m->exact_any.mask) {
+		node = wf_list_first(&m->exact_any.bucket[*cursor]);
+		*cursor += !node;
+	}
+	if (!node)
+		return NULL;
+	remove_recv(m, as_recv(node));
+	return as_recv(node);
+}
+
 /* ---- messages ---- */
 
 static void insert_msg(struct wf_match *m, struct wf_match_msg *msg)

@@ -115,7 +115,23 @@ void wf_match_remove(struct wf_match *m, struct wf_match_msg *msg);
 
 /* Posts a receive (tag, mask, from and seq, m->next_recv++, set by the caller); the caller has looked with wf_match_find() before. */
 void wf_match_post(struct wf_match *m, struct wf_match_recv *r);
+
+/* The same, inline where it is of an exact class and the table large enough: it is the latest of all and goes to the back. */
+static inline void wf_match_post_quick(struct wf_match *m, struct wf_match_recv *r)
+{
+	struct wf_match_table *t = r->from ? &m->exact_from : &m->exact_any;
+
+	if (wf_unlikely(r->mask != UINT64_MAX || t->count > t->mask)) {
+		wf_match_post(m, r);
+		return;
+	}
+	t->count++;
+	wf_list_push_back(&t->bucket[(r->from ? wf_match_hash_from(r->tag, r->from) : wf_match_hash(r->tag)) & t->mask], &r->link);
+}
+
 void wf_match_unpost(struct wf_match *m, struct wf_match_recv *r);
+/* Takes out the posted receives from any source, one with each call, in no order; *cursor is 0 at first. NULL: none is left. */
+struct wf_match_recv *wf_match_take_any(struct wf_match *m, size_t *cursor);
 
 /* Put back at the place that seq says. A returned message may be wanted by a receive that is posted, and the reverse:
  * the caller asks wf_match_arrive() or wf_match_find() first. */

@@ -85,6 +85,13 @@ int wf_frame_in(struct wf_lane *l, const struct wf_frame *h, const void *payload
 	return ret;
 }
 
+/* Never as simple as that here: every frame comes by wf_frame_in(). What core says to short ones is the conformance suite's. */
+bool wf_frame_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *payload, uint32_t len)
+{
+	(void)l, (void)seq, (void)tag, (void)payload, (void)len;
+	return false;
+}
+
 void wf_copy_done(struct wf_copy *c, int32_t status)
 {
 	assert(mini_copy_done);

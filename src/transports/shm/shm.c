@@ -489,6 +489,7 @@ const struct wf_transport wf_shm = {
 	.attach = shm_attach,
 	.lane_close = shm_lane_close,
 	.send = shm_send,
+	.send_short = shm_send_short,
 	.resume = shm_resume,
 	.copy_offer = shm_copy_offer,
 	.copy_start = shm_copy_start,

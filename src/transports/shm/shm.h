@@ -263,6 +263,7 @@ void shm_lane_release(struct shm_lane *l);  /* descriptors and mappings */
 
 /* ---- shm_ring.c ---- */
 int shm_send(struct wf_lane *l, const struct wf_tx *tx);
+bool shm_send_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *p, uint32_t len);
 int shm_rx(struct shm_lane *l);             /* delivers; number of frames */
 int shm_rx_one(struct shm_lane *l);         /* looks some times in a row, delivers the first; number of frames */
 bool shm_rx_is_ready(const struct shm_lane *l);

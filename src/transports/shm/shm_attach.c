@@ -184,7 +184,7 @@ static bool make_segment(struct shm_lane *l)
 	l->tx.pos_room = ring;
 	l->base.frame_max = WF_MIN(SHM_FRAME_MAX, ring / 4);
 	l->base.eager_max = (uint32_t)WF_MIN(l->base.port->conf->eager_max_shm, l->base.frame_max);
-	l->base.inline_max = SHM_INLINE;
+	l->base.inline_max = WF_MIN(SHM_INLINE, l->base.eager_max);
 	l->base.can_copy = true;
 	return true;
 }

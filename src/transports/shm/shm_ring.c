@@ -17,6 +17,7 @@
 
 #define MASK (SHM_SLOTS - 1)
 #define PUBLISH (SHM_SLOTS / 4)
+#define AHEAD 8u
 
 /* Frames whose payload is the user's bytes, which core copies. All others are parsed, so they are made private. */
 #define BULK_TYPES                                                                                                 \
@@ -210,19 +211,18 @@ static __attribute__((noinline)) int rouse(struct shm_lane *l)
 	return WEFT_OK;
 }
 
-/* The next slot is filled but for its header: sends it. */
-static inline int send_slot(struct shm_lane *l, struct shm_slot *s, const struct wf_frame *h)
+/* The next slot is filled, with a frame of @len bytes: sends it. */
+static inline int send_slot(struct shm_lane *l, struct shm_slot *s, uint32_t len)
 {
 	struct shm_tx *t = &l->tx;
 	struct shm_segment *seg = t->seg;
 	uint32_t at = t->at + 1;
 
-	put_header(&s->h, h);
 	/* pairs with the acquire in shm_rx() and shm_rx_one(): all of the frame first, then its stamp */
 	atomic_store_explicit(&s->stamp, at, memory_order_release);
 	t->at = at;
 	l->base.frames_tx++;
-	l->base.bytes_tx += WF_FRAME_HDR + h->len;
+	l->base.bytes_tx += WF_FRAME_HDR + len;
 	/* The stamp before the look at asleep. Pairs with the barrier of the sleeper, shm_arm() and park() at the peer, which
 	 * runs a fence on our CPU for us; where it cannot, we have one of our own. */
 	if (wf_unlikely(t->fence))
@@ -249,7 +249,10 @@ static __attribute__((noinline)) int send_any(struct shm_lane *l, const struct w
 		gather_inline(s->payload, tx);
 	else
 		ret = put_bytes(l, tx);
-	return ret ? ret : send_slot(l, s, &tx->h);
+	if (ret)
+		return ret;
+	put_header(&s->h, &tx->h);
+	return send_slot(l, s, tx->h.len);
 }
 
 int shm_send(struct wf_lane *base, const struct wf_tx *tx)
@@ -261,7 +264,23 @@ int shm_send(struct wf_lane *base, const struct wf_tx *tx)
 	if (wf_unlikely(tx->h.len > SHM_INLINE || tx->n != 1 || tx->pre_len || t->at == t->room))
 		return send_any(l, tx);
 	wf_copy_short(s->payload, (const uint8_t *)tx->bufs->addr + tx->off, tx->len);
-	return send_slot(l, s, &tx->h);
+	put_header(&s->h, &tx->h);
+	return send_slot(l, s, tx->h.len);
+}
+
+bool shm_send_short(struct wf_lane *base, uint32_t seq, uint64_t tag, const void *p, uint32_t len)
+{
+	const struct wf_frame h = { .type = WF_FR_EAGER, .tag = tag, .len = len, .seq = seq };
+	struct shm_lane *l = shm_lane_of(base);
+	struct shm_tx *t = &l->tx;
+	struct shm_slot *s = &t->seg->slot[t->at & MASK];
+
+	if (wf_unlikely(t->at == t->room))
+		return false;
+	wf_copy_short(s->payload, p, len);
+	s->h = h;
+	send_slot(l, s, len);
+	return true;
 }
 
 int shm_tell_room(struct shm_port *p)
@@ -334,10 +353,22 @@ static __attribute__((noinline)) int rx_bytes(struct shm_lane *l, const struct w
 	return ret;
 }
 
-/* Delivers the frame in @s. 0: it is taken; WEFT_AGAIN, < 0: see wf_frame_in(). */
-static inline int take(struct shm_lane *l, const struct shm_slot *s)
+/* A message in one line, as nearly all short ones are: delivered from where it lies. */
+static inline bool take_line(struct shm_lane *l, const struct shm_slot *s)
 {
-	struct shm_rx *r = &l->rx;
+	const volatile struct wf_frame *h = &s->h;   /* the peer may write on: each is read once */
+	uint32_t len = h->len;
+
+	if (wf_unlikely(h->type != WF_FR_EAGER || h->flags || len > SHM_LINE ||
+			!wf_frame_short(&l->base, h->seq, h->tag, s->payload, len)))
+		return false;
+	l->base.bytes_rx += WF_FRAME_HDR + len;
+	return true;
+}
+
+/* Any frame. 0: it is taken; WEFT_AGAIN, < 0: see wf_frame_in(). */
+static __attribute__((noinline)) int take_any(struct shm_lane *l, const struct shm_slot *s)
+{
 	struct shm_slot private;
 	int ret;
 
@@ -348,13 +379,23 @@ static inline int take(struct shm_lane *l, const struct shm_slot *s)
 		ret = wf_frame_in(&l->base, &private.h, private.payload);
 	else
 		ret = rx_bytes(l, &private.h);
-	if (wf_unlikely(ret)) {
+	if (wf_likely(!ret))
+		l->base.bytes_rx += WF_FRAME_HDR + private.h.len;
+	else
 		l->deaf = ret < 0;
+	return ret;
+}
+
+/* Delivers the frame in @s, if it can be now. */
+static inline int take(struct shm_lane *l, const struct shm_slot *s)
+{
+	struct shm_rx *r = &l->rx;
+	int ret = take_line(l, s) ? 0 : take_any(l, s);
+
+	if (wf_unlikely(ret))
 		return ret;
-	}
 	r->at++;
 	l->base.frames_rx++;
-	l->base.bytes_rx += WF_FRAME_HDR + private.h.len;
 	if (wf_unlikely(r->at - r->freed >= PUBLISH || r->pos - r->pos_freed >= WF_MIN(r->ring / 4, SHM_PUBLISH)))
 		publish(l);
 	return 0;
@@ -373,6 +414,8 @@ int shm_rx(struct shm_lane *l)
 			break;
 		if (wf_unlikely(l->base.paused || l->deaf))
 			break;
+		if (n) /* frames come in a row: what lies a few slots ahead is written by now, and on its way while we are here */
+			__builtin_prefetch(&r->seg->slot[(r->at + AHEAD) & MASK]);
 		if (take(l, s))
 			break;
 	}
