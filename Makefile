@@ -256,11 +256,11 @@ torture-short:
 	+@$(MAKE) --no-print-directory FAULTS=1 O=$(O)/faults torture-build
 torture-build: $(TORTURE)
 
-asan: ## unit, conformance and Python tests with AddressSanitizer
+asan: setup ## unit, conformance and Python tests with AddressSanitizer
 	+@$(MAKE) --no-print-directory SAN=address san-run
-ubsan: ## ... with UndefinedBehaviorSanitizer
+ubsan: setup ## ... with UndefinedBehaviorSanitizer
 	+@$(MAKE) --no-print-directory SAN=undefined san-run
-tsan: ## ... with ThreadSanitizer
+tsan: setup ## ... with ThreadSanitizer
 	+@$(MAKE) --no-print-directory SAN=thread san-run
 
 san-run: all tests
