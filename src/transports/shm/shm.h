@@ -44,9 +44,8 @@
 #define SHM_COPIES 32u                   /* large buffers that one direction may have on offer */
 #define SHM_PIECES 8u                    /* of a buffer that the other process is told about */
 #define SHM_FRAME_MAX (32u << 10)
-#define SHM_PAST (8u << 10)              /* payloads from here on go past the caches, see base/copy.h; */
-#define SHM_PAST_FAR (2u << 10)          /* from here on where the peer's CPU is far, which is found by */
-#define SHM_TRY_EVERY 64u                /* timing one of so many copies of such length: */
+#define SHM_BULK (2u << 10)              /* payloads from here on go past the caches (base/copy.h) where the peer's CPU is far, */
+#define SHM_TRY_EVERY 64u                /* which is found by timing the first SHM_BULK bytes of one of so many: */
 #define SHM_FAR_NS 160u                  /* longer than this for a KiB, twice in a row (30 to 120 near, 190 to 410 far) */
 #define SHM_PUBLISH (32u << 10)          /* bytes read after which the sender is told */
 #define SHM_RING_SHARE 128u              /* of the memory that is left for rings, the next one takes at most one part, */
@@ -180,8 +179,8 @@ struct shm_tx {
 	uint32_t pos, pos_room;             /* the same for bytes */
 	uint32_t ring;
 	uint32_t want;                      /* payload that found no room */
-	uint32_t mid, mid_ns;               /* payloads of SHM_PAST_FAR to SHM_PAST; how long the last try took for a KiB */
-	bool far;                           /* the peer's CPU is: such payloads go past the caches, too */
+	uint32_t bulk, try_ns;              /* payloads of SHM_BULK and more; how long the last try took for a KiB */
+	bool far;                           /* the peer's CPU is: they go past the caches */
 	bool fence;                         /* the peers' barrier is not there: we pay for it */
 	int fd;
 };
