@@ -44,9 +44,11 @@
 #define SHM_COPIES 32u                   /* large buffers that one direction may have on offer */
 #define SHM_PIECES 8u                    /* of a buffer that the other process is told about */
 #define SHM_FRAME_MAX (32u << 10)
-#define SHM_BULK (2u << 10)              /* payloads from here on go past the caches (base/copy.h) where the peer's CPU is far, */
-#define SHM_TRY_EVERY 64u                /* which is found by timing the first SHM_BULK bytes of one of so many: */
-#define SHM_FAR_NS 160u                  /* longer than this for a KiB, twice in a row (30 to 120 near, 190 to 410 far) */
+#define SHM_BULK (2u << 10)              /* payloads from here on go past the caches (base/copy.h) where the peer's CPU is far: */
+#define SHM_FAR_NS 192                   /* where through them they take longer than this for a KiB (near 30 to 150, far 200 to 450), */
+#define SHM_NEAR_NS 160                  /* and until they take less than this */
+#define SHM_TIME_NEAR (64u << 10)        /* once in so many bytes one is timed while they go through the caches, */
+#define SHM_TIME_FAR (8u << 20)          /* and goes through the caches to be timed while they do not */
 #define SHM_PUBLISH (32u << 10)          /* bytes read after which the sender is told */
 #define SHM_RING_SHARE 128u              /* of the memory that is left for rings, the next one takes at most one part, */
 #define SHM_RING_SHORT (256u << 10)      /* but is not made shorter than this for it */
@@ -179,7 +181,8 @@ struct shm_tx {
 	uint32_t pos, pos_room;             /* the same for bytes */
 	uint32_t ring;
 	uint32_t want;                      /* payload that found no room */
-	uint32_t bulk, try_ns;              /* payloads of SHM_BULK and more; how long the last try took for a KiB */
+	uint32_t untimed;                   /* bytes in payloads of SHM_BULK and more since one was timed */
+	int32_t kib_ns;                     /* what a KiB of them takes through the caches, on average */
 	bool far;                           /* the peer's CPU is: they go past the caches */
 	bool fence;                         /* the peers' barrier is not there: we pay for it */
 	int fd;

@@ -150,35 +150,37 @@ static __attribute__((noinline)) int find_room(struct shm_lane *l, uint32_t len)
 	return WEFT_AGAIN;
 }
 
-/* How long the first bytes of a payload take through the caches says where the peer's CPU is. */
-static void try_caches(struct shm_tx *t, uint8_t *to, const struct wf_tx *tx)
+/* Through the caches, and the time that it takes says where the peer's CPU is. Not in the first lap, which makes the pages. */
+static void put_timed(struct shm_tx *t, uint8_t *to, const struct wf_tx *tx)
 {
+	enum { SHARE = 8, MOST = 512 }; /* of the average, and of one that an interrupt may have been in */
 	uint64_t start = wf_now_ns(), ns;
 
-	wf_bufs_copy_out(to, tx->bufs, tx->n, tx->off, SHM_BULK);
-	ns = (wf_now_ns() - start) * 1024 / SHM_BULK;
-	t->far = WF_MIN(ns, t->try_ns) > SHM_FAR_NS; /* one long time may be an interrupt */
-	t->try_ns = (uint32_t)WF_MIN(ns, UINT32_MAX);
+	wf_bufs_copy_out(to, tx->bufs, tx->n, tx->off, tx->len);
+	ns = (wf_now_ns() - start) * 1024 / tx->len;
+	if (t->pos < t->ring)
+		return;
+	t->kib_ns += ((int32_t)WF_MIN(ns, MOST) - t->kib_ns) / SHARE;
+	t->far = t->kib_ns > (t->far ? SHM_NEAR_NS : SHM_FAR_NS);
 }
 
 /*
  * Longer payloads: through the caches where the CPUs share one, past them where they do not, for which the peer's lines would
  * have to come from afar, one by one (1 MiB through the ring: 50 us against 82 where they are near, 420 against 90 where they
- * are far). Which it is can change, for a kernel or a host moves processes; so a piece is timed now and then.
+ * are far). Which it is can change, for a kernel or a host moves processes; so some are timed.
  */
 static void put_bulk(struct shm_tx *t, uint8_t *to, const struct wf_tx *tx)
 {
-	size_t done = 0;
-
-	if (t->bulk++ % SHM_TRY_EVERY == 0) {
-		try_caches(t, to, tx);
-		done = SHM_BULK;
+	t->untimed += (uint32_t)tx->len;
+	if (t->untimed >= (t->far ? SHM_TIME_FAR : SHM_TIME_NEAR)) {
+		t->untimed = 0;
+		put_timed(t, to, tx);
+	} else if (t->far) {
+		wf_bufs_copy_past(to, tx->bufs, tx->n, tx->off, tx->len);
+		wf_copy_past_fence(); /* before the stamp */
+	} else {
+		wf_bufs_copy_out(to, tx->bufs, tx->n, tx->off, tx->len);
 	}
-	if (t->far)
-		wf_bufs_copy_past(to + done, tx->bufs, tx->n, tx->off + done, tx->len - done);
-	else
-		wf_bufs_copy_out(to + done, tx->bufs, tx->n, tx->off + done, tx->len - done);
-	wf_copy_past_fence(); /* before the stamp */
 }
 
 static int put_bytes(struct shm_lane *l, const struct wf_tx *tx)
