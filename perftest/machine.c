@@ -256,8 +256,9 @@ static unsigned gpus_on_bus(void)
 /* The kernel driver's list, which is there whatever device files this container was given. */
 static unsigned nvidia_devs(struct gpu_dev *out, unsigned cap)
 {
+	static const char vendor[] = "NVIDIA ";
 	struct names devs;
-	char path[200];
+	char path[200], model[sizeof(out->name)];
 	unsigned n;
 
 	fact_names(&devs, "", "/proc/driver/nvidia/gpus");
@@ -265,7 +266,9 @@ static unsigned nvidia_devs(struct gpu_dev *out, unsigned cap)
 		out[n] = (struct gpu_dev){ .vendor = "NVIDIA" };
 		snprintf(out[n].where, sizeof(out[n].where), "%s", devs.name[n]);
 		snprintf(path, sizeof(path), "/proc/driver/nvidia/gpus/%s/information", devs.name[n]);
-		fact_field(out[n].name, sizeof(out[n].name), path, "Model");
+		fact_field(model, sizeof(model), path, "Model");
+		snprintf(out[n].name, sizeof(out[n].name), "%s",      /* some models name the vendor, too */
+			 strncmp(model, vendor, strlen(vendor)) ? model : model + strlen(vendor));
 	}
 	return n;
 }

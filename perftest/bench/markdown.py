@@ -9,16 +9,18 @@ import sys
 from cells import say_size
 from table import TESTS, say
 
-HEAD = ["| | weft | best peer | limit | bars: ratio (must be; range of the rounds) |", "|---|---|---|---|---|"]
+HEAD = ["| | weft | best peer | limit | bars: ratio (must be; range of the rounds, and how many compare) |", "|---|---|---|---|---|"]
 
 
-def bar_text(bar):
+def bar_text(bar, rounds):
+    """@rounds: of the run; a bar says it when fewer compare."""
     if bar["ratio"] is None:
         return f"{bar['what']}: no figure"
     sign = "≤" if bar["at"] == "most" else "≥"
     low, high = bar["range"]
+    few = f"; {bar['rounds']} of {rounds}" if bar["rounds"] < rounds else ""
     verdict = "" if bar["verdict"] == "met" else f" **{bar['verdict']}**"
-    return f"{bar['ratio']:.2f} × {bar['what']} ({sign} {bar['factor']:.3g}; {low:.2f} to {high:.2f}){verdict}"
+    return f"{bar['ratio']:.2f} × {bar['what']} ({sign} {bar['factor']:.3g}; {low:.2f} to {high:.2f}{few}){verdict}"
 
 
 def figure(value, name):
@@ -29,7 +31,7 @@ def row_text(row):
     limit = row["limit"] or {}
     cells = [f"{row['half']} {TESTS[row['test']]}, {row['path']}, {say_size(row['size'])}, {row['unit']}{' ?' if row['doubts'] else ''}",
              say(row["weft"]), figure(row["peers"].get(row["best_peer"]), row["best_peer"]), figure(limit.get("figure"), limit.get("name")),
-             "; ".join(map(bar_text, row["bars"])) or "-"]
+             "; ".join(bar_text(b, len(row["rounds"])) for b in row["bars"]) or "-"]
     return f"| {' | '.join(cells)} |"
 
 
