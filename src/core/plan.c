@@ -137,6 +137,39 @@ void wf_why_not(const struct weft_ctx *ctx, unsigned i, struct wf_why *out)
 	}
 }
 
+/* Where in "shm: why; verbs: why" the next transport is named; NULL: nowhere. */
+static const char *next_note(const struct weft_ctx *ctx, const char *notes, unsigned *i_out)
+{
+	for (const char *p = notes; p; p = strstr(p, "; "), p = p ? p + 2 : NULL) {
+		for (*i_out = 0; *i_out < ctx->n_tr; ++*i_out) {
+			size_t len = strlen(ctx->tr[*i_out].tr->name);
+
+			if (!strncmp(p, ctx->tr[*i_out].tr->name, len) && p[len] == ':' && p[len + 1] == ' ')
+				return p;
+		}
+	}
+	return NULL;
+}
+
+/* What was noted of transport @i while the endpoint was made. False: nothing. */
+static bool note_of(const struct weft_ep *ep, unsigned i, char *out, size_t cap)
+{
+	const struct weft_ctx *ctx = ep->w->ctx;
+	unsigned who, next;
+
+	for (const char *p = next_note(ctx, ep->notes, &who), *end; p; p = end) {
+		const char *why = strstr(p, ": ") + 2, *more = strstr(why, "; ");
+
+		end = more ? next_note(ctx, more + 2, &next) : NULL;
+		if (who == i) {
+			snprintf(out, cap, "%.*s", end ? (int)(end - why) - 2 : (int)strlen(why), why);
+			return true;
+		}
+		who = next;
+	}
+	return false;
+}
+
 bool wf_why_not_here(const struct weft_ep *ep, unsigned i, struct wf_why *out)
 {
 	const struct weft_ctx *ctx = ep->w->ctx;
@@ -153,8 +186,9 @@ bool wf_why_not_here(const struct weft_ep *ep, unsigned i, struct wf_why *out)
 		why = "comes later in the order of preference";
 	else if (!ep->path)
 		why = "not connected";
-	else if (!strstr(ep->notes, ctx->tr[i].tr->name))
+	else if (!note_of(ep, i, out->why, sizeof(out->why)))
 		why = "not allowed by this connection's own list, or by the peer's";
-	snprintf(out->why, sizeof(out->why), "%s", why ? why : ep->notes);
+	if (why)
+		snprintf(out->why, sizeof(out->why), "%s", why);
 	return true;
 }

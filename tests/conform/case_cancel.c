@@ -167,6 +167,79 @@ static void a_send_cancelled_in_mid_transfer_ends_once(void **state)
 	free(in);
 }
 
+/* The completion of @s, by turns of its own worker alone. */
+static int32_t status_alone(struct wt_w *w, struct wt_posted s)
+{
+	uint64_t limit = wt_in_ms(wt_slow(2000));
+	weft_event e = { 0 };
+
+	while (!wt_take(w, WEFT_EV_OP, s.id, &e)) {
+		wt_must(wt_now_ns() < limit);
+		if (weft_reap(w->w, &e, 1) && e.kind == WEFT_EV_OP && e.user_data == s.id)
+			break;
+	}
+	return e.status;
+}
+
+/* Who receives has taken some turns, and then computes for long: that must not hold up who sends. */
+static void a_send_is_cancelled_while_the_receiver_looks_elsewhere(void **state)
+{
+	size_t len = 1 << 20;
+	unsigned char *out = malloc(len), *in = malloc(len);
+	struct wt_pair p;
+
+	(void)state;
+	if (!wt_is("shm"))
+		wt_skip("bytes that this transport has lent to a socket or to the other worker are quiet when it has taken them");
+	wt_pair_open(&p, 0);
+	wt_fill(out, len, 5);
+	for (int turns = 0; turns < 24; turns++) {
+		struct wt_posted r = wt_recv(&p, 1, in, len, 1, WT_EXACT), s = wt_send(&p, 0, out, len, 1, 0);
+		weft_event e;
+
+		memset(in, 0, len);
+		for (int i = 0; i < turns / 2; i++)
+			weft_progress(p.w[turns & 1 ? 1 : !(i & 1)]->w);
+		weft_cancel(p.w[0]->w, s.op);
+		if (status_alone(p.w[0], s))     /* its receive still waits, for the next one */
+			wt_send(&p, 0, out, len, 1, WEFT_NO_EVENT | WEFT_COPY);
+		e = wt_done(p.w[1], r);
+		assert_int_equal(e.status, 0);
+		assert_memory_equal(in, out, len);
+	}
+	wt_pair_close(&p);
+	free(out);
+	free(in);
+}
+
+/* Nobody turns the receiver's worker while the sender's is freed. */
+static void a_worker_is_freed_in_mid_transfer(void **state)
+{
+	size_t len = 1 << 20;
+	unsigned char *out = calloc(1, len), *in = malloc(len);
+
+	(void)state;
+	for (int turns = 0; turns < 6; turns++) {
+		struct wt_posted r;
+		struct wt_pair p;
+		uint64_t start;
+
+		wt_pair_open(&p, 0);
+		r = wt_recv(&p, 1, in, len, 1, WT_EXACT);
+		wt_send(&p, 0, out, len, 1, WEFT_NO_EVENT);
+		for (int i = 0; i < turns; i++)
+			weft_progress(p.w[!(i & 1)]->w);
+		start = wt_now_ns();
+		wt_worker_free(p.w[0]);
+		assert_true(wt_now_ns() - start < wt_slow(2000) * 1000000ull);
+		wt_done(p.w[1], r);              /* whole, or the sender is gone */
+		wt_worker_free(p.w[1]);
+		wt_close(p.ctx);
+	}
+	free(out);
+	free(in);
+}
+
 static void a_cancelled_probed_message_goes_back(void **state)
 {
 	static unsigned char out[1000000], in[1000000];
@@ -420,6 +493,8 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_loop_of_short_receives_loses_nothing),
 	WT_CASE(a_cancelled_unmatched_send_does_not_arrive),
 	WT_CASE(a_send_cancelled_in_mid_transfer_ends_once),
+	WT_CASE(a_send_is_cancelled_while_the_receiver_looks_elsewhere),
+	WT_CASE(a_worker_is_freed_in_mid_transfer),
 	WT_CASE(a_cancelled_probed_message_goes_back),
 	WT_CASE(a_receive_ends_at_its_deadline),
 	WT_CASE(many_deadlines_end_in_their_order),

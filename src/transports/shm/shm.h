@@ -222,6 +222,7 @@ struct shm_lane {
 	struct wf_map maps;                 /* the peer's, id -> struct shm_map */
 	struct wf_list directs;             /* struct shm_direct */
 	uint32_t copy_used;                 /* bit for each slot of ours in use */
+	uint32_t copy_ended;                /* of them: we are done, the receiver has not seen it yet */
 	uint16_t copy_gen[SHM_COPIES];
 };
 

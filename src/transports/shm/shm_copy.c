@@ -19,6 +19,8 @@
  *   OFFERED -> ACTIVE          receiver, after it wrote its part
  *   OFFERED -> FREE            sender, withdrawn: the generation moves on, so that a late start fails
  *   ACTIVE -> DONE, FAILED     receiver: all copied; neither side can
+ *   ACTIVE -> ENDED -> FREE    sender that wants it stopped, when all is copied: its operation is over, but the slot stays the
+ *                              receiver's, who may look much later, until it has seen that
  *   ACTIVE -> STOP_R -> OFFERED   receiver: no new claims; the sender is quiet, it may be started again
  *   ACTIVE, STOP_R -> STOP_S -> FREE   sender: no new claims; the receiver is quiet
  *   DONE, FAILED -> FREE       sender, when core says so (copy_end) or wanted it stopped
@@ -35,7 +37,7 @@
 #define WAKE_CHUNKS 4u                   /* copies of fewer are over before a sleeper is awake */
 #define LOCAL_PIECES 32u
 
-enum { FREE, OFFERED, ACTIVE, STOP_R, STOP_S, DONE, FAILED };
+enum { FREE, OFFERED, ACTIVE, STOP_R, STOP_S, DONE, FAILED, ENDED };
 
 struct claim {
 	uint16_t gen;
@@ -275,8 +277,27 @@ static void give_back_slot(struct shm_xfer *x)
 {
 	struct claim k = { .gen = ++x->l->copy_gen[x->index], .state = FREE };
 
+	if (look(x).state == ENDED) {
+		x->l->copy_ended |= 1u << x->index;
+		return;
+	}
 	atomic_store_explicit(&x->s->claim, pack(k), memory_order_release);
 	x->l->copy_used &= ~(1u << x->index);
+}
+
+/* Slots whose copy we have ended, and the receiver has seen that. */
+static void take_ended_slots(struct shm_lane *l)
+{
+	for (uint32_t left = l->copy_ended; left; left &= left - 1) {
+		uint32_t bit = left & -left;
+		const struct shm_copy_slot *s = &l->tx.seg->copy[__builtin_ctz(bit)];
+
+		/* pairs with the release of turn(): the receiver has left the slot */
+		if (unpack(atomic_load_explicit(&s->claim, memory_order_acquire)).state != FREE)
+			continue;
+		l->copy_ended &= ~bit;
+		l->copy_used &= ~bit;
+	}
 }
 
 static void xfer_free(struct shm_xfer *x)
@@ -389,6 +410,10 @@ static int step_rx(struct shm_xfer *x)
 		if (theirs != x->n - k.hi && !x->l->quiet)
 			return 0;
 		return turn(x, k, fresh) ? finish(x, WEFT_ECANCELED) : 1;
+	case ENDED:
+		if (k.lo != k.hi || theirs != x->n - k.hi)
+			return garbage(x);
+		return turn_state(x, k, FREE) ? finish(x, WEFT_OK) : 1;
 	default:
 		return garbage(x);
 	}
@@ -427,7 +452,12 @@ static int write_chunks(struct shm_xfer *x, struct claim k)
 
 static int step_active_tx(struct shm_xfer *x, struct claim k)
 {
-	if (k.lo == k.hi) /* nothing left to copy, nor to stop: the receiver says DONE, and until then the slot is his */
+	/* pairs with the release in read_chunks(): our buffer is read */
+	bool receiver_is_quiet = atomic_load_explicit(&x->s->dst.done, memory_order_acquire) == k.lo;
+
+	if (k.lo == k.hi && x->stopping && receiver_is_quiet)
+		return turn_state(x, k, ENDED) ? finish(x, WEFT_OK) : 1;
+	if (k.lo == k.hi)
 		return 0;
 	if (x->stopping) {
 		turn_state(x, k, STOP_S);
@@ -579,6 +609,7 @@ int shm_copy_offer(struct wf_lane *base, struct wf_copy *c, const struct wf_regi
 	struct desc d;
 	uint32_t index;
 
+	take_ended_slots(l);
 	if (l->state != SHM_UP || !~l->copy_used || c->len > (uint64_t)CHUNKS_MAX << 30)
 		return WEFT_AGAIN;
 	index = (uint32_t)__builtin_ctz(~l->copy_used);
