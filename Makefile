@@ -266,6 +266,14 @@ tsan: setup ## ... with ThreadSanitizer
 san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
+.PHONY: check-rdma vm-run
+check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the tools say
+	@tools/setup rdma
+	+@$(MAKE) --no-print-directory vm-run
+
+vm-run: all
+	@$(RUN) --only vm
+
 .PHONY: cross-aarch64 cross-run
 cross-aarch64: ## build for aarch64 and run the tests in an emulator
 	@tools/setup cross

@@ -22,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "torture"]
-LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "torture": 900}
+MORE = ["vm"]  # only when asked for
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "torture": 900, "vm": 1200}
 SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 
 
@@ -186,12 +187,20 @@ def find_py(o):
         return
     if o.san == "thread":
         return  # the interpreter is not built for it
+    yield pytest_job(o, "py", "tests/py", 120)
+
+
+def find_vm(o):
+    yield pytest_job(o, "vm", "tests/vm", 300)
+
+
+def pytest_job(o, kind, folder, stuck_s):
     argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider"]
-    argv += ["-o", "faulthandler_timeout=120", "tests/py"]
+    argv += ["-o", f"faulthandler_timeout={stuck_s}", folder]
     argv[-1:-1] = ["-k", o.k] if o.k else []
     env = python_env(o)
     pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
-    yield Job("py", "py", argv, rerun=f"{pre} {shlex.join(argv)}", alone=True, env=env, reader=read_pytest)
+    return Job(kind, kind, argv, rerun=f"{pre} {shlex.join(argv)}", alone=True, env=env, reader=read_pytest)
 
 
 def find_torture(o):
@@ -215,12 +224,12 @@ def python_env(o):
 def find_jobs(o):
     finders = {
         "walls": find_walls, "unit": find_unit, "conform": find_conform, "examples": find_examples,
-        "fuzz": find_fuzz, "py": find_py, "torture": find_torture,
+        "fuzz": find_fuzz, "py": find_py, "torture": find_torture, "vm": find_vm,
     }
     kinds = o.only.split(",") if o.only else KINDS
     jobs = [job for kind in kinds for job in finders[kind](o)]
     if o.k:
-        jobs = [j for j in jobs if j.kind == "py" or o.k in j.name]
+        jobs = [j for j in jobs if j.kind in ("py", "vm") or o.k in j.name]
     for job in jobs:
         job.limit_s *= SLOWER.get(o.san, 10 if o.emulator else 1)
     return jobs
@@ -322,7 +331,7 @@ def summary(jobs, strict):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--build", type=Path, default=ROOT / "build")
-    ap.add_argument("--only", help="comma-separated kinds: " + ", ".join(KINDS))
+    ap.add_argument("--only", help="comma-separated kinds: " + ", ".join(KINDS + MORE))
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--san", default="", help="sanitizer that the build was made with")
     ap.add_argument("--emulator", default="", help="program that runs the test programs")
