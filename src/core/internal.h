@@ -210,6 +210,7 @@ struct weft_ep {
 			bool released;           /* the user has let go: close done, or abort */
 			bool closing;            /* close was posted */
 			bool pressure;           /* peer asked for rendezvous only */
+			bool spare[2];           /* false, for the whole is compared */
 		};
 		uint64_t gate;                   /* all of them: WF_EP_READY when nothing stands against a message */
 	};
