@@ -231,9 +231,14 @@ void look_rdma(struct finding *f)
 	struct rdma_dev dev[DEVICES];
 	unsigned n = rdma_devs(dev, DEVICES);
 	struct names verbs;
+	char port[200];
 
-	for (unsigned i = 0; i < n; i++)
-		found(f, "%s: %s", dev[i].name, dev[i].ports);
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = 0; k < dev[i].n_port; k++) {
+			rdma_say_port(&dev[i].port[k], port, sizeof(port));
+			found(f, "%s%s%s: %s", dev[i].name, dev[i].firmware[0] ? ", firmware " : "", dev[i].firmware, port);
+		}
+	}
 	if (!n) {
 		found(f, "no RDMA device (/sys/class/infiniband)");
 		return;

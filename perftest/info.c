@@ -83,13 +83,29 @@ static void print_net(const struct net_dev *d)
 	printf(", MTU %llu\n", (unsigned long long)d->mtu);
 }
 
+static void print_rdma(const struct rdma_dev *d)
+{
+	char port[200];
+
+	printf("  rdma     %-10s%s%s\n", d->name, d->firmware[0] ? " firmware " : "", d->firmware);
+	for (unsigned i = 0; i < d->n_port; i++) {
+		const struct rdma_port *p = &d->port[i];
+
+		rdma_say_port(p, port, sizeof(port));
+		printf("  %8s %10s %s\n", "", "", port);
+		for (unsigned k = 0; k < p->n_gid; k++)
+			printf("  %8s %10s GID %u: %s%s%s\n", "", "", p->gid[k].index, p->gid[k].text, p->gid[k].type[0] ? ", " : "",
+			       p->gid[k].type);
+	}
+}
+
 static void print_devices(const struct machine *m)
 {
 	printf("devices:\n");
 	for (unsigned i = 0; i < m->n_net; i++)
 		print_net(&m->net[i]);
 	for (unsigned i = 0; i < m->n_rdma; i++)
-		printf("  rdma     %-10s %s\n", m->rdma[i].name, m->rdma[i].ports);
+		print_rdma(&m->rdma[i]);
 	if (!m->n_rdma)
 		printf("  rdma     none (/sys/class/infiniband)\n");
 	for (unsigned i = 0; i < m->n_gpu; i++)
@@ -129,6 +145,39 @@ static void net_json(const struct net_dev *d)
 	json_close();
 }
 
+static void port_json(const struct rdma_port *p)
+{
+	json_open(NULL, '{');
+	json_u64("port", p->number);
+	json_str("state", p->state);
+	json_str("link_layer", p->layer);
+	json_str("rate", p->rate);
+	json_str("network", p->net);
+	json_u64("network_mtu", p->net_mtu);
+	json_open("gids", '[');
+	for (unsigned i = 0; i < p->n_gid; i++) {
+		json_open(NULL, '{');
+		json_u64("index", p->gid[i].index);
+		json_str("gid", p->gid[i].text);
+		json_str("type", p->gid[i].type);
+		json_close();
+	}
+	json_close();
+	json_close();
+}
+
+static void rdma_json(const struct rdma_dev *d)
+{
+	json_open(NULL, '{');
+	json_str("name", d->name);
+	json_str("firmware", d->firmware);
+	json_open("ports", '[');
+	for (unsigned i = 0; i < d->n_port; i++)
+		port_json(&d->port[i]);
+	json_close();
+	json_close();
+}
+
 static void devices_json(const struct machine *m)
 {
 	json_open("devices", '{');
@@ -137,12 +186,8 @@ static void devices_json(const struct machine *m)
 		net_json(&m->net[i]);
 	json_close();
 	json_open("rdma", '[');
-	for (unsigned i = 0; i < m->n_rdma; i++) {
-		json_open(NULL, '{');
-		json_str("name", m->rdma[i].name);
-		json_str("ports", m->rdma[i].ports);
-		json_close();
-	}
+	for (unsigned i = 0; i < m->n_rdma; i++)
+		rdma_json(&m->rdma[i]);
 	json_close();
 	json_open("gpus", '[');
 	for (unsigned i = 0; i < m->n_gpu; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * machine.c - what the kernel says of this machine: files of /proc, /sys and /dev; network interfaces, RDMA devices, GPUs.
+ * machine.c - what the kernel says of this machine: files of /proc, /sys and /dev; network interfaces, GPUs.
  * Reads only.
  */
 #include <dirent.h>
@@ -198,34 +198,6 @@ unsigned net_devs(struct net_dev *out, unsigned cap)
 		fact_line(out[i].state, sizeof(out[i].state), "/sys/class/net/%s/operstate", out[i].name);
 		fact_u64(&out[i].mtu, "/sys/class/net/%s/mtu", out[i].name);
 		fact_u64(&out[i].speed_mbit, "/sys/class/net/%s/speed", out[i].name);   /* -1, or refused: not known */
-	}
-	return n;
-}
-
-/* ---- RDMA devices ---- */
-
-unsigned rdma_devs(struct rdma_dev *out, unsigned cap)
-{
-	struct names devs, ports;
-	unsigned n = 0;
-
-	fact_names(&devs, "", "/sys/class/infiniband");
-	for (unsigned i = 0; i < devs.n && n < cap; i++) {
-		struct rdma_dev *d = &out[n++];
-		size_t at = 0;
-
-		snprintf(d->name, sizeof(d->name), "%s", devs.name[i]);
-		d->ports[0] = 0;
-		fact_names(&ports, "", "/sys/class/infiniband/%s/ports", d->name);
-		for (unsigned k = 0; k < ports.n && at < sizeof(d->ports); k++) {
-			char state[32], layer[32], rate[48];
-
-			fact_line(state, sizeof(state), "/sys/class/infiniband/%s/ports/%s/state", d->name, ports.name[k]);
-			fact_line(layer, sizeof(layer), "/sys/class/infiniband/%s/ports/%s/link_layer", d->name, ports.name[k]);
-			fact_line(rate, sizeof(rate), "/sys/class/infiniband/%s/ports/%s/rate", d->name, ports.name[k]);
-			at += (size_t)snprintf(d->ports + at, sizeof(d->ports) - at, "%sport %s: %s, %s, %s", k ? "; " : "",
-					       ports.name[k], state, layer, rate);
-		}
 	}
 	return n;
 }

@@ -71,11 +71,33 @@ struct net_dev {
 
 unsigned net_devs(struct net_dev *out, unsigned cap);
 
-struct rdma_dev {
-	char name[NAME_LEN], ports[200];   /* "port 1: 4: ACTIVE, Ethernet, 100 Gb/sec (4X EDR)" */
+#define RDMA_PORTS 4
+#define RDMA_GIDS  8
+struct rdma_gid {
+	unsigned index;
+	char text[48], type[24];         /* "::ffff:192.168.100.1", "RoCE v2" */
 };
 
+struct rdma_port {
+	unsigned number, n_gid;
+	char state[20], layer[20], rate[40];   /* "ACTIVE", "Ethernet", "100 Gb/sec (4X EDR)" */
+	char net[32];                    /* the network interface that it stands on; "": none */
+	uint64_t net_mtu;
+	struct rdma_gid gid[RDMA_GIDS];  /* the first that are in use */
+};
+
+struct rdma_dev {
+	char name[NAME_LEN], firmware[NAME_LEN];
+	unsigned n_port;
+	struct rdma_port port[RDMA_PORTS];
+};
+
+/* ---- rdma.c ---- */
 unsigned rdma_devs(struct rdma_dev *out, unsigned cap);
+/* "port 1: ACTIVE, Ethernet, 100 Gb/sec (4X EDR), over eth0 with MTU 9000" */
+void rdma_say_port(const struct rdma_port *p, char *out, size_t cap);
+
+/* ---- machine.c, the rest ---- */
 
 struct gpu_dev {
 	char name[100], where[NAME_LEN];

@@ -148,6 +148,7 @@ def test_another_machines_files(tmp_path):
         "sys/kernel/mm/transparent_hugepage/enabled": "always madvise [never]",
         "proc/sys/net/ipv4/tcp_rmem": "4096 131072 262144", "proc/sys/net/ipv4/tcp_wmem": "4096 16384 262144",
         "proc/sys/kernel/yama/ptrace_scope": "2",
+        "sys/class/infiniband/mlx5_0/fw_ver": "22.31.1014",
         f"{ib}/state": "4: ACTIVE", f"{ib}/link_layer": "Ethernet", f"{ib}/rate": "100 Gb/sec (4X EDR)",
         "sys/bus/pci/devices/0000:01:00.0/class": "0x030200", "sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de",
         "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA H100\nIRQ: 1",
@@ -161,7 +162,7 @@ def test_another_machines_files(tmp_path):
     assert found["numa"]["state"] == "note" and "2 nodes" in found["numa"]["found"]
     assert found["hugepages"]["state"] == "note" and "never" in found["hugepages"]["found"]
     assert found["tcp-buffers"]["state"] == "note" and "256 KiB in" in found["tcp-buffers"]["found"]
-    assert found["rdma"]["state"] == "note" and "mlx5_0: port 1: 4: ACTIVE, Ethernet, 100 Gb/sec" in found["rdma"]["found"]
+    assert found["rdma"]["state"] == "note" and "mlx5_0, firmware 22.31.1014: port 1: ACTIVE, Ethernet, 100 Gb/sec" in found["rdma"]["found"]
     assert found["gpus"]["state"] == "note" and found["gpus"]["found"].startswith("NVIDIA H100") and "--gpus" in found["gpus"]["remedy"]
     assert found["/dev/shm"]["state"] == "note" and "does not need it" in found["/dev/shm"]["found"]
     assert "docker" in found["namespaces"]["found"]

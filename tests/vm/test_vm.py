@@ -47,7 +47,11 @@ def test_tools_know_the_devices():
     assert status == 0, out + err
     info, doctor = (json.loads(s) for s in re.split(r"(?<=\})\n(?=\{)", out.strip()))
     (dev,) = info["devices"]["rdma"]
-    assert dev["name"] == "rxe0" and "ACTIVE" in dev["ports"] and "Ethernet" in dev["ports"]
+    (port,) = dev["ports"]
+    assert dev["name"] == "rxe0" and dev["firmware"] == "" and port["state"] == "ACTIVE" and port["link_layer"] == "Ethernet"
+    assert port["network"] == "eth0" and port["network_mtu"] == 9000
+    gids = {g["gid"]: g for g in port["gids"]}
+    assert gids["::ffff:192.168.100.1"]["type"] == gids["fd00:100::1"]["type"] == "RoCE v2" and len({g["index"] for g in port["gids"]}) == len(gids)
     found = {c["check"]: c for c in doctor["checks"]}
     assert "rxe0" in found["rdma"]["found"] and found["rdma"]["state"] == "note"
     assert "libibverbs.so.1 can be loaded" in found["rdma"]["found"]
