@@ -300,8 +300,8 @@ static void what_goes_as_bytes_has_its_price(void **state)
 		{ "shm", 32 << 10, 0, 0 },
 		{ "shm-ring", 64 << 10, 0, 0 },
 		{ "shm-ring", 1 << 20, 0, 0 },
-		{ "tcp", 64 << 10, 0, 8 },
-		{ "tcp", 1 << 20, 0, 64 },
+		{ "tcp", 64 << 10, 0, 4 },
+		{ "tcp", 1 << 20, 0, 32 },
 	};
 
 	(void)state;
