@@ -3,8 +3,8 @@
 
 A figure is the median of a contender's runs. A ratio is the median of the ratios of the rounds, each between two runs that
 stood next to each other: the machine may be another one (CPUs further apart, a faster clock) in the next round. A round in
-which the CPUs moved between or during the two runs does not count, unless there is no other. The best peer is the one that
-weft stands worst against in these ratios: medians mix near rounds with far ones, and may make another one the best.
+which the CPUs moved between or during the two runs does not count, unless there is no other. The best peer is each round's own;
+the one that is named was it most often.
 """
 from dataclasses import dataclass, field
 
@@ -33,22 +33,33 @@ class Taken:
         return noise.spread([v for v in self.runs.get(name, []) if v is not None])
 
     def best_of(self, names, ours):
+        """The best most often; without a figure of ours, by medians."""
+        best = [n for n, _ in self.against(ours, names).values()]
+        if best:
+            return max(dict.fromkeys(best), key=best.count)
         have = [n for n in names if self.figure(n)]
-        if any(self.ratio(ours, n) is None for n in have):
-            return (max if self.cell.higher else min)(have, key=self.figure)
-        return (min if self.cell.higher else max)(have, key=lambda n: self.ratio(ours, n)) if have else None
+        return (max if self.cell.higher else min)(have, key=self.figure) if have else None
 
-    def ratios(self, a, b):
+    def against(self, ours, names):
+        """{round: (the best of them in it, our ratio to that)}"""
+        out, better = {}, max if self.cell.higher else min
+        for i, mine in enumerate(self.runs.get(ours, [])):
+            theirs = {n: self.runs[n][i] for n in names if i < len(self.runs.get(n, [])) and self.runs[n][i]}
+            if mine is not None and theirs:
+                best = better(theirs, key=theirs.get)
+                out[i] = best, mine / theirs[best]
+        return out
+
+    def ratios(self, ours, names):
         """Of the rounds that compare."""
-        pairs = zip(self.runs.get(a, []), self.runs.get(b, []), strict=False)
-        have = {i: x / y for i, (x, y) in enumerate(pairs) if x is not None and y}
-        return [have[i] for i in have if self.compares(a, b, i)] or list(have.values())
+        have = self.against(ours, names)
+        return [r for i, (n, r) in have.items() if self.compares(ours, n, i)] or [r for _, r in have.values()]
 
     def compares(self, a, b, i):
         return noise.same_distance([us for name in (a, b) if name in self.lines for us in self.lines[name][i]])
 
-    def ratio(self, a, b):
-        values = self.ratios(a, b) if a and b else []
+    def ratio(self, ours, names):
+        values = self.ratios(ours, names)
         return noise.median(values) if values else None
 
     def doubts(self, row):
@@ -72,7 +83,7 @@ class Taken:
 def bar_of(taken, row, bar, alone):
     """One bar's outcome."""
     ref = taken.best_of(bar.refs, row.weft)
-    ratios = taken.ratios(row.weft, ref) if ref else []
+    ratios = taken.ratios(row.weft, bar.refs)
     higher = taken.cell.higher
     out = {"what": bar.what, "factor": bar.factor, "at": "least" if higher else "most", "against": ref}
     if not ratios:
@@ -100,8 +111,8 @@ def row_of(taken, row, alone):
         "best_peer": best,
         "limit": {"name": row.limit, "figure": taken.figure(row.limit)} if row.limit else None,
         "limits": {n: taken.figure(n) for n in cell.limits},
-        "ratio_to_best_peer": taken.ratio(row.weft, best),
-        "ratio_to_limit": taken.ratio(row.weft, row.limit),
+        "ratio_to_best_peer": taken.ratio(row.weft, cell.peers),
+        "ratio_to_limit": taken.ratio(row.weft, [row.limit]) if row.limit else None,
         "bars": [bar_of(taken, row, bar, alone) for bar in row.bars],
         "missing": {n: why for n, why in taken.why.items() if not taken.figure(n)},
         "failures": {n: why for n, why in taken.why.items() if taken.figure(n)},  # in some rounds only

@@ -197,7 +197,14 @@ def only_row(t, alone=False):
     return row
 
 
-def test_the_best_peer_is_the_one_that_weft_stands_worst_against():
+def test_the_best_peer_is_each_rounds_own():
+    t = taken(cell(bars=[(1.0, ["a", "b"], "the best")]), weft=[9] * 4, a=[8, 12, 8, 12], b=[12, 10, 12, 8], line=[1] * 4)
+    (bar,) = only_row(t)["bars"]
+    assert bar["range"] == [0.9, 1.125] and bar["ratio"] == 1.125 and bar["verdict"].startswith("missed")
+    assert only_row(t)["best_peer"] in ("a", "b") and only_row(t)["ratio_to_best_peer"] == 1.125
+
+
+def test_the_best_peer_is_not_the_best_of_medians():
     # Two rounds on a machine that is fast for weft and a: the median of all five makes b the best.
     t = taken(cell("rate", bars=[(1.0, ["a", "b"], "the best")]), weft=[14, 16, 6, 5, 5], a=[18, 19, 6, 6, 6], b=[7, 7, 7, 5, 5], line=[1] * 5)
     row = only_row(t)
@@ -256,14 +263,14 @@ def test_rounds_in_which_the_cpus_moved_do_not_count():
     t = taken(cell(bars=[(1, ["a"], "a")]), weft=[1, 1, 3, 3, 3], a=[2, 2, 2, 6, 6], b=[9] * 5, line=[1] * 5)
     near, far = (0.06, 0.06), (0.2, 0.2)
     t.lines = {"weft": [near, near, far, far, far], "a": [near, near, near, (0.2, 0.06), far], "b": [()] * 5}
-    assert t.ratios("weft", "a") == [0.5, 0.5, 0.5]  # not the third, whose 1.5 compares two machines; nor the fourth
+    assert t.ratios("weft", ["a"]) == [0.5, 0.5, 0.5]  # not the third, whose 1.5 compares two machines; nor the fourth
     assert not any("moved" in d for d in only_row(t)["doubts"])
     t.lines["a"] = [far, far, far, near, near]
-    assert t.ratios("weft", "a") == [1.5]
+    assert t.ratios("weft", ["a"]) == [1.5]
     assert only_row(t)["bars"][0]["rounds"] == 1
     assert "the CPUs moved between weft and a in 4 of 5 rounds" in only_row(t)["doubts"]
     t.lines["a"] = [far, far, near, near, near]
-    assert t.ratios("weft", "a") == [0.5, 0.5, 1.5, 0.5, 0.5]  # no round compares: all that there is
+    assert t.ratios("weft", ["a"]) == [0.5, 0.5, 1.5, 0.5, 0.5]  # no round compares: all that there is
 
 
 def test_one_cpu_means_nothing():
