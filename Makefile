@@ -271,7 +271,7 @@ check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the
 	@tools/setup rdma
 	+@$(MAKE) --no-print-directory vm-run
 
-vm-run: all
+vm-run: all tests
 	@$(RUN) --only vm
 
 .PHONY: cross-aarch64 cross-run
