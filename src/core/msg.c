@@ -445,7 +445,7 @@ int weft_recv(weft_worker *w, const weft_buf *b, size_t n, uint64_t tag, uint64_
 	if (!ret && from)
 		ret = check_from(w, from);
 	if (wf_likely(!ret)) {
-		mm = w->match.n_msgs ? wf_match_find(&w->match, tag, mask, from) : NULL;
+		mm = wf_match_find(&w->match, tag, mask, from);
 		if (mm)
 			ret = recv_waiting(w, wf_container_of(mm, struct wf_msg, match), b, n, len, tag, mask, call);
 		else if (!from || !(ret = wf_ep_check(from)))

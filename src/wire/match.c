@@ -317,13 +317,11 @@ static inline struct wf_match_msg *first_in(const struct wf_list *list, size_t l
 	return NULL;
 }
 
-struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t mask,
-				   const void *from)
+struct wf_match_msg *wf_match_search(struct wf_match *m, uint64_t tag, uint64_t mask,
+				     const void *from)
 {
 	const struct wf_list *bucket;
 
-	if (!m->n_msgs)
-		return NULL;
 	if (mask == EXACT && from) {
 		bucket = bucket_of(&m->tag_from, wf_match_hash_from(tag, from));
 		return first_in(bucket, offsetof(struct wf_match_msg, by_tag_from), tag, mask,

@@ -109,8 +109,14 @@ static inline bool wf_match_has_recvs(const struct wf_match *m)
 /* Keeps a message that nobody takes; msg->tag, from and seq (m->next_msg++ when it came in) are set by the caller. */
 void wf_match_add(struct wf_match *m, struct wf_match_msg *msg);
 
-/* Finds the earliest message for (tag, mask, from); does not take it out. NULL: none. */
-struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t mask, const void *from);
+struct wf_match_msg *wf_match_search(struct wf_match *m, uint64_t tag, uint64_t mask, const void *from);
+
+/* Finds the earliest message for (tag, mask, from); does not take it out. NULL: none, as at once where none are kept. */
+static inline struct wf_match_msg *wf_match_find(struct wf_match *m, uint64_t tag, uint64_t mask, const void *from)
+{
+	return m->n_msgs ? wf_match_search(m, tag, mask, from) : NULL;
+}
+
 void wf_match_remove(struct wf_match *m, struct wf_match_msg *msg);
 
 /* Posts a receive (tag, mask, from and seq, m->next_recv++, set by the caller); the caller has looked with wf_match_find() before. */

@@ -260,11 +260,6 @@ static int ping_pong_long(int side)
 	return 0;
 }
 
-static uint64_t of_both(uint64_t a, uint64_t b)
-{
-	return a + b;
-}
-
 /*
  * Every byte is copied once by the kernel, by either side, or goes through the ring or the socket once: what came on top are headers.
  * The calls are those copies, or those of the socket, and no others.
@@ -273,21 +268,21 @@ static void check_class(void)
 {
 	const struct count *a = &counts[0], *b = &counts[1];
 	uint64_t messages = 2 * LONG_ROUNDS, payload = messages * class->len;
-	uint64_t again = of_both(a->again, b->again), calls = of_both(a->syscalls - a->looks, b->syscalls - b->looks);
-	uint64_t by_kernel = of_both(a->extra[0], b->extra[0]), through = of_both(a->extra[2], b->extra[2]);
+	uint64_t again = a->again + b->again, calls = a->syscalls - a->looks + b->syscalls - b->looks;
+	uint64_t by_kernel = a->extra[0] + b->extra[0], through = a->extra[2] + b->extra[2];
 
 	if (class->io) {                 /* a turn that looks at a socket in vain is no message's */
-		assert_true(again <= of_both(a->turns, b->turns));
+		assert_true(again <= a->turns + b->turns);
 		calls -= again;
 		assert_true(calls >= messages);
 	}
 	printf("# %s, %zu KiB: for each message %.2f system calls, copied by the kernel %.3f times, sent and received as bytes "
 	       "%.3f times; %llu allocations, %llu locks\n",
 	       class->variant, class->len >> 10, (double)calls / (double)messages, (double)by_kernel / (double)payload,
-	       (double)through / (double)payload, (unsigned long long)of_both(a->allocs, b->allocs),
-	       (unsigned long long)of_both(a->locks, b->locks));
-	assert_int_equal(of_both(a->allocs, b->allocs), 0);
-	assert_int_equal(of_both(a->locks, b->locks), 0);
+	       (double)through / (double)payload, (unsigned long long)(a->allocs + b->allocs),
+	       (unsigned long long)(a->locks + b->locks));
+	assert_int_equal(a->allocs + b->allocs, 0);
+	assert_int_equal(a->locks + b->locks, 0);
 	assert_int_equal(by_kernel, class->copies ? payload : 0);
 	assert_true(through >= (class->copies ? 0 : 2 * payload));
 	assert_true(through <= (class->copies ? 0 : 2 * payload) + payload / 100);

@@ -275,12 +275,13 @@ static uint32_t share(const struct shm_xfer *x, struct claim k)
 
 static void give_back_slot(struct shm_xfer *x)
 {
-	struct claim k = { .gen = ++x->l->copy_gen[x->index], .state = FREE };
+	struct claim k = { .state = FREE };
 
 	if (look(x).state == ENDED) {
 		x->l->copy_ended |= 1u << x->index;
 		return;
 	}
+	k.gen = ++x->l->copy_gen[x->index];
 	atomic_store_explicit(&x->s->claim, pack(k), memory_order_release);
 	x->l->copy_used &= ~(1u << x->index);
 }
