@@ -110,6 +110,37 @@ int wf_conn_send(struct wf_lane *l, uint8_t type, uint16_t aux, const void *payl
 	return ret == WEFT_AGAIN ? WEFT_ELIMIT : ret;    /* the first frames of a lane always find room */
 }
 
+int wf_conn_say(struct weft_ep *ep, struct wf_lane *l, const void *p, size_t len)
+{
+	uint8_t buf[WF_NAME_MAX + WF_SAY_MAX];
+	size_t name = strlen(l->tr->name) + 1;
+
+	if (!ep->boot || ep->boot->down || len > WF_SAY_MAX)
+		return WEFT_ECLOSED;
+	memcpy(buf, l->tr->name, name);
+	memcpy(buf + name, p, len);
+	return wf_conn_send(ep->boot, WF_FR_LANE, 0, buf, name + len);
+}
+
+/* The lane of that name: a candidate, or the one that was taken. One that was given up meanwhile hears nothing more. */
+int wf_conn_heard(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
+{
+	const char *name = (const char *)p;
+	size_t len = strnlen(name, WF_MIN(h->len, WF_NAME_MAX));
+	struct wf_lane *l = NULL;
+
+	if (len == h->len || len == WF_NAME_MAX)
+		return WEFT_EPROTO;
+	for (unsigned i = 0; ep->conn && i < WF_TR_MAX; i++)
+		if (ep->conn->cand[i] && !strcmp(ep->conn->cand[i]->tr->name, name))
+			l = ep->conn->cand[i];
+	if (ep->msg && !strcmp(ep->msg->tr->name, name))
+		l = ep->msg;
+	if (l && l->tr->hear && !l->down)
+		l->tr->hear(l, p + len + 1, h->len - len - 1);
+	return 0;
+}
+
 void wf_conn_note(struct weft_ep *ep, const char *name, const char *why)
 {
 	size_t at = strlen(ep->notes);

@@ -216,7 +216,7 @@ static bool stop_copies(struct wf_list *ops)
 		struct wf_op *op = wf_list_entry(it, struct wf_op, link);
 
 		wf_rndv_stop_copies(op);
-		quiet = quiet && !op->copy;
+		quiet = quiet && !op->copy && !op->direct;
 	}
 	return quiet;
 }

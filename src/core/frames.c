@@ -62,6 +62,8 @@ static int look(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 		return bad(ep, what, h);
 	if (h->seq != l->rx_seq)
 		return bad(ep, "a frame was lost or doubled", h);
+	if (h->type == WF_FR_LANE)
+		return l == ep->boot ? 0 : bad(ep, "not on the bootstrap lane", h);
 	if (!is_making(h->type) && (ep->state != WF_EP_READY || l != ep->msg))
 		return bad(ep, "not allowed before the connection is ready", h);
 	return 0;
@@ -87,7 +89,10 @@ static __attribute__((noinline)) int frame_in(struct wf_lane *l, const struct wf
 	ret = look(ep, l, h);
 	if (ret)
 		return ret;
-	ret = is_making(h->type) ? wf_conn_frame(ep, l, h, payload) : dispatch(ep, h, payload);
+	if (is_making(h->type))
+		ret = wf_conn_frame(ep, l, h, payload);
+	else
+		ret = h->type == WF_FR_LANE ? wf_conn_heard(ep, h, payload) : dispatch(ep, h, payload);
 	if (wf_likely(ret == 0)) {
 		l->rx_seq++;
 		return 0;
@@ -158,6 +163,13 @@ int wf_sink_begin(struct wf_lane *l, const struct wf_frame *h)
 	else if (ret < 0 && !ep->dying)
 		bad(ep, "not allowed or malformed", h);
 	return ret;
+}
+
+int wf_lane_say(struct wf_lane *l, const void *p, size_t len)
+{
+	struct wf_owner *owner = l->owner;
+
+	return owner && owner->is_ep ? wf_conn_say((struct weft_ep *)owner, l, p, len) : WEFT_ECLOSED;
 }
 
 void wf_lane_up(struct wf_lane *l)

@@ -96,7 +96,7 @@ struct wf_op {
 	/* set by who posts it */
 	union {
 		struct wf_match_recv recv;
-		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; struct wf_op *parent; } rma;
+		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; bool unordered, may_start; struct wf_op *parent; } rma;
 		struct { uint32_t id, header_len; void *header; } am;
 		struct { struct wf_grant *grant; struct wf_list link; } revoke;
 		unsigned children;       /* flush of a worker, batch */
@@ -143,6 +143,7 @@ struct wf_op {
 	void (*cleanup)(struct wf_op *op);   /* what its kind has allocated; may be NULL */
 	void *owned;                     /* COPY: the bytes */
 	struct wf_copy *copy;            /* large buffer in the transport's hands */
+	struct wf_rma *direct;           /* one-sided operation in the transport's hands */
 	struct wf_msg *msg;              /* receive: what it matched, as long as it may have to go back */
 	uint64_t ev_len, ev_tag, ev_value;   /* of the event, as the following */
 	int32_t status;
@@ -219,7 +220,7 @@ struct weft_ep {
 	bool drained;                    /* dying: the last frames were looked for */
 	bool closed_due;                 /* peer has closed: CLOSED is to be sent, then it is over */
 	uint32_t fences;                 /* FLUSH for a fence on their way */
-	uint32_t gets_asked;             /* gets that the peer is answering */
+	uint32_t unordered;              /* one-sided operations on their way that later ones may overtake */
 	bool told_pressure;
 	bool hot;                        /* counted in worker->fd_hot */
 	bool burying;
@@ -288,7 +289,7 @@ struct weft_worker {
 	struct wf_port *open[WF_TR_MAX], *lead;   /* those that are opened; where something moved last */
 	unsigned n_open;
 	uint64_t port_wake[WF_TR_MAX];
-	struct wf_pool ops, eps, ctls, copies, msgs, remotes, opens, replies;
+	struct wf_pool ops, eps, ctls, copies, rmas, msgs, remotes, opens, replies;
 	struct wf_list eps_list, dying, graves, listeners, incoming, revokes;
 	struct wf_list events;
 	size_t n_events;
@@ -344,6 +345,7 @@ struct wf_open {                         /* a grant that a peer has opened, on t
 	struct wf_grant *grant;
 	uint32_t peer_id;                /* the opener's remote id */
 	uint32_t busy;                   /* answers being sent out of it */
+	uint64_t hold;                   /* what the lane's transport holds for it, see mem_offer; 0: nothing */
 	bool revoke_sent, closed;
 	uint64_t sum, grant_id;
 	weft_buf put_buf;                /* of the PUT that is being read from a socket */
@@ -357,6 +359,7 @@ struct weft_remote {
 	uint8_t state;
 	bool closed, has_direct;
 	uint32_t users;                  /* pending operations */
+	uint32_t started;                /* of them, in the transport's hands */
 	uint32_t open_id, access;
 	uint64_t len;
 	int32_t status;
@@ -592,6 +595,8 @@ void wf_order_closed(struct weft_ep *ep);                        /* the peer has
 /* ---- connect.c, listener.c, address.c ---- */
 void wf_conn_lane_up(struct weft_ep *ep, struct wf_lane *l);
 void wf_conn_lane_down(struct weft_ep *ep, struct wf_lane *l, int32_t status, int sys_errno, const char *cause);
+int wf_conn_say(struct weft_ep *ep, struct wf_lane *l, const void *p, size_t len);   /* LANE */
+int wf_conn_heard(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p);
 int wf_conn_frame(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h, const uint8_t *p);
 void wf_conn_free(struct weft_ep *ep);
 int wf_conn_accept(struct weft_worker *w, struct wf_lane *boot, const struct wf_hello *hello, const weft_conn_opts *o, struct weft_ep **out);

@@ -102,7 +102,7 @@ void *weft_mem_addr(const weft_mem *m, size_t *len)
 	return m->region.addr;
 }
 
-/* ---- freed memory that peers may have mapped: each worker tells its own peers, from its own progress ---- */
+/* ---- freed memory that peers have mapped, or adapters registered: each worker lets go of it, from its own progress ---- */
 
 struct region_gone {
 	struct wf_list link;             /* worker->regions_gone, under ctx->lock */
@@ -169,8 +169,7 @@ int weft_mem_free(weft_mem *m)
 	}
 	wf_list_remove(&m->link);
 	ctx->n_mems--;
-	if (m->allocated)
-		tell_workers(ctx, m->region.id);
+	tell_workers(ctx, m->region.id);
 	pthread_mutex_unlock(&ctx->lock);
 	if (m->allocated) {
 		wf_unmap(&m->region.addr, m->region.len);

@@ -183,8 +183,8 @@ static int push_fence(struct weft_ep *ep, struct wf_txitem *it)
 	memcpy(&partner, c->payload, sizeof(partner));
 	if (wf_list_first(&ep->streamq) != &partner->tx.link)
 		return WEFT_AGAIN;       /* older bytes of the stream wait for credit */
-	if (ep->gets_asked)
-		return WEFT_AGAIN;       /* the peer is still reading what the next put may overwrite */
+	if (ep->unordered)
+		return WEFT_AGAIN;       /* a get that is still read may meet the next put, or bytes of a put may come late */
 	wf_list_remove(&partner->tx.link);
 	wf_list_remove(&it->link);
 	wf_ctl_free(ep, partner);
@@ -223,7 +223,7 @@ int weft_fence(weft_ep *ep)
 	if (ret)
 		return ret;
 	ret = wf_ep_check(ep);
-	if (!ret && !(wf_list_is_empty(&ep->txq) && wf_list_is_empty(&ep->streamq) && !ep->gets_asked))
+	if (!ret && !(wf_list_is_empty(&ep->txq) && wf_list_is_empty(&ep->streamq) && !ep->unordered))
 		ret = fence_queues(ep);
 	if (!ret && !wf_list_is_empty(&ep->remotes)) {
 		ep->fences++;

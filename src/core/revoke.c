@@ -63,6 +63,9 @@ void wf_grant_unopen(struct wf_open *o)
 
 	if (!g)
 		return;
+	if (o->hold && o->ep->msg)       /* before the memory can be freed; a lane that was closed holds nothing */
+		o->ep->msg->tr->mem_retract(o->ep->msg, o->hold);
+	o->hold = 0;
 	o->grant = NULL;
 	pthread_mutex_lock(&ctx->lock);
 	g->n_open--;

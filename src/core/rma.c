@@ -9,7 +9,7 @@
 #include "core/internal.h"
 #include "core/rma.h"
 
-enum { RMA_QUEUED, RMA_LENT, RMA_ASKED };
+enum { RMA_QUEUED, RMA_LENT, RMA_ASKED, RMA_STARTED };
 
 /* ---- remotes ---- */
 
@@ -49,6 +49,13 @@ static void drop_direct(struct weft_remote *r)
 	r->has_direct = false;
 }
 
+/* Nothing of ours reaches the memory from here on. */
+static void agree_to_revoke(struct weft_remote *r)
+{
+	drop_direct(r);
+	wf_ep_ctl(r->ep, WF_FR_REVOKED, 0, 0, r->open_id, 0, NULL, 0);
+}
+
 static void free_if_unused(struct weft_remote *r)
 {
 	struct weft_ep *ep = r->ep;
@@ -85,8 +92,8 @@ void weft_remote_close(weft_remote *r)
 static void rma_cancel(struct wf_op *op)
 {
 	/* A get or atomic that was asked for may be cancelled too: its answer finds nothing and is thrown away. A frame that
-	 * is being read into the buffers at this moment is finished first. */
-	if (op->state == RMA_LENT)
+	 * is being read into the buffers at this moment is finished first, and so is what the transport has started. */
+	if (op->state == RMA_LENT || op->state == RMA_STARTED)
 		return;
 	if (op->ep->msg && op->ep->msg->sink.owner == op)
 		op->ep->msg->sink.keep = 0;
@@ -101,7 +108,7 @@ static void release_remote(struct wf_op *op)
 {
 	struct weft_remote *r = op->rma.remote;
 
-	if (op->kind == &kind_get && op->state == RMA_ASKED && !--op->ep->gets_asked)
+	if (op->rma.unordered && !--op->ep->unordered)
 		wf_ep_kick(op->ep);      /* a fence may have waited for it */
 	r->users--;
 	free_if_unused(r);
@@ -113,6 +120,82 @@ static int remote_status(const struct weft_remote *r)
 	if (r->state == WF_REMOTE_OPENING)
 		return WEFT_AGAIN;
 	return r->state == WF_REMOTE_OPEN ? WEFT_OK : r->status;
+}
+
+static void count_unordered(struct wf_op *op)
+{
+	op->rma.unordered = true;
+	op->ep->unordered++;
+}
+
+/* May the transport reach the memory by itself, as far as core knows? A fence's FLUSH keeps it from overtaking frames. */
+static bool is_direct(const struct weft_ep *ep, const struct weft_remote *r)
+{
+	return r->has_direct && r->direct.ready && !ep->fences && ep->state == WF_EP_READY && !ep->dying;
+}
+
+static void send_signal(struct wf_op *op)
+{
+	if (op->rma.what == RMA_SIGNAL && op->kind == &kind_put)
+		wf_ep_ctl(op->ep, WF_FR_SIGNAL, 0, 0, op->rma.remote->open_id, op->rma.operand, NULL, 0);
+}
+
+/* Gives a whole operation to the transport: WEFT_PENDING, WEFT_AGAIN, or WEFT_ENOTSUP: by frames. */
+static int start_direct(struct weft_ep *ep, struct wf_op *op)
+{
+	struct weft_remote *r = op->rma.remote;
+	struct wf_lane *l = ep->msg;
+	struct wf_rma *x;
+	int ret;
+
+	if (!l->tr->rma_start || op->off || !op->rma.may_start || !is_direct(ep, r))
+		return WEFT_ENOTSUP;
+	x = wf_pool_get(&ep->w->rmas);
+	if (!x)
+		return WEFT_ENOTSUP;
+	*x = (struct wf_rma){
+		.direct = &r->direct, .off = op->rma.offset, .bufs = op->bufs, .n = op->n, .len = op->len,
+		.region = wf_bufs_region(op->bufs, op->n), .amo = op->rma.what, .operand = op->rma.operand,
+		.compare = op->rma.compare, .owner = op,
+		.what = op->kind == &kind_get ? WF_RMA_GET : op->kind == &kind_put ? WF_RMA_PUT : WF_RMA_ATOMIC,
+	};
+	wf_list_init(&x->link);
+	ret = l->tr->rma_start(l, x);
+	if (ret != WEFT_PENDING) {
+		wf_pool_put(&ep->w->rmas, x);
+		ep->blocked = ep->blocked || ret == WEFT_AGAIN;
+		op->rma.may_start = ret == WEFT_AGAIN;
+		return ret == WEFT_AGAIN ? ret : WEFT_ENOTSUP;
+	}
+	wf_ep_unqueue(op);
+	r->started++;
+	op->direct = x;
+	op->state = RMA_STARTED;
+	if (!x->ordered)
+		count_unordered(op);
+	else
+		send_signal(op);
+	return WEFT_PENDING;
+}
+
+void wf_rma_done(struct wf_rma *x, int32_t status)
+{
+	struct wf_op *op = x->owner;
+	struct weft_remote *r = op->rma.remote;
+	bool late_signal = !x->ordered && !status;
+
+	op->ev_value = x->old;
+	op->direct = NULL;
+	wf_pool_put(&op->w->rmas, x);
+	r->started--;
+	if (op->ep->dying)               /* the burial waits for this and completes the operation */
+		return;
+	op->ep->n_direct++;
+	if (!r->started && r->state == WF_REMOTE_FAILED)
+		agree_to_revoke(r);
+	if (late_signal)
+		send_signal(op);
+	wf_op_done(op, status);
 }
 
 static int push_put(struct weft_ep *ep, struct wf_txitem *it)
@@ -132,6 +215,9 @@ static int push_put(struct weft_ep *ep, struct wf_txitem *it)
 		wf_op_done(op, ret);
 	if (ret)
 		return ret < 0 ? WEFT_OK : WEFT_AGAIN;
+	ret = start_direct(ep, op);
+	if (ret != WEFT_ENOTSUP)
+		return ret == WEFT_PENDING ? WEFT_OK : WEFT_AGAIN;
 	if (wf_op_tx(op, &tx) == WEFT_AGAIN)
 		return WEFT_AGAIN;
 	op->off += len;
@@ -140,8 +226,7 @@ static int push_put(struct weft_ep *ep, struct wf_txitem *it)
 	wf_ep_unqueue(op);
 	op->state = RMA_LENT;
 	op->all_sent = true;
-	if (op->rma.what == RMA_SIGNAL)
-		wf_ep_ctl(ep, WF_FR_SIGNAL, 0, 0, r->open_id, op->rma.operand, NULL, 0);
+	send_signal(op);
 	if (!op->inflight)
 		wf_op_done(op, WEFT_OK);
 	return WEFT_OK;
@@ -167,12 +252,16 @@ static int push_ask(struct weft_ep *ep, struct wf_txitem *it)
 		wf_op_done(op, ret);
 	if (ret)
 		return ret < 0 ? WEFT_OK : WEFT_AGAIN;
+	ret = start_direct(ep, op);
+	if (ret != WEFT_ENOTSUP)
+		return ret == WEFT_PENDING ? WEFT_OK : WEFT_AGAIN;
 	tx.h.len = (uint32_t)tx.pre_len;
 	if (wf_ep_tx(ep, &tx) == WEFT_AGAIN)
 		return WEFT_AGAIN;
 	wf_ep_unqueue(op);
 	op->state = RMA_ASKED;
-	ep->gets_asked += is_get;
+	if (is_get)
+		count_unordered(op);
 	if (is_get && !op->len)
 		wf_op_done(op, WEFT_OK);
 	return WEFT_OK;
@@ -197,12 +286,13 @@ static int try_direct(struct weft_ep *ep, const struct wf_rma_post *p, uint64_t 
 	struct weft_remote *r = p->remote;
 	int ret;
 
-	if (!r->has_direct || !r->direct.ready || ep->fences || ep->state != WF_EP_READY || ep->dying)
+	if (!is_direct(ep, r))
 		return WEFT_AGAIN;
 	if (p->what == RMA_ATOMIC)
-		ret = ep->msg->tr->atomic(ep->msg, &r->direct, p->amo, p->offset, p->operand, p->compare, old);
+		ret = !ep->msg->tr->atomic ? WEFT_AGAIN :
+		      ep->msg->tr->atomic(ep->msg, &r->direct, p->amo, p->offset, p->operand, p->compare, old);
 	else
-		ret = ep->msg->tr->rma(ep->msg, &r->direct, p->what == RMA_GET ? WF_RMA_GET : WF_RMA_PUT, p->offset, p->bufs,
+		ret = !ep->msg->tr->rma ? WEFT_AGAIN : ep->msg->tr->rma(ep->msg, &r->direct, p->what == RMA_GET ? WF_RMA_GET : WF_RMA_PUT, p->offset, p->bufs,
 				       p->n, len);
 	if (ret != WEFT_OK)
 		return WEFT_AGAIN;
@@ -231,6 +321,8 @@ static struct wf_op *new_op(struct weft_ep *ep, const struct wf_rma_post *p, uin
 		return NULL;
 	}
 	op->rma.remote = p->remote;
+	op->rma.unordered = false;
+	op->rma.may_start = true;
 	op->rma.offset = p->offset;
 	op->rma.operand = p->operand;
 	op->rma.compare = p->compare;
@@ -461,10 +553,10 @@ static int in_revoke(struct weft_ep *ep, const struct wf_frame *h)
 
 	if (!r || r->ep != ep || r->state != WF_REMOTE_OPEN)
 		return 0;                /* closed at the same time: CLOSE_REMOTE is the answer */
-	drop_direct(r);
 	r->state = WF_REMOTE_FAILED;
 	r->status = WEFT_EREVOKED;
-	wf_ep_ctl(ep, WF_FR_REVOKED, 0, 0, r->open_id, 0, NULL, 0);
+	if (!r->started)
+		agree_to_revoke(r);
 	return 0;
 }
 

@@ -105,7 +105,7 @@ static void answer_open(struct weft_ep *ep, struct wf_open *o)
 
 	memcpy(p, &a, sizeof(a));
 	if (l->tr->mem_offer)
-		desc = l->tr->mem_offer(l, &g->mem->region, g->off, g->len, g->access, p + sizeof(a), WF_DESC_MAX);
+		desc = l->tr->mem_offer(l, &g->mem->region, g->off, g->len, g->access, p + sizeof(a), WF_DESC_MAX, &o->hold);
 	wf_ep_ctl(ep, WF_FR_OPENED, 0, 0, o->peer_id, 0, p, sizeof(a) + desc);
 }
 

@@ -14,7 +14,8 @@
  *   - memory that a row lends is quiet (nobody reads or writes it) from the upcall that ends it, or from lane_close() on.
  * Upcall rules:
  *   - core never calls lane_close() from inside an upcall of that lane; it may call every other row;
- *   - after wf_lane_down() no upcall follows for that lane but wf_copy_done() for copies that are being stopped.
+ *   - after wf_lane_down() no upcall follows for that lane but wf_copy_done() for copies that are being stopped, and
+ *     wf_rma_done() for operations that are under way.
  */
 #ifndef WF_CORE_TRANSPORT_H
 #define WF_CORE_TRANSPORT_H
@@ -102,6 +103,28 @@ struct wf_direct {
 	void *ptr[2];
 };
 
+/*
+ * A one-sided operation that goes on after the call that starts it (verbs: the adapter reads or writes the peer's memory). Core
+ * fills the first part; all of it is lent until wf_rma_done().
+ */
+struct wf_rma {
+	struct wf_direct *direct;
+	int what;                        /* WF_RMA_* */
+	uint64_t off;                    /* in the granted memory */
+	const weft_buf *bufs;            /* lent; none for an atomic */
+	size_t n;
+	uint64_t len;
+	const struct wf_region *region;  /* that all of bufs lies in, or NULL */
+	uint32_t amo;                    /* WEFT_ATOMIC_*, as the following */
+	uint64_t operand, compare;
+	uint64_t old;                    /* out */
+	bool ordered;                    /* out, by rma_start(): frames and operations that are sent later find its bytes in place */
+	void *owner;                     /* core's */
+	struct wf_list link;             /* the transport's, as the following */
+	uint64_t word[4];
+	void *ptr[2];
+};
+
 /* What core tells about local memory that is granted, or that lies behind a weft_buf.mem. */
 struct wf_region {
 	void *addr;
@@ -111,7 +134,7 @@ struct wf_region {
 	uint32_t access;
 };
 
-enum { WF_RMA_PUT = 0, WF_RMA_GET = 1 };
+enum { WF_RMA_PUT = 0, WF_RMA_GET = 1, WF_RMA_ATOMIC = 2 };
 
 struct wf_transport {
 	const char *name;                /* "tcp"; in settings, explain, hello                                      */
@@ -136,8 +159,12 @@ struct wf_transport {
 	size_t (*offer)(struct wf_lane *l, void *out, size_t cap);   /* bytes for the hello; 0: none, see l->why    */
 	int (*attach)(struct wf_lane *l, bool active, const void *offer, size_t len);   /* 0: up or down follows    */
 
+	void (*hear)(struct wf_lane *l, const void *p, size_t len);   /* the peer's side of this lane said so, with wf_lane_say();
+								 * NULL: they have nothing to say. @l is offered or attached. */
+
 	void (*lane_close)(struct wf_lane *l);                  /* now; frees everything; lent memory is quiet when it returns.
-								 * Copies have been stopped before (copy_stop and its upcall). */
+								 * Copies have been stopped before (copy_stop and its upcall), and
+								 * operations of rma_start() have ended. */
 
 	/* data */
 	int (*send)(struct wf_lane *l, const struct wf_tx *tx); /* WEFT_OK: taken, bytes free; WEFT_PENDING: taken, bytes lent
@@ -158,12 +185,16 @@ struct wf_transport {
 	void (*copy_end)(struct wf_lane *l, struct wf_copy *c); /* sender: the peer has said that it is done: forget it, at once */
 
 	/* remote memory without the peer's help; all may be NULL together */
-	size_t (*mem_offer)(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap);
-								/* owner: bytes of description, 0: cannot */
+	size_t (*mem_offer)(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap,
+			    uint64_t *hold);            /* owner: bytes of description, 0: cannot. What it holds for the peer, */
+	void (*mem_retract)(struct wf_lane *l, uint64_t hold);   /* until this, or lane_close(); NULL: it holds nothing */
 	int (*mem_open)(struct wf_lane *l, struct wf_direct *d);   /* 0: lent until mem_close(); else not possible */
 	void (*mem_close)(struct wf_lane *l, struct wf_direct *d);
 	int (*rma)(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);
 								/* WEFT_OK: done; WEFT_AGAIN: use frames; < 0 */
+	int (*rma_start)(struct wf_lane *l, struct wf_rma *x);   /* for what rma() and atomic() did not do at once; may be NULL. WEFT_PENDING:
+								 * lent, wf_rma_done() follows; WEFT_AGAIN: full, wf_lane_room() follows;
+								 * WEFT_ENOTSUP: use frames. rma and atomic may be NULL beside it. */
 	int (*atomic)(struct wf_lane *l, struct wf_direct *d, uint32_t what, uint64_t off, uint64_t operand, uint64_t compare, uint64_t *old_out);
 
 	/* progress and sleep */
@@ -175,7 +206,7 @@ struct wf_transport {
 	/* a line for explain: "ring 256 KiB, both copy", "no process_vm_readv: EPERM" */
 	void (*describe)(const struct wf_lane *l, char *out, size_t cap);
 
-	/* The region with a memfd is being freed: peers that mapped it are told to let go. NULL: nobody maps. */
+	/* The region was freed: who mapped or registered it lets go. NULL: nobody does. */
 	void (*region_gone)(struct wf_port *p, uint64_t id);
 };
 
@@ -229,6 +260,13 @@ void wf_lane_up(struct wf_lane *l);
 /* The lane is over; what was lent with frames is quiet. @cause in words, without strerror. Once. */
 void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *cause);
 
+/*
+ * Not an upcall, may be called from any row but lane_close(): says @len <= WF_SAY_MAX bytes to the peer's side of the lane, over
+ * the bootstrap lane, before and after the lane is up. The peer hears them in this order, or never when its lane is closed.
+ * 0, or < 0: the bootstrap lane is broken or full.
+ */
+int wf_lane_say(struct wf_lane *l, const void *p, size_t len);
+
 /* A lane that answered WEFT_AGAIN has room again. */
 void wf_lane_room(struct wf_lane *l);
 
@@ -253,6 +291,7 @@ bool wf_frame_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *p
 int wf_sink_begin(struct wf_lane *l, const struct wf_frame *h);
 
 void wf_sent_done(struct wf_sent *s);
+void wf_rma_done(struct wf_rma *x, int32_t status);
 void wf_copy_done(struct wf_copy *c, int32_t status);
 
 /*

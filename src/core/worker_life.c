@@ -45,6 +45,7 @@ static void init_pools(struct weft_worker *w, uint32_t ops_max)
 	wf_pool_init(&w->eps, sizeof(struct weft_ep), 0);
 	wf_pool_init(&w->ctls, sizeof(struct wf_ctl), 0);
 	wf_pool_init(&w->copies, sizeof(struct wf_copy), 0);
+	wf_pool_init(&w->rmas, sizeof(struct wf_rma), 0);
 	wf_pool_init(&w->msgs, sizeof(struct wf_msg), 0);
 	wf_pool_init(&w->remotes, sizeof(struct weft_remote), WF_IDS_MAX);
 	wf_pool_init(&w->opens, sizeof(struct wf_open), WF_IDS_MAX);
@@ -98,6 +99,7 @@ static void release(struct weft_worker *w)
 	wf_pool_fini(&w->eps);
 	wf_pool_fini(&w->ctls);
 	wf_pool_fini(&w->copies);
+	wf_pool_fini(&w->rmas);
 	wf_pool_fini(&w->msgs);
 	wf_pool_fini(&w->remotes);
 	wf_pool_fini(&w->opens);

@@ -19,6 +19,7 @@ _Static_assert(sizeof(struct wf_atomic) == 24, "ATOMIC has no padding");
 _Static_assert(sizeof(struct wf_rts) + WF_AM_HEADER_MAX + WF_DESC_MAX <= WF_CTL_MAX,
 	       "AM_RTS is a control frame");
 _Static_assert(WF_HELLO_MAX <= WF_CTL_MAX, "a lane that takes control frames takes a hello");
+_Static_assert(WF_NAME_MAX + WF_SAY_MAX <= WF_CTL_MAX, "LANE is a control frame");
 _Static_assert(WF_FR_TYPES_ <= 256, "the type is one byte");
 
 struct row {
@@ -73,6 +74,7 @@ static const struct row rows[WF_FR_TYPES_] = {
 	[WF_FR_CLOSE] = { "CLOSE", 0, 0, false },
 	[WF_FR_CLOSED] = { "CLOSED", 0, 0, false },
 	[WF_FR_PAD] = { "PAD", 0, WF_PAD_MAX, false },
+	[WF_FR_LANE] = { "LANE", 2, WF_NAME_MAX + WF_SAY_MAX, false },
 };
 
 /* Types that carry an active message's header of aux bytes, behind a fixed part of `least` bytes.

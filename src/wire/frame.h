@@ -21,6 +21,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the frame header is l
 #define WF_WIRE_MAGIC 0x54464557u   /* "WEFT" in memory order */
 #define WF_DESC_MAX 192u            /* a transport's description of a buffer or region for its own kind at the peer */
 #define WF_AM_HEADER_MAX 1024u
+#define WF_SAY_MAX 512u             /* what one side of a lane tells the other about it at a time */
 #define WF_CTL_MAX 2048u            /* payload bound of every frame that is not data */
 #define WF_HELLO_MAX 2048u
 #define WF_PAD_MAX 64u
@@ -88,6 +89,9 @@ enum {                  /* payload                          id            tag   
 
 	/* tcp's own, between frames: skipped, not counted in seq */
 	WF_FR_PAD,          /* anything                                                                       */
+
+	/* on the bootstrap lane, from WELCOME on */
+	WF_FR_LANE,         /* name of a transport, 0, what its two sides tell each other about their lane    */
 	WF_FR_TYPES_
 };
 

@@ -634,13 +634,14 @@ static void test_closed_lane_delivers_what_was_sent_before(void **state)
 
 /* ---- memory ---- */
 
+static uint64_t hold; /* shm holds nothing for the peer */
 static void open_direct(struct pair *p, struct wf_direct *d, const struct wf_region *r, uint64_t off, uint64_t len,
 			uint32_t access)
 {
 	size_t n;
 
 	*d = (struct wf_direct){ .lane = &p->kb->lane.base, .len = len, .access = access };
-	n = wf_shm.mem_offer(&p->ka->lane.base, r, off, len, access, d->desc, sizeof(d->desc));
+	n = wf_shm.mem_offer(&p->ka->lane.base, r, off, len, access, d->desc, sizeof(d->desc), &hold);
 	assert_true(n > 0);
 	d->desc_len = (uint32_t)n;
 	assert_int_equal(wf_shm.mem_open(&p->kb->lane.base, d), 0);
@@ -738,7 +739,7 @@ static void test_plain_memory_takes_rma_with_rights_only(void **state)
 	pair_open(&p, &conf);
 	assert_false(p.ka->lane.rights || p.kb->lane.rights || p.ka->lane.peer_rights || p.kb->lane.peer_rights);
 	d.lane = &p.kb->lane.base;
-	d.desc_len = (uint32_t)wf_shm.mem_offer(&p.ka->lane.base, &r, 0, 9000, 7, d.desc, sizeof(d.desc));
+	d.desc_len = (uint32_t)wf_shm.mem_offer(&p.ka->lane.base, &r, 0, 9000, 7, d.desc, sizeof(d.desc), &hold);
 	assert_int_not_equal(wf_shm.mem_open(&p.kb->lane.base, &d), 0);
 	assert_string_not_equal(p.ka->lane.base.why, "");
 	pair_close(&p);
@@ -759,7 +760,7 @@ static void test_region_that_is_not_passed_in_time_is_ready_later(void **state)
 	assert_int_equal(wf_memfd_new("t", r.len, &r.memfd), 0);
 	assert_int_equal(wf_map_insert(&p.ka->lane.passed, 9, &p), 0); /* so that mem_offer() passes nothing */
 	d = (struct wf_direct){ .lane = &p.kb->lane.base, .len = 4096, .access = 7 };
-	d.desc_len = (uint32_t)wf_shm.mem_offer(&p.ka->lane.base, &r, 0, 4096, 7, d.desc, sizeof(d.desc));
+	d.desc_len = (uint32_t)wf_shm.mem_offer(&p.ka->lane.base, &r, 0, 4096, 7, d.desc, sizeof(d.desc), &hold);
 	assert_int_equal(wf_shm.mem_open(&p.kb->lane.base, &d), 0);
 	assert_false(d.ready);
 	assert_int_equal(wf_shm.rma(&p.kb->lane.base, &d, WF_RMA_GET, 0, NULL, 0, 0), WEFT_AGAIN);

@@ -103,7 +103,7 @@ int loop_copy_start(struct wf_lane *l, struct wf_copy *c, const struct wf_region
 void loop_copy_stop(struct wf_lane *l, struct wf_copy *c);
 void loop_copy_end(struct wf_lane *l, struct wf_copy *c);
 size_t loop_mem_offer(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access,
-		      void *desc, size_t cap);
+		      void *desc, size_t cap, uint64_t *hold);
 int loop_mem_open(struct wf_lane *l, struct wf_direct *d);
 void loop_mem_close(struct wf_lane *l, struct wf_direct *d);
 int loop_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);

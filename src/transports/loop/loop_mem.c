@@ -137,11 +137,12 @@ void loop_copy_end(struct wf_lane *l, struct wf_copy *c)
 }
 
 size_t loop_mem_offer(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access,
-			     void *desc, size_t cap)
+			     void *desc, size_t cap, uint64_t *hold)
 {
 	struct loop_lane *ll = loop_lane_of(l);
 	struct loop_mem *m = cap < sizeof(m->token) ? NULL : wf_calloc(1, sizeof(*m));
 
+	(void)hold; /* the peer's way in needs nothing of ours */
 	if (!m)
 		return 0;
 	*m = (struct loop_mem){ .token = new_token(ll), .addr = (char *)r->addr + off, .len = len, .access = access };

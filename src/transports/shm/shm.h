@@ -306,7 +306,7 @@ void shm_maps_drop(struct shm_lane *l);
 void shm_sock_event(void *lane, uint32_t events);   /* watch of an attached lane's socket */
 void shm_sock_drain(struct shm_lane *l);            /* takes what notes are there */
 size_t shm_mem_offer(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access,
-		     void *desc, size_t cap);
+		     void *desc, size_t cap, uint64_t *hold);
 int shm_mem_open(struct wf_lane *l, struct wf_direct *d);
 void shm_mem_close(struct wf_lane *l, struct wf_direct *d);
 int shm_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n,

@@ -275,11 +275,12 @@ void shm_sock_event(void *lane, uint32_t events)
 /* ---- one-sided ---- */
 
 size_t shm_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access,
-		     void *desc, size_t cap)
+		     void *desc, size_t cap, uint64_t *hold)
 {
 	struct shm_lane *l = shm_lane_of(base);
 	struct reach at = { .addr = (uintptr_t)r->addr + off, .len = len };
 
+	(void)hold; /* the peer's way in needs nothing of ours */
 	(void)access; /* core grants it, and tells the peer */
 	if (cap < sizeof(at) || !l->same_user || off > r->len || len > r->len - off)
 		return 0;
