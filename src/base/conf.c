@@ -69,6 +69,12 @@ static const struct wf_conf_row rows[] = {
 	  "with many peers the rings of later ones are shorter, down to 256K." },
 	{ "cma", WF_CONF_BOOL, "yes or no", "yes", 0, 0, false, AT(cma),
 	  "Whether local peers may copy straight between their memories (process_vm_readv)." },
+	{ "rdma", WF_CONF_LIST, "devices", "", 0, 0, false, AT(rdma),
+	  "RDMA devices that may be used, with port and GID index where that matters (mlx5_0, "
+	  "mlx5_0:1, mlx5_0:1:3); empty: all whose address a peer's route leads to." },
+	{ "limit_registered", WF_CONF_SIZE, "bytes", "16G", 1 * MI, 1024 * GI, false, AT(limit_registered),
+	  "Memory that a worker keeps registered with one RDMA device beyond the operation that "
+	  "needed it." },
 	{ "calibration", WF_CONF_STRING, "a path", "", 0, 0, false, AT(calibration),
 	  "File of thresholds measured on this machine, as `weft calibrate` writes it; whatever "
 	  "else sets one of them wins." },

@@ -69,6 +69,8 @@ struct wf_conf {
 	size_t copy_chunk;
 	size_t shm_ring; /* a power of two */
 	bool cma;
+	char rdma[WF_CONF_TEXT];
+	size_t limit_registered;
 	char calibration[WF_CONF_TEXT]; /* path; empty: none */
 	char fault[WF_CONF_TEXT];
 	int log_level;

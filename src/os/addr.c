@@ -240,3 +240,21 @@ bool wf_addr_in_cidr(const struct wf_addr *a, const char *cidr)
 		return false;
 	return bits % 8 == 0 || (pa[bits / 8] ^ pb[bits / 8]) >> (8 - bits % 8) == 0;
 }
+
+void wf_addr_from_ip6(const uint8_t ip6[16], struct wf_addr *out)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	struct sockaddr_in v4 = { .sin_family = AF_INET };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
+
+	memset(out, 0, sizeof(*out));
+	if (memcmp(ip6, mapped, sizeof(mapped))) {
+		memcpy(&v6.sin6_addr, ip6, 16);
+		memcpy(&out->sa, &v6, sizeof(v6));
+		out->len = sizeof(v6);
+	} else {
+		memcpy(&v4.sin_addr, ip6 + 12, 4);
+		memcpy(&out->sa, &v4, sizeof(v4));
+		out->len = sizeof(v4);
+	}
+}

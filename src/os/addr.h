@@ -45,6 +45,15 @@ bool wf_addr_equal_host(const struct wf_addr *a, const struct wf_addr *b); /* wi
 bool wf_addr_in_cidr(const struct wf_addr *a, const char *cidr);
 
 /*
+ * From which of its own addresses the kernel would send to @to, by its routing tables; nothing is sent. Ports mean
+ * nothing. 0 or -errno (-ENETUNREACH: there is no route).
+ */
+int wf_addr_route(const struct wf_addr *to, struct wf_addr *from_out);
+
+/* An IPv6 address of 16 bytes, or the IPv4 address that it maps (::ffff:a.b.c.d), without port and scope. */
+void wf_addr_from_ip6(const uint8_t ip6[16], struct wf_addr *out);
+
+/*
  * Names to addresses, best first, as the system ranks them. MAY BLOCK. @host may be numeric;
  * @text_port a number. Number of addresses (at most @max, doubles left out), or -errno:
  * -EHOSTUNREACH not found, -EAGAIN try later, -EINVAL. *@why_out (may be NULL): the resolver's own

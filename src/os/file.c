@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "os/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -49,4 +50,16 @@ int wf_file_replace(const char *path, const void *p, size_t len)
 	if (ret)
 		unlink(temp);
 	return ret;
+}
+
+bool wf_dir_has_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *e = NULL;
+
+	while (dir && (e = readdir(dir)) && e->d_name[0] == '.')
+		;
+	if (dir)
+		closedir(dir);
+	return e != NULL;
 }

@@ -5,6 +5,7 @@
 #include "os/sock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <linux/sockios.h>
@@ -49,6 +50,13 @@ static int bind_and_listen(int fd, const struct wf_addr *at)
 	if (bind(fd, (const struct sockaddr *)&at->sa, at->len) || listen(fd, SOMAXCONN))
 		return -errno;
 	return 0;
+}
+
+int wf_fd_nonblock(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 int wf_sock_listen(const struct wf_addr *at, int *fd_out)
@@ -273,4 +281,18 @@ ssize_t wf_sock_recv(int fd, void *p, size_t len)
 		k = recv(fd, p, len, MSG_DONTWAIT);
 	while (k < 0 && errno == EINTR);
 	return k < 0 ? -errno : k;
+}
+
+int wf_addr_route(const struct wf_addr *to, struct wf_addr *from_out)
+{
+	struct wf_addr at = *to;
+	int fd, ret;
+
+	fd = socket(to->sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	wf_addr_set_port(&at, 9);        /* any: connecting a datagram socket only looks up the route */
+	ret = connect(fd, (const struct sockaddr *)&at.sa, at.len) ? -errno : wf_sock_local(fd, from_out);
+	wf_fd_close(&fd);
+	return ret;
 }

@@ -22,6 +22,9 @@
 /* Closes *@fd unless it is -1, and sets it to -1. errno is kept. */
 void wf_fd_close(int *fd);
 
+/* For descriptors that a library has opened. 0 or -errno. */
+int wf_fd_nonblock(int fd);
+
 /* A listening TCP socket; IPv6 ones take IPv6 only. Gives the fd. -EADDRINUSE, ... */
 int wf_sock_listen(const struct wf_addr *at, int *fd_out);
 

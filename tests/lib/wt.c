@@ -21,6 +21,7 @@ const struct wt_variant wt_variants[] = {
 	{ "shm-ring", "shm", "cma", "no", true, false },
 	{ "faulty:shm", "shm", "fault", "seed=7,delay_us=50", true, true },
 	{ "faulty:tcp", "tcp", "fault", "seed=7,delay_us=50", true, true },
+	{ "verbs", "verbs", NULL, NULL, true, false },
 	{ NULL, NULL, NULL, NULL, false, false },
 };
 

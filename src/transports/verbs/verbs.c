@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs.c - the port: its table of rows, one turn of it, sleeping and waking, and how a lane's end comes about. See verbs.h for the
+ * whole.
+ */
+#include "transports/verbs/verbs.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "os/file.h"
+
+/* ---- lanes come and go ---- */
+
+void verbs_wake_at(struct verbs_port *p, uint64_t at_ns)
+{
+	p->chores = true;
+	if (p->wake_at && p->wake_at <= at_ns)
+		return;
+	p->wake_at = at_ns;
+	wf_port_wake_at(&p->base, at_ns);
+}
+
+static void notify(struct verbs_lane *l)
+{
+	struct verbs_port *p = verbs_lane_port(l);
+
+	if (!wf_list_is_linked(&l->notice))
+		wf_list_push_back(&p->notices, &l->notice);
+	p->chores = true;
+}
+
+void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char *cause_fmt, ...)
+{
+	va_list args;
+
+	if (l->state == VERBS_DOWN)
+		return;
+	va_start(args, cause_fmt);
+	vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
+	va_end(args);
+	l->state = VERBS_DOWN;
+	l->down_status = status;
+	l->down_errno = sys_errno;
+	wf_list_remove(&l->timed);
+	wf_list_remove(&l->starved);
+	wf_list_remove(&l->owing);
+	for (unsigned i = 0; i < l->n_rails; i++)
+		verbs_qp_break(l->rail[i]);   /* all that is under way comes back flushed */
+	notify(l);
+}
+
+void verbs_set_up(struct verbs_lane *l)
+{
+	l->state = VERBS_UP;
+	l->down_status = 0;
+	wf_list_remove(&l->timed);
+	notify(l);
+}
+
+static int tell_notices(struct verbs_port *p)
+{
+	struct wf_list *it;
+	int n = 0;
+
+	while ((it = wf_list_pop_front(&p->notices))) {
+		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, notice);
+
+		n++;
+		if (l->state == VERBS_DOWN)
+			wf_lane_down(&l->base, l->down_status, l->down_errno, l->cause);
+		else
+			wf_lane_up(&l->base);
+	}
+	return n;
+}
+
+/* ---- chores ---- */
+
+static void keep_time(struct verbs_port *p)
+{
+	uint64_t now = wf_now_ns();
+	struct wf_list *it, *tmp;
+
+	p->wake_at = 0;
+	wf_list_foreach(it, tmp, &p->timed) {
+		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, timed);
+
+		if (now >= l->give_up_at)
+			verbs_fail(l, WEFT_ETIMEDOUT, 0, "the peer did not answer about its queue pair");
+		else
+			verbs_wake_at(p, l->give_up_at);
+	}
+	for (unsigned i = 0; i < p->n_dev; i++)
+		if (p->dev[i]->started)
+			verbs_dying_step(p->dev[i], now);
+	if (!p->wake_at)
+		wf_port_wake_at(&p->base, 0);
+}
+
+static int tell_room(struct verbs_port *p)
+{
+	struct wf_list waiting, *it;
+	int n = 0;
+
+	wf_list_init(&waiting);
+	wf_list_splice_back(&waiting, &p->starved);
+	while ((it = wf_list_pop_front(&waiting))) {
+		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, starved);
+
+		if (l->state == VERBS_UP && verbs_has_room(l)) {
+			n++;
+			wf_lane_room(&l->base);
+		} else if (l->state != VERBS_DOWN) {
+			wf_list_push_back(&p->starved, it);
+		}
+	}
+	return n;
+}
+
+static void pay(struct verbs_port *p)
+{
+	struct wf_list owing, *it;
+
+	wf_list_init(&owing);
+	wf_list_splice_back(&owing, &p->owing);
+	while ((it = wf_list_pop_front(&owing))) {
+		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, owing);
+
+		/* a frame may have taken the credits along meanwhile */
+		if (!verbs_copy_say(l) || (l->owed >= l->granted / 2 && !verbs_note(l, VERBS_CREDIT, 0)))
+			wf_list_push_back(&p->owing, it);
+	}
+}
+
+static int hand_on(struct verbs_port *p)
+{
+	struct wf_list resumed, *it;
+	int n = 0;
+
+	wf_list_init(&resumed);
+	wf_list_splice_back(&resumed, &p->resumed);
+	while ((it = wf_list_pop_front(&resumed)))
+		n += verbs_hand_on(wf_list_entry(it, struct verbs_lane, resumed));
+	return n;
+}
+
+static __attribute__((noinline)) int chores(struct verbs_port *p)
+{
+	int n = tell_notices(p);
+
+	if (p->wake_at)
+		keep_time(p);
+	n += hand_on(p);
+	pay(p);
+	if (!wf_list_is_empty(&p->starved))
+		n += tell_room(p);
+	n += verbs_copies_step(p);
+	n += tell_notices(p);            /* before the ends of what broke with a lane: core asks no more then */
+	n += verbs_copies_tell(p);
+	n += verbs_rmas_tell(p);
+	p->chores = p->wake_at || !wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->starved) || !wf_list_is_empty(&p->owing) ||
+		    !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->copies) || !wf_list_is_empty(&p->finished) ||
+		    !wf_list_is_empty(&p->ended);
+	return n;
+}
+
+static int verbs_poll(struct wf_port *base)
+{
+	struct verbs_port *p = verbs_port_of(base);
+	int n = 0;
+
+	if (wf_unlikely(!wf_list_is_empty(&p->notices)))
+		n = tell_notices(p);     /* that a lane is up, before its first frame */
+	for (unsigned i = 0; i < p->n_dev; i++)
+		if (p->dev[i]->started)
+			n += verbs_rx(p->dev[i]);
+	if (wf_unlikely(p->chores))
+		n += chores(p);
+	return n;
+}
+
+/* ---- sleep ---- */
+
+/* An event is asked for, then the queue is looked at once more: whatever completes later makes the channel readable. */
+static bool arm_dev(struct verbs_dev *d)
+{
+	struct wf_list *it;
+
+	for (it = d->cqs.next; it != &d->cqs; it = it->next) {
+		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
+
+		if (!c->armed)
+			c->armed = !ibv_req_notify_cq(c->cq, 0);
+	}
+	return !verbs_rx_fetch(d);
+}
+
+/* What is to be done without an event: told, or posted now that there is room. */
+static bool something_waits(struct verbs_port *p)
+{
+	struct wf_list *it;
+
+	if (!wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->finished) ||
+	    !wf_list_is_empty(&p->ended) || !wf_list_is_empty(&p->owing))
+		return true;
+	for (it = p->starved.next; it != &p->starved; it = it->next)
+		if (verbs_has_room(wf_list_entry(it, struct verbs_lane, starved)))
+			return true;
+	return false;
+}
+
+static int verbs_arm(struct wf_port *base)
+{
+	struct verbs_port *p = verbs_port_of(base);
+
+	if (p->chores && something_waits(p))
+		return WEFT_AGAIN;
+	for (unsigned i = 0; i < p->n_dev; i++)
+		if (p->dev[i]->started && !arm_dev(p->dev[i]))
+			return WEFT_AGAIN;
+	return WEFT_OK;
+}
+
+/* ---- open and close ---- */
+
+/* Nothing is loaded here: a program that never meets a peer with an adapter shall not pay for it. */
+static int verbs_probe(const struct wf_conf *conf, char *why, size_t why_cap, char *remedy, size_t remedy_cap)
+{
+	if (wf_conf_list_has(conf->transports, "verbs") || wf_dir_has_entries("/sys/class/infiniband"))
+		return 0;
+	snprintf(why, why_cap, "this machine has no RDMA device");
+	snprintf(remedy, remedy_cap, "an adapter and its kernel modules; in a container also /dev/infiniband");
+	return WEFT_ENOTSUP;
+}
+
+static int verbs_open(struct wf_port *base)
+{
+	struct verbs_port *p = verbs_port_of(base);
+	struct wf_list *lists[] = { &p->notices, &p->timed, &p->starved, &p->resumed, &p->owing, &p->copies, &p->finished, &p->ended };
+
+	for (size_t i = 0; i < WF_ARRAY_LEN(lists); i++)
+		wf_list_init(lists[i]);
+	wf_pool_init(&p->xfers, verbs_xfer_size(), 0);
+	wf_pool_init(&p->ops, verbs_op_size(), 0);
+	return 0;
+}
+
+static void verbs_close(struct wf_port *base)
+{
+	struct verbs_port *p = verbs_port_of(base);
+
+	verbs_devs_close(p);
+	wf_port_wake_at(base, 0);
+	wf_pool_fini(&p->xfers);
+	wf_pool_fini(&p->ops);
+}
+
+static void verbs_lane_close(struct wf_lane *base)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+	struct wf_list *links[] = { &l->starved, &l->notice, &l->timed, &l->resumed, &l->owing };
+	struct wf_list *it;
+
+	if (l->state == VERBS_NEW)
+		return;
+	for (size_t i = 0; i < WF_ARRAY_LEN(links); i++)
+		wf_list_remove(links[i]);
+	while ((it = wf_list_pop_front(&l->held)))
+		wf_free(wf_list_entry(it, struct verbs_held, link));
+	verbs_copies_drop(l);
+	verbs_grants_drop(l);
+	verbs_rails_drop(l);
+	l->state = VERBS_NEW;
+}
+
+static void verbs_resume(struct wf_lane *base)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+	struct verbs_port *p = verbs_lane_port(l);
+
+	if (wf_list_is_empty(&l->held) || wf_list_is_linked(&l->resumed))
+		return;
+	wf_list_push_back(&p->resumed, &l->resumed);
+	p->chores = true;
+}
+
+static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
+{
+	const struct verbs_lane *l = (const struct verbs_lane *)base;
+	size_t at = 0;
+
+	for (unsigned i = 0; i < l->n_rails && at < cap; i++) {
+		const struct verbs_qp *q = l->rail[i];
+		char gid[WF_ADDR_TEXT];
+
+		verbs_gid_text(q->self.gid, gid, sizeof(gid));
+		at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u)", i ? " and " : "", q->dev->name, gid, q->gid_index,
+				       128u << WF_MIN(q->dev->mtu, q->peer.mtu));
+	}
+	if (at < cap && l->base.why[0])
+		snprintf(out + at, cap - at, "; %s", l->base.why);
+}
+
+const struct wf_transport wf_verbs = {
+	.name = "verbs",
+	.caps = WF_CAP_ATTACH,
+	.port_size = sizeof(struct verbs_port),
+	.lane_size = sizeof(struct verbs_lane),
+	.probe = verbs_probe,
+	.open = verbs_open,
+	.close = verbs_close,
+	.offer = verbs_offer,
+	.attach = verbs_attach,
+	.hear = verbs_hear,
+	.lane_close = verbs_lane_close,
+	.send = verbs_send,
+	.resume = verbs_resume,
+	.copy_offer = verbs_copy_offer,
+	.copy_start = verbs_copy_start,
+	.copy_stop = verbs_copy_stop,
+	.copy_end = verbs_copy_end,
+	.mem_offer = verbs_mem_offer,
+	.mem_retract = verbs_mem_retract,
+	.mem_open = verbs_mem_open,
+	.mem_close = verbs_mem_close,
+	.rma = verbs_rma,
+	.rma_start = verbs_rma_start,
+	.poll = verbs_poll,
+	.arm = verbs_arm,
+	.describe = verbs_describe,
+	.region_gone = verbs_region_gone,
+};

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs.h - RDMA adapters (InfiniBand, RoCE): the private structs of this transport, and what is said between two sides.
+ *
+ * Model. A worker opens each usable port of an adapter for itself (struct verbs_dev): protection domain, completion queues on one
+ * channel, a shared receive queue whose buffers all peers share, buffers for sending. A lane has a reliable connection (RC queue
+ * pair) over one or several such ports, its rails. The first rail carries all frames, in order, as SENDs; the others
+ * only carry pieces of large buffers.
+ *
+ * A SEND is struct verbs_head, the frame's header, its payload. It lands in a buffer of VERBS_BUF bytes of the receiver's
+ * shared queue. A lane may have VERBS_CREDITS of them on their way; the receiver gives credits back in the head of what it
+ * sends anyway, or by a message of its own. Many peers together may have promised more than there are buffers: then the
+ * adapter's own "receiver not ready" holds them back. Frames that core does not take now are copied out, so that a lane that is
+ * paused never keeps a buffer from the others.
+ *
+ * Completions are asked for once in VERBS_SIGNAL sends: those before are done, too. Work that has somebody waiting asks always.
+ *
+ * Large buffers are read by the receiver's adapter (verbs_copy.c), granted memory is read and written by the opener's
+ * (verbs_rma.c); both need registrations (verbs_mr.c).
+ *
+ * Trust. A peer may write into our receive buffers and, with keys that we gave it, reach what they cover; every number that it
+ * tells is checked before it is used. A queue pair that erred is of no more use: the lane ends.
+ */
+#ifndef WF_TRANSPORTS_VERBS_H
+#define WF_TRANSPORTS_VERBS_H
+#include "base/map.h"
+#include "base/pool.h"
+#include "core/transport.h"
+#include "os/addr.h"
+#include "os/clock.h"
+#include "transports/verbs/verbs_lib.h"
+
+#define VERBS_VERSION 1u
+#define VERBS_DEVS 4u                    /* ports of adapters that a worker uses; rails of a lane */
+#define VERBS_GIDS 4u                    /* of a port that are offered at most */
+#define VERBS_OFFERS 6u                  /* addresses in an offer */
+#define VERBS_BUF (8u << 10)
+#define VERBS_SRQ 1024u                  /* receive buffers of a worker on a device */
+#define VERBS_SENDS 256u                 /* buffers to send from; as many again when they are used up, */
+#define VERBS_SENDS_MAX 2048u            /* up to so many */
+#define VERBS_SQ 128u                    /* work requests of a queue pair; a power of two */
+#define VERBS_SQ_SPARE 8u                /* of them for credits and the like: frames leave them free */
+#define VERBS_CREDITS 64u
+#define VERBS_SIGNAL 32u
+#define VERBS_INLINE 256u                /* bytes that go with the work request itself; asked for */
+#define VERBS_CQ_LANES 64u               /* queue pairs that share a completion queue */
+#define VERBS_BATCH 16u                  /* completions that are fetched at a time */
+#define VERBS_COPIES 64u                 /* large buffers that one side of a lane offers at a time; a power of two */
+#define VERBS_PIECES 8u                  /* of a large buffer; in more pieces it goes as frames */
+#define VERBS_READ (1u << 20)           /* bytes that one of them reads at most, */
+#define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer */
+#define VERBS_READS 4u                   /* of a rail that are under way for large buffers */
+#define VERBS_SECRET 16u
+
+/*
+ * Retries of the adapter. A lost packet is sent again after 4.096 us << VERBS_TIMEOUT = 67 ms, VERBS_RETRY times: a peer that is
+ * gone is noticed after about half a second (adapters wait up to four times as long). 7 would mean for ever on soft-RoCE (G61).
+ * "Receiver not ready" is a living peer's word, so it is waited for without end: 7, each time at least 0.64 ms (code 14).
+ */
+#define VERBS_TIMEOUT 14u
+#define VERBS_RETRY 6u
+#define VERBS_RNR_RETRY 7u
+#define VERBS_RNR_TIMER 14u
+
+/* ---- on the wire, little-endian, without padding ---- */
+
+enum { VERBS_FRAME = 0, VERBS_CREDIT, VERBS_COPY_STOP, VERBS_COPY_STOPPED };
+
+struct verbs_head {                      /* in front of each SEND */
+	uint16_t kind;                   /* VERBS_* */
+	uint16_t credits;                /* frames that may be sent in addition */
+	uint32_t arg;                    /* COPY_*: which one, see verbs_copy.c; its lowest bit of STOPPED: all was copied */
+};
+
+#define VERBS_HEAD (sizeof(struct verbs_head))
+#define VERBS_FRAME_MAX (VERBS_BUF - VERBS_HEAD - WF_FRAME_HDR)
+
+struct verbs_where {                     /* a port's address, in the offer */
+	uint8_t gid[16];
+	uint16_t lid;                    /* InfiniBand; else 0 */
+	uint8_t link;                    /* IBV_LINK_LAYER_* */
+	uint8_t mtu;                     /* enum ibv_mtu */
+};
+
+struct verbs_offer {
+	uint8_t version, n;
+	uint16_t reserved;
+	struct verbs_where at[VERBS_OFFERS];
+};
+_Static_assert(sizeof(struct verbs_offer) == 4 + 20 * VERBS_OFFERS, "no padding on the wire");
+
+enum { VERBS_ASK = 1, VERBS_ANSWER, VERBS_NO };
+
+struct verbs_end {                       /* one side of a rail */
+	uint8_t gid[16], to[16];         /* its own, and the one at the other end */
+	uint32_t qpn, psn;
+	uint16_t lid;
+	uint8_t mtu, reads;              /* of the peer that it answers at a time */
+};
+
+struct verbs_say {                       /* ASK by the side that connected, ANSWER; NO is followed by words instead of ends */
+	uint8_t version, what, n, reserved;
+	uint16_t credits, reserved2;
+	struct verbs_end end[VERBS_DEVS];
+};
+_Static_assert(sizeof(struct verbs_end) == 44 && sizeof(struct verbs_say) == 8 + 44 * VERBS_DEVS, "no padding on the wire");
+_Static_assert(sizeof(struct verbs_say) <= WF_SAY_MAX, "is said in one piece");
+
+/* ---- a port of an adapter, in a worker ---- */
+
+struct verbs_mr {                        /* a registration */
+	struct ibv_mr *mr;
+	uint64_t region;                 /* kept for it; 0: for one operation */
+	uint32_t users;
+	bool gone;                       /* the region was freed: deregistered with its last user */
+	struct wf_list lru;              /* in dev->idle while it has no users */
+};
+
+struct verbs_buf {                       /* receive: posted, or in our hands; send: free, or lent to the adapter */
+	struct verbs_buf *next;
+	uint8_t *bytes;                  /* VERBS_BUF of them */
+	uint32_t lkey;
+};
+
+struct verbs_block {                     /* of buffers, in one mapping and one registration */
+	struct verbs_block *next;
+	void *map;
+	size_t len;
+	struct ibv_mr *mr;
+	struct verbs_buf buf[];
+};
+
+struct verbs_cq {
+	struct wf_list link;             /* dev->cqs */
+	struct ibv_cq *cq;
+	unsigned lanes;                  /* queue pairs that complete into it */
+	bool armed;
+	unsigned stash_n, stash_at;      /* completions that were fetched and not looked at yet */
+	unsigned stash_cap;
+	struct ibv_wc *stash;
+};
+
+struct verbs_dev {
+	struct verbs_port *port;
+	char name[64];                   /* "mlx5_0:1" */
+	struct ibv_context *ctx;
+	uint8_t number;                  /* of the port */
+	int only_gid;                    /* index of the only GID that may be used, by the setting; -1: any */
+	uint8_t link, mtu;
+	uint16_t lid;
+	bool up;                         /* the port is active */
+	bool gone;                       /* the adapter is broken or was taken out */
+	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
+	uint32_t max_msg;
+	int max_cqe;
+	int atomics;                     /* enum ibv_atomic_cap */
+	unsigned n_gid;
+	struct { union ibv_gid gid; uint8_t index; } gid[VERBS_GIDS];
+	/* from here on only once it carries something */
+	bool started;
+	struct ibv_pd *pd;
+	struct ibv_comp_channel *channel;
+	struct ibv_srq *srq;
+	struct wf_watch comp, async;
+	struct wf_list cqs;
+	struct wf_list dying;            /* struct verbs_qp: broken or closed, until the adapter has let go of it */
+	struct wf_map qps;               /* number -> struct verbs_qp */
+	uint32_t last_qpn;               /* the one that was looked up last */
+	struct verbs_qp *last_qp;
+	struct verbs_block *blocks;
+	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together */
+	unsigned n_unposted;
+	struct verbs_buf *sends;         /* free */
+	unsigned n_sends, n_free;
+	bool short_of_sends;             /* somebody was refused one */
+	struct wf_map mrs;               /* region -> struct verbs_mr */
+	struct wf_list idle;             /* of them without users, the longest unused first */
+	size_t registered;               /* bytes */
+	uint64_t n_posts, n_wrs, n_signalled, n_cqes;   /* counted for tests and explain */
+};
+
+/* ---- a connection ---- */
+
+enum { VERBS_WR_NONE, VERBS_WR_BUF, VERBS_WR_COPY, VERBS_WR_RMA };
+
+struct verbs_wr {                        /* a work request that the adapter has */
+	void *ptr;                       /* by kind: struct verbs_buf, struct verbs_xfer, struct verbs_op */
+	uint8_t kind;
+};
+
+struct verbs_qp {
+	struct verbs_lane *lane;         /* NULL: dying, the lane is closed */
+	struct verbs_dev *dev;
+	struct verbs_cq *cq;
+	struct ibv_qp *qp;
+	uint32_t qp_num;                 /* of qp, also when that is destroyed */
+	uint32_t psn, posted, done;      /* of the ring, counted on without end */
+	uint16_t unsignalled;            /* since the last that asked for its completion */
+	uint16_t inline_max;
+	uint8_t gid_index;               /* in the adapter's table */
+	uint8_t reads;                   /* that are under way */
+	uint8_t reads_max;
+	bool broken;
+	struct wf_list link;             /* dev->dying */
+	uint64_t until;                  /* dying: not longer */
+	struct verbs_end self, peer;
+	struct verbs_wr ring[VERBS_SQ];
+};
+
+enum verbs_state { VERBS_NEW, VERBS_OFFERED, VERBS_WAITING, VERBS_ASKED, VERBS_UP, VERBS_DOWN };
+
+struct verbs_held {                      /* a frame that core did not take, copied out of its buffer */
+	struct wf_list link;
+	struct wf_frame h;
+	uint8_t payload[];
+};
+
+struct verbs_mine {                      /* a large buffer that this side has offered */
+	struct wf_copy *copy;
+	bool stopping;
+	unsigned n_mr;
+	struct verbs_mr *mr[];           /* by piece, then by rail */
+};
+
+struct verbs_lane {
+	struct wf_lane base;
+	uint8_t state;
+	bool active;
+	uint8_t n_rails;
+	struct verbs_qp *rail[VERBS_DEVS];
+	uint32_t credits;                /* frames that we may send */
+	uint32_t owed;                   /* that the peer may send in addition, not told yet */
+	uint32_t granted;                /* that it may have on their way at most */
+	struct wf_list held;             /* struct verbs_held */
+	struct wf_list starved, notice, timed, resumed, owing;
+	uint64_t give_up_at;
+	int32_t down_status;
+	int down_errno;
+	char cause[200];
+	struct verbs_mine *mine[VERBS_COPIES];
+	uint32_t mine_gen[VERBS_COPIES]; /* which use of the place */
+	uint64_t stop_due, answer_due;   /* a bit for each place: COPY_STOP, COPY_STOPPED is to be sent */
+	uint32_t theirs[VERBS_COPIES];   /* by place: which of the peer's offers has ended last, and how; see verbs_copy.c */
+	struct wf_list grants;           /* struct verbs_grant */
+};
+
+struct verbs_port {
+	struct wf_port base;
+	const struct verbs_lib *lib;
+	char why[200];                   /* why there is no device */
+	bool looked;                     /* for devices */
+	unsigned n_dev;
+	struct verbs_dev *dev[VERBS_DEVS];
+	struct wf_list notices;          /* lanes that went up or down and whose owner does not know yet */
+	struct wf_list timed;            /* lanes that wait for an answer */
+	struct wf_list starved;          /* lanes that core waits for room on */
+	struct wf_list resumed;          /* lanes with held frames that core may take now */
+	struct wf_list owing;            /* lanes that owe their peer a good part of its credits, or a word about a copy */
+	struct wf_list copies;           /* struct verbs_xfer: reads to be posted */
+	struct wf_list finished;         /* struct wf_copy: ended, the owner is not told yet */
+	struct wf_list ended;            /* struct wf_rma: the same */
+	struct wf_pool xfers, ops;
+	bool chores;
+	uint64_t wake_at;
+};
+
+static inline struct verbs_lane *verbs_lane_of(struct wf_lane *l)
+{
+	return (struct verbs_lane *)l;
+}
+
+static inline struct verbs_port *verbs_port_of(struct wf_port *p)
+{
+	return (struct verbs_port *)p;
+}
+
+static inline struct verbs_port *verbs_lane_port(const struct verbs_lane *l)
+{
+	return (struct verbs_port *)l->base.port;
+}
+
+/* ---- verbs.c ---- */
+
+/* The lane is over: its owner is told in the next poll(). First cause stays. */
+void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char *cause_fmt, ...) WF_PRINTF(4, 5);
+void verbs_set_up(struct verbs_lane *l);
+void verbs_wake_at(struct verbs_port *p, uint64_t at_ns);
+
+/* ---- verbs_dev.c ---- */
+
+/* Looks for devices, once. 0, or none: p->why. */
+int verbs_devs_look(struct verbs_port *p);
+void verbs_devs_close(struct verbs_port *p);
+/* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
+int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap);
+/* A completion queue with room for one more queue pair; NULL: errno says why. */
+struct verbs_cq *verbs_cq_get(struct verbs_dev *d);
+void verbs_cq_put(struct verbs_cq *c);
+/* The place of that GID in d->gid, or -1. */
+int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
+struct verbs_buf *verbs_send_buf(struct verbs_dev *d);   /* NULL: all are in use */
+void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b);
+/* The buffer may be received into again, from the next verbs_repost() on. */
+void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b);
+void verbs_repost(struct verbs_dev *d);
+
+/* ---- verbs_route.c ---- */
+
+struct verbs_pair {                      /* a rail to be */
+	struct verbs_dev *dev;
+	uint8_t gid_at;                  /* in dev->gid */
+	struct verbs_where to;
+};
+/* Which of our ports reach which of the peer's: number of @out, at most VERBS_DEVS; 0: none, and why. */
+unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap);
+void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
+
+/* ---- verbs_conn.c ---- */
+size_t verbs_offer(struct wf_lane *l, void *out, size_t cap);
+int verbs_attach(struct wf_lane *l, bool active, const void *offer, size_t len);
+void verbs_hear(struct wf_lane *l, const void *p, size_t len);
+/* Its queue pairs: broken now, freed when the adapter has let go. */
+void verbs_rails_drop(struct verbs_lane *l);
+void verbs_qp_break(struct verbs_qp *q);
+int verbs_dying_step(struct verbs_dev *d, uint64_t now);   /* frees those that are done with */
+void verbs_dying_free(struct verbs_dev *d);                /* all, now */
+void verbs_dying_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the adapter holds no receive buffer for it any more */
+
+/* ---- verbs_mr.c ---- */
+
+/* Registers @len bytes for the adapter: all of @r, once, when there is one. NULL: *@err_out is an errno. */
+struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
+struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out);
+void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m);
+void verbs_region_gone(struct wf_port *p, uint64_t id);
+void verbs_mrs_drop(struct verbs_dev *d);
+/* In words: why it could not, and what helps. */
+void verbs_mr_explain(struct wf_lane *l, int err, size_t len);
+
+/* ---- verbs_tx.c ---- */
+int verbs_send(struct wf_lane *l, const struct wf_tx *tx);
+/* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */
+bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);
+bool verbs_has_room(const struct verbs_lane *l);   /* for a frame, and for what rma_start() may have asked for */
+int verbs_starve(struct verbs_lane *l);   /* wf_lane_room() follows; WEFT_AGAIN */
+static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)
+{
+	return q->posted - q->done + n <= VERBS_SQ;
+}
+/* Posts one work request, @wr's wr_id and signalling filled in. False: the lane has failed. */
+bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr);
+
+/* ---- verbs_rx.c ---- */
+int verbs_rx(struct verbs_dev *d);       /* completions; upcalls; number of frames and ends */
+bool verbs_rx_fetch(struct verbs_dev *d);   /* into the stash, no upcalls: is there anything? */
+int verbs_hand_on(struct verbs_lane *l); /* held frames, to core */
+/* Nothing that names @q is left in its completion queue. */
+void verbs_cq_sweep(struct verbs_qp *q);
+
+/* ---- verbs_copy.c ---- */
+size_t verbs_xfer_size(void);
+int verbs_copy_offer(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r);
+int verbs_copy_start(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r);
+void verbs_copy_stop(struct wf_lane *l, struct wf_copy *c);
+void verbs_copy_end(struct wf_lane *l, struct wf_copy *c);
+bool verbs_copy_hear(struct verbs_lane *l, uint16_t kind, uint32_t arg);   /* false: nonsense */
+bool verbs_copy_say(struct verbs_lane *l);   /* what is due; false: no room, again later */
+void verbs_read_done(struct verbs_qp *q, void *xfer, bool well);
+int verbs_copies_step(struct verbs_port *p);
+int verbs_copies_tell(struct verbs_port *p);
+void verbs_copies_drop(struct verbs_lane *l);   /* lane_close */
+
+/* ---- verbs_rma.c ---- */
+size_t verbs_op_size(void);
+size_t verbs_mem_offer(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap,
+		       uint64_t *hold);
+void verbs_mem_retract(struct wf_lane *l, uint64_t hold);
+void verbs_grants_drop(struct verbs_lane *l);
+int verbs_mem_open(struct wf_lane *l, struct wf_direct *d);
+void verbs_mem_close(struct wf_lane *l, struct wf_direct *d);
+int verbs_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);
+int verbs_rma_start(struct wf_lane *l, struct wf_rma *x);
+void verbs_rma_ended(struct verbs_qp *q, void *op, bool well);
+int verbs_rmas_tell(struct verbs_port *p);
+
+#endif

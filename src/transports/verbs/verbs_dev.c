@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs_dev.c - ports of adapters: which there are, what makes one ready to carry something, its buffers, its completion queues, and
+ * what it says of itself afterwards (port down, addresses changed, adapter gone).
+ *
+ * A device is opened by each worker for itself, so that nothing of it is shared between threads. It is opened when the worker
+ * makes its first offer, and takes memory only when its first queue pair is made.
+ */
+#include "transports/verbs/verbs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "os/mem.h"
+#include "os/sock.h"
+
+/* ---- which there are ---- */
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	while (n)
+		if (p[--n])
+			return false;
+	return true;
+}
+
+static bool is_link_local(const union ibv_gid *g)
+{
+	return g->raw[0] == 0xfe && (g->raw[1] & 0xc0) == 0x80;
+}
+
+/* On Ethernet only addresses that IP routes to are of use, and only RoCE v2 is routed. */
+static bool is_useful(const struct verbs_dev *d, const union ibv_gid *g, uint32_t type)
+{
+	if (is_zero(g->raw, sizeof(g->raw)))
+		return false;
+	return d->link == IBV_LINK_LAYER_INFINIBAND || (type == IBV_GID_TYPE_ROCE_V2 && !is_link_local(g));
+}
+
+/* Of a table that may have a thousand places those in use come first, with few gaps. */
+#define GIDS_LOOKED_AT 64
+
+static void read_gids(struct verbs_dev *d, int n, int only)
+{
+	const struct verbs_lib *v = d->port->lib;
+	int from = only < 0 ? 0 : only, to = only < 0 ? WF_MIN(n, GIDS_LOOKED_AT) : only + 1;
+
+	d->n_gid = 0;
+	for (int i = from; i < to && i < n && d->n_gid < VERBS_GIDS; i++) {
+		struct ibv_gid_entry e = { .gid_type = IBV_GID_TYPE_ROCE_V2 };   /* an older library cannot say */
+
+		if (v->query_gid_ex ? v->query_gid_ex(d->ctx, d->number, (uint32_t)i, &e, 0, sizeof(e)) :
+				      v->query_gid(d->ctx, d->number, i, &e.gid))
+			continue;
+		if (!is_useful(d, &e.gid, e.gid_type))
+			continue;
+		d->gid[d->n_gid].gid = e.gid;
+		d->gid[d->n_gid++].index = (uint8_t)i;
+		if (d->link == IBV_LINK_LAYER_INFINIBAND)
+			break;
+	}
+}
+
+/* Its state, addresses and MTU, as they are now. False: not to be used, and why. */
+static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
+{
+	struct ibv_port_attr a;
+	int ret = d->port->lib->query_port(d->ctx, d->number, &a);
+
+	if (ret) {
+		snprintf(why, cap, "%s: query_port: %s", d->name, strerror(ret));
+		return false;
+	}
+	d->up = a.state == IBV_PORT_ACTIVE;
+	d->link = a.link_layer == IBV_LINK_LAYER_ETHERNET ? IBV_LINK_LAYER_ETHERNET : IBV_LINK_LAYER_INFINIBAND;
+	d->mtu = (uint8_t)a.active_mtu;
+	d->lid = a.lid;
+	d->max_msg = a.max_msg_sz;
+	read_gids(d, a.gid_tbl_len, only_gid);
+	if (!d->up)
+		snprintf(why, cap, "%s: its port is not active", d->name);
+	else if (!d->n_gid)
+		snprintf(why, cap, "%s: it has no address (GID) that peers could reach%s", d->name,
+			 only_gid < 0 ? "" : " at the index that the setting rdma names");
+	return d->up && d->n_gid;
+}
+
+/* ---- the setting rdma: "mlx5_0", "mlx5_0:1", "mlx5_0:1:3", with commas between ---- */
+
+struct wish {
+	bool any;                        /* nothing was said of devices */
+	bool named;
+	int gid;                         /* -1: whichever suits */
+};
+
+static struct wish wish_for(const struct wf_conf *conf, const char *dev, unsigned port)
+{
+	struct wish w = { .any = true, .gid = -1 };
+	const char *at = conf->rdma, *item;
+	size_t len, name = strlen(dev);
+
+	while ((item = wf_conf_list_next(&at, &len))) {
+		const char *rest = item + name, *end = item + len;
+
+		w.any = false;
+		if (len < name || memcmp(item, dev, name) || (rest < end && *rest != ':'))
+			continue;
+		if (rest < end) {
+			char *stop;
+
+			if (strtoul(rest + 1, &stop, 10) != port)
+				continue;
+			if (stop < end && *stop == ':')
+				w.gid = atoi(stop + 1);
+		}
+		w.named = true;
+	}
+	return w;
+}
+
+static void note(struct verbs_port *p, const char *why)
+{
+	size_t at = strlen(p->why);
+
+	snprintf(p->why + at, sizeof(p->why) - at, "%s%s", at ? "; " : "", why);
+}
+
+static void close_dev(struct verbs_dev *d)
+{
+	if (d->ctx)
+		d->port->lib->close_device(d->ctx);
+	wf_free(d);
+}
+
+/* One port of @dev, opened. NULL: not to be used; said in p->why unless the setting leaves it out. */
+static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev, unsigned number, const struct wish *wish)
+{
+	const char *name = p->lib->get_device_name(dev);
+	struct verbs_dev *d = wf_calloc(1, sizeof(*d));
+	struct ibv_device_attr a;
+	char why[160] = "";
+
+	if (!d) {
+		note(p, "no memory");
+		return NULL;
+	}
+	d->port = p;
+	d->number = (uint8_t)number;
+	d->only_gid = wish->gid;
+	snprintf(d->name, sizeof(d->name), "%s:%u", name, number);
+	errno = 0;
+	d->ctx = p->lib->open_device(dev);
+	if (!d->ctx) {
+		snprintf(why, sizeof(why), "%s: it cannot be opened: %s%s", name, strerror(errno),
+			 errno == EACCES || errno == EPERM ? " (may this user open /dev/infiniband/uverbs*?)" : "");
+	} else if (p->lib->query_device(d->ctx, &a)) {
+		snprintf(why, sizeof(why), "%s: query_device failed", name);
+	} else {
+		d->reads = (uint8_t)WF_MIN(WF_MIN(a.max_qp_rd_atom, a.max_qp_init_rd_atom), 16);
+		d->max_cqe = a.max_cqe;
+		d->atomics = a.atomic_cap;
+		if (read_port(d, wish->gid, why, sizeof(why)))
+			return d;
+	}
+	note(p, why);
+	close_dev(d);
+	return NULL;
+}
+
+static unsigned ports_of(const struct verbs_lib *v, struct ibv_device *dev)
+{
+	struct ibv_context *ctx = v->open_device(dev);
+	struct ibv_device_attr a;
+	unsigned n = 1;
+
+	if (!ctx)
+		return n;                /* open_port() says why not */
+	if (!v->query_device(ctx, &a))
+		n = a.phys_port_cnt;
+	v->close_device(ctx);
+	return n;
+}
+
+static void look_at(struct verbs_port *p, struct ibv_device *dev)
+{
+	const char *name = p->lib->get_device_name(dev);
+	unsigned n;
+
+	if (dev->transport_type != IBV_TRANSPORT_IB) {
+		note(p, "an iWARP adapter needs connections by rdma_cm, which this version does not make");
+		return;
+	}
+	n = ports_of(p->lib, dev);
+	for (unsigned i = 1; i <= n && p->n_dev < VERBS_DEVS; i++) {
+		struct wish wish = wish_for(p->base.conf, name, i);
+		struct verbs_dev *d = wish.any || wish.named ? open_port(p, dev, i, &wish) : NULL;
+
+		if (d)
+			p->dev[p->n_dev++] = d;
+	}
+}
+
+int verbs_devs_look(struct verbs_port *p)
+{
+	struct ibv_device **list;
+	int n = 0;
+
+	if (p->looked)
+		return p->n_dev ? 0 : WEFT_ENOTSUP;
+	p->looked = true;
+	p->lib = verbs_lib_open(p->why, sizeof(p->why));
+	if (!p->lib)
+		return WEFT_ENOTSUP;
+	list = p->lib->get_device_list(&n);
+	for (int i = 0; list && i < n; i++)
+		look_at(p, list[i]);
+	if (list)
+		p->lib->free_device_list(list);
+	if (!p->n_dev && !p->why[0])
+		note(p, n ? "the setting rdma names none of this machine's devices" : "this machine has no RDMA device");
+	return p->n_dev ? 0 : WEFT_ENOTSUP;
+}
+
+int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid)
+{
+	for (unsigned i = 0; i < d->n_gid; i++)
+		if (!memcmp(d->gid[i].gid.raw, gid, sizeof(d->gid[i].gid.raw)))
+			return (int)i;
+	return -1;
+}
+
+/* ---- what it says of itself ---- */
+
+/* Every lane that has a rail there. */
+static void fail_lanes(struct verbs_dev *d, const char *why)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &d->port->base.lanes) {
+		struct verbs_lane *l = wf_container_of(wf_list_entry(it, struct wf_lane, link), struct verbs_lane, base);
+
+		for (unsigned i = 0; i < l->n_rails; i++)
+			if (l->rail[i]->dev == d) {
+				verbs_fail(l, WEFT_ERESET, 0, "%s: %s", d->name, why);
+				break;
+			}
+	}
+}
+
+static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
+{
+	char why[160];
+
+	switch (e->event_type) {
+	case IBV_EVENT_PORT_ACTIVE:
+	case IBV_EVENT_PORT_ERR:
+	case IBV_EVENT_GID_CHANGE:
+	case IBV_EVENT_LID_CHANGE:
+	case IBV_EVENT_PKEY_CHANGE:
+	case IBV_EVENT_CLIENT_REREGISTER:
+		/* lanes that this concerns notice by themselves: a port may come back before their retries are used up */
+		read_port(d, d->only_gid, why, sizeof(why));
+		break;
+	case IBV_EVENT_QP_LAST_WQE_REACHED:
+		verbs_dying_is_empty(d, e->element.qp);
+		break;
+	case IBV_EVENT_DEVICE_FATAL:
+		d->gone = true;
+		d->up = false;
+		fail_lanes(d, "the adapter is broken or was taken out");
+		break;
+	case IBV_EVENT_CQ_ERR:
+		fail_lanes(d, "its completion queue ran over");
+		break;
+	case IBV_EVENT_SRQ_ERR:
+		fail_lanes(d, "its shared receive queue failed");
+		break;
+	default:                         /* of queue pairs: their completions say more */
+		break;
+	}
+}
+
+static void on_async(void *arg, uint32_t events)
+{
+	struct verbs_dev *d = arg;
+	struct ibv_async_event e;
+
+	(void)events;
+	while (!d->port->lib->get_async_event(d->ctx, &e)) {
+		/* acknowledged only after it was looked at: the object in it cannot go meanwhile */
+		on_event(d, &e);
+		d->port->lib->ack_async_event(&e);
+	}
+}
+
+static void on_completion(void *arg, uint32_t events)
+{
+	struct verbs_dev *d = arg;
+	struct ibv_cq *cq;
+	void *mine;
+
+	(void)events;
+	while (!d->port->lib->get_cq_event(d->channel, &cq, &mine)) {
+		struct verbs_cq *c = mine;
+
+		c->armed = false;
+		d->port->lib->ack_cq_events(cq, 1);
+	}
+}
+
+/* ---- buffers ---- */
+
+static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, char *why, size_t cap)
+{
+	struct verbs_block *b = wf_calloc(1, sizeof(*b) + n * sizeof(b->buf[0]));
+
+	if (!b) {
+		snprintf(why, cap, "no memory for %u buffers", n);
+		return NULL;
+	}
+	b->len = (size_t)n * VERBS_BUF;
+	if (wf_map_private(b->len, &b->map)) {
+		snprintf(why, cap, "no memory for %u buffers of %u KiB", n, VERBS_BUF >> 10);
+		wf_free(b);
+		return NULL;
+	}
+	errno = 0;
+	b->mr = d->port->lib->reg_mr(d->pd, b->map, b->len, IBV_ACCESS_LOCAL_WRITE);
+	if (!b->mr) {
+		snprintf(why, cap, "%s: registering %zu KiB for buffers: %s%s", d->name, b->len >> 10, strerror(errno),
+			 errno == ENOMEM || errno == EAGAIN || errno == EPERM ? " (ulimit -l unlimited)" : "");
+		wf_unmap(&b->map, b->len);
+		wf_free(b);
+		return NULL;
+	}
+	for (unsigned i = 0; i < n; i++)
+		b->buf[i] = (struct verbs_buf){ .bytes = (uint8_t *)b->map + (size_t)i * VERBS_BUF, .lkey = b->mr->lkey };
+	b->next = d->blocks;
+	d->blocks = b;
+	return b;
+}
+
+struct verbs_buf *verbs_send_buf(struct verbs_dev *d)
+{
+	struct verbs_buf *b = d->sends;
+	char why[160];
+
+	if (wf_unlikely(!b && d->n_sends < VERBS_SENDS_MAX)) {
+		struct verbs_block *more = new_block(d, VERBS_SENDS, why, sizeof(why));
+
+		for (unsigned i = 0; more && i < VERBS_SENDS; i++)
+			verbs_send_buf_put(d, &more->buf[i]);
+		d->n_sends += more ? VERBS_SENDS : 0;
+		b = d->sends;
+	}
+	if (wf_unlikely(!b)) {
+		d->short_of_sends = true;
+		return NULL;
+	}
+	d->sends = b->next;
+	d->n_free--;
+	return b;
+}
+
+void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
+{
+	b->next = d->sends;
+	d->sends = b;
+	d->n_free++;
+}
+
+void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
+{
+	b->next = d->unposted;
+	d->unposted = b;
+	d->n_unposted++;
+}
+
+void verbs_repost(struct verbs_dev *d)
+{
+	struct ibv_recv_wr wr[VERBS_BATCH], *bad;
+	struct ibv_sge sge[VERBS_BATCH];
+	int ret;
+
+	while (d->unposted) {
+		unsigned n = 0;
+
+		for (; n < VERBS_BATCH && d->unposted; n++, d->unposted = d->unposted->next) {
+			sge[n] = (struct ibv_sge){ .addr = (uintptr_t)d->unposted->bytes, .length = VERBS_BUF, .lkey = d->unposted->lkey };
+			wr[n] = (struct ibv_recv_wr){ .wr_id = (uintptr_t)d->unposted, .next = &wr[n + 1], .sg_list = &sge[n], .num_sge = 1 };
+		}
+		wr[n - 1].next = NULL;
+		d->n_unposted -= n;
+		ret = ibv_post_srq_recv(d->srq, wr, &bad);
+		if (ret) {
+			fail_lanes(d, "buffers cannot be given to its shared receive queue");
+			return;
+		}
+	}
+}
+
+/* ---- completion queues ---- */
+
+struct verbs_cq *verbs_cq_get(struct verbs_dev *d)
+{
+	struct wf_list *it, *tmp;
+	struct verbs_cq *c;
+	/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
+	int n = (int)WF_MIN(VERBS_SRQ + VERBS_CQ_LANES * VERBS_SQ, (unsigned)d->max_cqe);
+
+	wf_list_foreach(it, tmp, &d->cqs) {
+		c = wf_list_entry(it, struct verbs_cq, link);
+		if (VERBS_SRQ + (c->lanes + 1) * VERBS_SQ <= (unsigned)c->cq->cqe) {
+			c->lanes++;
+			return c;
+		}
+	}
+	c = wf_calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->cq = d->port->lib->create_cq(d->ctx, n, c, d->channel, 0);
+	if (!c->cq) {
+		wf_free(c);
+		return NULL;
+	}
+	c->lanes = 1;
+	wf_list_init(&c->link);
+	wf_list_push_back(&d->cqs, &c->link);
+	return c;
+}
+
+void verbs_cq_put(struct verbs_cq *c)
+{
+	c->lanes--;
+}
+
+/* ---- making it ready, and the end ---- */
+
+static void free_blocks(struct verbs_dev *d)
+{
+	struct verbs_block *b;
+
+	while ((b = d->blocks)) {
+		d->blocks = b->next;
+		d->port->lib->dereg_mr(b->mr);
+		wf_unmap(&b->map, b->len);
+		wf_free(b);
+	}
+	d->sends = d->unposted = NULL;
+	d->n_sends = d->n_free = d->n_unposted = 0;
+}
+
+static void stop_dev(struct verbs_dev *d)
+{
+	const struct verbs_lib *v = d->port->lib;
+	struct wf_list *it;
+
+	verbs_dying_free(d);
+	wf_poll_del(d->port->base.poll, &d->comp);
+	wf_poll_del(d->port->base.poll, &d->async);
+	while ((it = wf_list_pop_front(&d->cqs))) {
+		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
+
+		v->destroy_cq(c->cq);
+		wf_free(c->stash);
+		wf_free(c);
+	}
+	if (d->srq)
+		v->destroy_srq(d->srq);
+	if (d->channel)
+		v->destroy_comp_channel(d->channel);
+	verbs_mrs_drop(d);
+	free_blocks(d);
+	if (d->pd)
+		v->dealloc_pd(d->pd);
+	wf_map_fini(&d->qps);
+	wf_map_fini(&d->mrs);
+	d->srq = NULL;
+	d->channel = NULL;
+	d->pd = NULL;
+	d->started = false;
+}
+
+static int watch(struct verbs_dev *d, const char **what)
+{
+	struct wf_poll *poll = d->port->base.poll;
+	int ret;
+
+	*what = "watching its channel";
+	ret = wf_fd_nonblock(d->channel->fd);
+	if (!ret)
+		ret = wf_fd_nonblock(d->ctx->async_fd);
+	if (!ret)
+		ret = wf_poll_add(poll, &d->comp, d->channel->fd, EPOLLIN);
+	return ret ? ret : wf_poll_add(poll, &d->async, d->ctx->async_fd, EPOLLIN);
+}
+
+/* The library's calls, each with its name for the words of a failure. 0 or -errno. */
+static int make(struct verbs_dev *d, const char **what)
+{
+	const struct verbs_lib *v = d->port->lib;
+	struct ibv_srq_init_attr srq = { .attr = { .max_wr = VERBS_SRQ, .max_sge = 1 } };
+
+	errno = 0;
+	*what = "a protection domain";
+	d->pd = v->alloc_pd(d->ctx);
+	if (!d->pd)
+		return errno ? -errno : -ENOMEM;
+	*what = "a completion channel";
+	d->channel = v->create_comp_channel(d->ctx);
+	if (!d->channel)
+		return errno ? -errno : -ENOMEM;
+	*what = "a shared receive queue";
+	d->srq = v->create_srq(d->pd, &srq);
+	if (!d->srq)
+		return errno ? -errno : -ENOMEM;
+	return watch(d, what);
+}
+
+int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
+{
+	struct verbs_block *b;
+	const char *what;
+	int ret;
+
+	if (d->started)
+		return 0;
+	wf_list_init(&d->cqs);
+	wf_list_init(&d->dying);
+	wf_list_init(&d->idle);
+	wf_map_init(&d->qps);
+	wf_map_init(&d->mrs);
+	wf_watch_init(&d->comp, on_completion, d);
+	wf_watch_init(&d->async, on_async, d);
+	d->last_qp = NULL;
+	ret = make(d, &what);
+	if (ret) {
+		snprintf(why, cap, "%s: %s: %s", d->name, what, strerror(-ret));
+		stop_dev(d);
+		return ret;
+	}
+	b = new_block(d, VERBS_SRQ, why, cap);
+	if (!b) {
+		stop_dev(d);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < VERBS_SRQ; i++)
+		verbs_recv_buf_put(d, &b->buf[i]);
+	verbs_repost(d);
+	d->started = true;
+	return 0;
+}
+
+void verbs_devs_close(struct verbs_port *p)
+{
+	for (unsigned i = 0; i < p->n_dev; i++) {
+		if (p->dev[i]->started)
+			stop_dev(p->dev[i]);
+		close_dev(p->dev[i]);
+	}
+	p->n_dev = 0;
+	p->looked = false;
+	p->why[0] = 0;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs_mr.c - registrations: memory that the adapter may reach. Of a region that weft knows (weft_mem) one is kept, under the region's
+ * number, which is never used twice, until the region is freed or the bound on bytes needs its place: no hook has to watch
+ * malloc. Other memory is registered for one operation. When the limit on locked memory says no, what is kept and unused goes
+ * first; then the caller goes on by frames, and the lane remembers why.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/fault.h"
+#include "transports/verbs/verbs.h"
+
+#define KEPT_MAX 4096u                   /* registrations that are kept */
+
+static void free_mr(struct verbs_dev *d, struct verbs_mr *m)
+{
+	wf_list_remove(&m->lru);
+	if (m->region && !m->gone)
+		wf_map_remove(&d->mrs, m->region);
+	d->registered -= m->mr->length;
+	d->port->lib->dereg_mr(m->mr);
+	wf_free(m);
+}
+
+/* Those that nobody uses, the longest unused first, until @len more bytes find room. */
+static void make_room(struct verbs_dev *d, size_t len)
+{
+	size_t limit = d->port->base.conf->limit_registered;
+	struct wf_list *it;
+
+	while ((it = wf_list_first(&d->idle)) && (d->registered + len > limit || wf_map_count(&d->mrs) >= KEPT_MAX))
+		free_mr(d, wf_list_entry(it, struct verbs_mr, lru));
+}
+
+static struct ibv_mr *reg(struct verbs_dev *d, void *addr, size_t len, uint32_t access)
+{
+	const struct verbs_lib *v = d->port->lib;
+
+	errno = 0;
+	/* where the order of the bytes of one transfer does not matter, PCIe may be faster: an adapter that has it takes it */
+	if (v->reg_mr_iova2)
+		return v->reg_mr_iova2(d->pd, addr, len, (uintptr_t)addr, access | IBV_ACCESS_RELAXED_ORDERING);
+	return v->reg_mr(d->pd, addr, len, (int)access);
+}
+
+struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out)
+{
+	struct verbs_mr *m = wf_calloc(1, sizeof(*m));
+
+	*err_out = ENOMEM;
+	if (!m)
+		return NULL;
+	make_room(d, len);
+	m->mr = reg(d, addr, len, access);
+	while (!m->mr && !wf_list_is_empty(&d->idle)) {
+		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
+		m->mr = reg(d, addr, len, access);
+	}
+	if (!m->mr) {
+		*err_out = errno ? errno : ENOMEM;
+		wf_free(m);
+		return NULL;
+	}
+	wf_list_init(&m->lru);
+	m->users = 1;
+	d->registered += m->mr->length;
+	return m;
+}
+
+struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out)
+{
+	struct verbs_mr *m = r ? wf_map_find(&d->mrs, r->id) : NULL;
+
+	if (m) {
+		wf_list_remove(&m->lru);
+		m->users++;
+		return m;
+	}
+	if (!r)
+		return verbs_mr_new(d, addr, len, access, err_out);
+	/* all that an operation of ours or a reading peer may ever need: there is one for all of them */
+	m = verbs_mr_new(d, r->addr, r->len, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, err_out);
+	if (m && !wf_map_insert(&d->mrs, r->id, m))
+		m->region = r->id;
+	return m;
+}
+
+void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m)
+{
+	if (--m->users)
+		return;
+	if (m->region && !m->gone)
+		wf_list_push_back(&d->idle, &m->lru);
+	else
+		free_mr(d, m);
+}
+
+void verbs_region_gone(struct wf_port *base, uint64_t id)
+{
+	struct verbs_port *p = verbs_port_of(base);
+
+	for (unsigned i = 0; i < p->n_dev; i++) {
+		struct verbs_dev *d = p->dev[i];
+		struct verbs_mr *m = d->started ? wf_map_remove(&d->mrs, id) : NULL;
+
+		if (!m)
+			continue;
+		m->gone = true;
+		if (!m->users)
+			free_mr(d, m);
+	}
+}
+
+/* The device is being closed: all that used them is gone. */
+void verbs_mrs_drop(struct verbs_dev *d)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_first(&d->idle)))
+		free_mr(d, wf_list_entry(it, struct verbs_mr, lru));
+}
+
+void verbs_mr_explain(struct wf_lane *l, int err, size_t len)
+{
+	bool memlock = err == ENOMEM || err == EAGAIN || err == EPERM;
+
+	snprintf(l->why, sizeof(l->why), "%zu KiB could not be registered with the adapter (%s): sent in frames, copied on both sides", len >> 10,
+		 strerror(err));
+	snprintf(l->remedy, sizeof(l->remedy), "%s", memlock ? "raise the limit on locked memory: ulimit -l unlimited, or LimitMEMLOCK=infinity" : "");
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs_rma.c - granted memory, reached by the opener's adapter. The owner registers exactly the range and the rights that were
+ * granted, for as long as the peer has it open: the key is good for nothing else, and for nothing any more once the grant is taken
+ * back.
+ *
+ * Short puts are done when the call returns, from a buffer of ours; short gets go through one, too, because registering costs
+ * more than copying. Longer ones are registered and left to the adapter. All of them go over the first rail, where what is
+ * sent later arrives later; a get may be overtaken by what follows it, so it is not `ordered`.
+ */
+#include <stdio.h>
+
+#include "base/amo.h"
+#include "base/fault.h"
+#include "transports/verbs/verbs.h"
+
+struct grant_desc {                      /* in OPENED; a key for each rail */
+	uint64_t addr, len;
+	uint32_t rails, key[VERBS_DEVS];
+};
+
+struct verbs_grant {                     /* on the owner's side */
+	struct wf_list link;             /* lane->grants */
+	struct verbs_mr *mr[VERBS_DEVS];
+};
+
+struct verbs_op {                        /* an operation that the adapter has; more than one work request */
+	struct verbs_lane *l;
+	struct wf_rma *x;
+	unsigned left;                   /* work requests that are posted */
+	bool failed;
+	struct verbs_buf *buf;           /* of a short get */
+	unsigned n_mr;
+	struct verbs_mr *mr[VERBS_PIECES];
+};
+
+size_t verbs_op_size(void)
+{
+	return sizeof(struct verbs_op);
+}
+
+/* ---- the owner ---- */
+
+static uint32_t rights_of(uint32_t access)
+{
+	uint32_t rights = 0;
+
+	if (access & WEFT_READ)
+		rights |= IBV_ACCESS_REMOTE_READ;
+	if (access & WEFT_WRITE)
+		rights |= IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_LOCAL_WRITE;
+	return rights;
+}
+
+static void free_grant(struct verbs_lane *l, struct verbs_grant *g)
+{
+	for (unsigned i = 0; i < l->n_rails; i++)
+		if (g->mr[i])
+			verbs_mr_put(l->rail[i]->dev, g->mr[i]);
+	wf_list_remove(&g->link);
+	wf_free(g);
+}
+
+size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap,
+		       uint64_t *hold)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+	struct grant_desc d = { .addr = (uintptr_t)r->addr + off, .len = len, .rails = l->n_rails };
+	struct verbs_grant *g;
+	int err;
+
+	if (cap < sizeof(d) || l->state != VERBS_UP || !len || !rights_of(access))
+		return 0;
+	g = wf_calloc(1, sizeof(*g));
+	if (!g)
+		return 0;
+	wf_list_init(&g->link);
+	for (unsigned i = 0; i < l->n_rails; i++) {
+		g->mr[i] = verbs_mr_new(l->rail[i]->dev, (char *)r->addr + off, len, rights_of(access), &err);
+		if (!g->mr[i]) {
+			verbs_mr_explain(base, err, len);
+			free_grant(l, g);
+			return 0;
+		}
+		d.key[i] = g->mr[i]->mr->rkey;
+	}
+	wf_list_push_back(&l->grants, &g->link);
+	*hold = (uintptr_t)g;
+	memcpy(desc, &d, sizeof(d));
+	return sizeof(d);
+}
+
+void verbs_mem_retract(struct wf_lane *base, uint64_t hold)
+{
+	free_grant(verbs_lane_of(base), (struct verbs_grant *)(uintptr_t)hold);
+}
+
+void verbs_grants_drop(struct verbs_lane *l)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_first(&l->grants)))
+		free_grant(l, wf_list_entry(it, struct verbs_grant, link));
+}
+
+/* ---- the opener ---- */
+
+int verbs_mem_open(struct wf_lane *base, struct wf_direct *d)
+{
+	struct grant_desc g;
+
+	if (d->desc_len != sizeof(g))
+		return WEFT_EPROTO;
+	memcpy(&g, d->desc, sizeof(g));
+	if (g.len != d->len || g.rails != verbs_lane_of(base)->n_rails)
+		return WEFT_EPROTO;
+	d->word[0] = g.addr;
+	d->word[1] = g.key[0];
+	d->ready = true;
+	return WEFT_OK;
+}
+
+void verbs_mem_close(struct wf_lane *l, struct wf_direct *d)
+{
+	(void)l;
+	d->ready = false;
+}
+
+static bool has_room(const struct verbs_lane *l, unsigned n)
+{
+	return verbs_sq_has_room(l->rail[0], VERBS_SQ_SPARE + n);
+}
+
+static struct ibv_send_wr request(const struct wf_direct *d, enum ibv_wr_opcode what, uint64_t off, struct ibv_sge *sge)
+{
+	struct ibv_send_wr wr = { .sg_list = sge, .num_sge = 1, .opcode = what };
+
+	wr.wr.rdma.remote_addr = d->word[0] + off;
+	wr.wr.rdma.rkey = (uint32_t)d->word[1];
+	return wr;
+}
+
+/* A short put, from the work request itself or a buffer of ours: done. */
+int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+	uint8_t small[VERBS_INLINE], *at = small;
+	struct verbs_buf *b = NULL;
+	struct ibv_send_wr wr;
+	struct ibv_sge sge;
+
+	if (what != WF_RMA_PUT || len > VERBS_BUF || l->state != VERBS_UP || !has_room(l, 1))
+		return WEFT_AGAIN;
+	if (!len)
+		return WEFT_OK;
+	if (len > l->rail[0]->inline_max) {
+		b = verbs_send_buf(l->rail[0]->dev);
+		if (!b)
+			return WEFT_AGAIN;
+		at = b->bytes;
+	}
+	wf_bufs_copy_out(at, bufs, n, 0, len);
+	sge = (struct ibv_sge){ .addr = (uintptr_t)at, .length = (uint32_t)len, .lkey = b ? b->lkey : 0 };
+	wr = request(d, IBV_WR_RDMA_WRITE, off, &sge);
+	wr.send_flags = b ? 0 : IBV_SEND_INLINE;
+	if (verbs_post(l->rail[0], &wr, b ? VERBS_WR_BUF : VERBS_WR_NONE, b)) {
+		base->bytes_tx += len;
+		return WEFT_OK;
+	}
+	if (b)
+		verbs_send_buf_put(l->rail[0]->dev, b);
+	return WEFT_AGAIN;
+}
+
+static void end_op(struct verbs_op *op)
+{
+	struct verbs_lane *l = op->l;
+	struct verbs_port *p = verbs_lane_port(l);
+	struct verbs_dev *d = l->rail[0]->dev;
+	struct wf_rma *x = op->x;
+
+	if (op->buf && !op->failed)
+		wf_bufs_copy_in(x->bufs, x->n, 0, op->buf->bytes, x->len);
+	if (op->buf)
+		verbs_send_buf_put(d, op->buf);
+	for (unsigned i = 0; i < op->n_mr; i++)
+		if (op->mr[i])
+			verbs_mr_put(d, op->mr[i]);
+	x->word[0] = (uint64_t)(int64_t)(op->failed ? WEFT_ERESET : WEFT_OK);
+	wf_list_push_back(&p->ended, &x->link);
+	p->chores = true;
+	wf_pool_put(&p->ops, op);
+}
+
+void verbs_rma_ended(struct verbs_qp *q, void *ptr, bool well)
+{
+	struct verbs_op *op = ptr;
+
+	(void)q;
+	op->failed = op->failed || !well;
+	if (!--op->left)
+		end_op(op);
+}
+
+int verbs_rmas_tell(struct verbs_port *p)
+{
+	struct wf_list *it;
+	int n = 0;
+
+	while ((it = wf_list_pop_front(&p->ended))) {
+		struct wf_rma *x = wf_list_entry(it, struct wf_rma, link);
+
+		wf_rma_done(x, (int32_t)(int64_t)x->word[0]);
+		n++;
+	}
+	return n;
+}
+
+/* A get through one buffer of ours. */
+static int start_short_get(struct verbs_lane *l, struct verbs_op *op)
+{
+	struct verbs_qp *q = l->rail[0];
+	struct ibv_send_wr wr;
+	struct ibv_sge sge;
+
+	op->buf = verbs_send_buf(q->dev);
+	if (!op->buf)
+		return WEFT_ENOTSUP;
+	sge = (struct ibv_sge){ .addr = (uintptr_t)op->buf->bytes, .length = (uint32_t)op->x->len, .lkey = op->buf->lkey };
+	wr = request(op->x->direct, IBV_WR_RDMA_READ, op->x->off, &sge);
+	wr.send_flags = IBV_SEND_SIGNALED;
+	if (verbs_post(q, &wr, VERBS_WR_RMA, op)) {
+		op->left = 1;
+		return WEFT_PENDING;
+	}
+	verbs_send_buf_put(q->dev, op->buf);
+	return WEFT_ENOTSUP;
+}
+
+static unsigned requests_for(const struct verbs_qp *q, const struct wf_rma *x)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < x->n; i++)
+		n += (unsigned)WF_MIN((x->bufs[i].len + q->dev->max_msg - 1) / q->dev->max_msg, VERBS_SQ);
+	return n;
+}
+
+/* From or into registered memory; each buffer is a work request, or several where it is longer than the adapter takes. */
+static int start_long(struct verbs_lane *l, struct verbs_op *op)
+{
+	struct verbs_qp *q = l->rail[0];
+	struct wf_rma *x = op->x;
+	bool get = x->what == WF_RMA_GET;
+	uint64_t at = 0;
+	int err;
+
+	for (; op->n_mr < x->n; op->n_mr++) {
+		const weft_buf *b = &x->bufs[op->n_mr];
+
+		op->mr[op->n_mr] = b->len ? verbs_mr_get(q->dev, x->region, b->addr, b->len, get ? IBV_ACCESS_LOCAL_WRITE : 0, &err) : NULL;
+		if (!b->len || op->mr[op->n_mr])
+			continue;
+		verbs_mr_explain(&l->base, err, b->len);
+		return WEFT_ENOTSUP;
+	}
+	for (size_t i = 0; i < x->n; i++) {
+		for (uint64_t off = 0, len; off < x->bufs[i].len; off += len, at += len) {
+			struct ibv_sge sge = { .addr = (uintptr_t)x->bufs[i].addr + off, .lkey = op->mr[i]->mr->lkey };
+			struct ibv_send_wr wr = request(x->direct, get ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE, x->off + at, &sge);
+
+			len = WF_MIN(x->bufs[i].len - off, q->dev->max_msg);
+			sge.length = (uint32_t)len;
+			wr.send_flags = IBV_SEND_SIGNALED;
+			if (!verbs_post(q, &wr, VERBS_WR_RMA, op)) {
+				op->failed = true;       /* the lane is over; those before it come back flushed */
+				return op->left ? WEFT_PENDING : WEFT_ENOTSUP;
+			}
+			op->left++;
+		}
+	}
+	return WEFT_PENDING;
+}
+
+int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+	struct verbs_port *p = verbs_lane_port(l);
+	bool short_get = x->what == WF_RMA_GET && x->len <= VERBS_BUF;
+	struct verbs_op *op;
+	unsigned n;
+	int ret;
+
+	if (l->state != VERBS_UP || x->what == WF_RMA_ATOMIC || !x->len || x->n > VERBS_PIECES)
+		return WEFT_ENOTSUP;
+	n = short_get ? 1 : requests_for(l->rail[0], x);
+	if (n > VERBS_SQ / 2)
+		return WEFT_ENOTSUP;
+	if (!has_room(l, n)) {
+		verbs_starve(l);
+		return WEFT_AGAIN;
+	}
+	op = wf_pool_get(&p->ops);
+	if (!op)
+		return WEFT_ENOTSUP;
+	memset(op, 0, sizeof(*op));
+	op->l = l;
+	op->x = x;
+	ret = short_get ? start_short_get(l, op) : start_long(l, op);
+	if (ret == WEFT_PENDING) {
+		x->ordered = x->what == WF_RMA_PUT;
+		return ret;
+	}
+	for (unsigned i = 0; i < op->n_mr; i++)
+		if (op->mr[i])
+			verbs_mr_put(l->rail[0]->dev, op->mr[i]);
+	wf_pool_put(&p->ops, op);
+	return ret;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs_route.c - which of our ports reach which of the peer's. On Ethernet a GID is an IP address, and the kernel's routing
+ * table says from which of ours it would be reached: the port that has that address is the one to use, whatever its name, VLAN
+ * or place in a table. On InfiniBand two ports meet when they are of one subnet.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "transports/verbs/verbs.h"
+
+void verbs_gid_text(const uint8_t *gid, char *out, size_t cap)
+{
+	struct wf_addr a;
+
+	wf_addr_from_ip6(gid, &a);
+	wf_addr_format_host(&a, out, cap);
+}
+
+static bool is_taken(const struct verbs_pair *pairs, unsigned n, const struct verbs_dev *d)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (pairs[i].dev == d)
+			return true;
+	return false;
+}
+
+/* The one of our ports that has @from, and which of its addresses that is. */
+static struct verbs_dev *owner_of(const struct verbs_port *p, const struct wf_addr *from, uint8_t *gid_at)
+{
+	for (unsigned i = 0; i < p->n_dev; i++)
+		for (unsigned k = 0; k < p->dev[i]->n_gid; k++) {
+			struct wf_addr mine;
+
+			wf_addr_from_ip6(p->dev[i]->gid[k].gid.raw, &mine);
+			if (!wf_addr_equal_host(&mine, from))
+				continue;
+			*gid_at = (uint8_t)k;
+			return p->dev[i];
+		}
+	return NULL;
+}
+
+static struct verbs_dev *by_ip(const struct verbs_port *p, const struct verbs_where *to, uint8_t *gid_at, char *why, size_t cap)
+{
+	char there[WF_ADDR_TEXT], here[WF_ADDR_TEXT];
+	struct wf_addr a, from;
+	struct verbs_dev *d;
+	int ret;
+
+	wf_addr_from_ip6(to->gid, &a);
+	wf_addr_format_host(&a, there, sizeof(there));
+	ret = wf_addr_route(&a, &from);
+	if (ret) {
+		snprintf(why, cap, "no route to the peer's RDMA address %s: %s", there, strerror(-ret));
+		return NULL;
+	}
+	d = owner_of(p, &from, gid_at);
+	if (!d)
+		snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an RDMA device here", there,
+			 wf_addr_format_host(&from, here, sizeof(here)));
+	return d;
+}
+
+static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verbs_where *to, const struct verbs_pair *taken, unsigned n,
+				   char *why, size_t cap)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < p->n_dev; i++) {
+		struct verbs_dev *d = p->dev[i];
+
+		any = any || d->link == IBV_LINK_LAYER_INFINIBAND;
+		if (d->link == IBV_LINK_LAYER_INFINIBAND && d->up && !is_taken(taken, n, d) && !memcmp(d->gid[0].gid.raw, to->gid, 8))
+			return d;
+	}
+	snprintf(why, cap, any ? "the peer's InfiniBand port is of another subnet" : "the peer offers InfiniBand, and this machine has none");
+	return NULL;
+}
+
+unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap)
+{
+	unsigned found = 0;
+
+	snprintf(why, cap, "the peer offers no address");
+	for (unsigned i = 0; i < n && found < VERBS_DEVS; i++) {
+		uint8_t gid_at = 0;
+		struct verbs_dev *d = to[i].link == IBV_LINK_LAYER_ETHERNET ? by_ip(p, &to[i], &gid_at, why, cap) :
+									     by_subnet(p, &to[i], out, found, why, cap);
+
+		if (!d || !d->up || is_taken(out, found, d))
+			continue;
+		out[found++] = (struct verbs_pair){ .dev = d, .gid_at = gid_at, .to = to[i] };
+	}
+	return found;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs_rx.c - completions: frames that came, work that is done, connections that broke. All upcalls of a lane's data come from
+ * here. Completions are fetched VERBS_BATCH at a time; those that somebody fetched who may make no upcalls (arm(), the end of a
+ * queue pair) lie in the queue's stash and are looked at first.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/fault.h"
+#include "transports/verbs/verbs.h"
+
+/* ---- broken connections ---- */
+
+static const char *words_of(int status)
+{
+	switch (status) {
+	case IBV_WC_LOC_LEN_ERR:
+		return "a message was longer than its buffer";
+	case IBV_WC_LOC_QP_OP_ERR:
+		return "the adapter found an inconsistency in a work request";
+	case IBV_WC_LOC_PROT_ERR:
+		return "a local buffer was not registered for what was to be done with it";
+	case IBV_WC_WR_FLUSH_ERR:
+		return "the connection had broken before";
+	case IBV_WC_BAD_RESP_ERR:
+		return "the peer's adapter answered with something unexpected";
+	case IBV_WC_LOC_ACCESS_ERR:
+		return "the peer wrote where it had no right to";
+	case IBV_WC_REM_INV_REQ_ERR:
+		return "the peer's adapter found a request invalid";
+	case IBV_WC_REM_ACCESS_ERR:
+		return "the peer's memory was not open for this access (any more)";
+	case IBV_WC_REM_OP_ERR:
+		return "the peer's adapter could not complete a request";
+	case IBV_WC_RETRY_EXC_ERR:
+		return "the peer's adapter does not answer: its host or the link is down, or its side of the connection is gone";
+	case IBV_WC_RNR_RETRY_EXC_ERR:
+		return "the peer gave no receive buffers";
+	case IBV_WC_REM_ABORT_ERR:
+		return "the peer's adapter aborted the operation";
+	case IBV_WC_RESP_TIMEOUT_ERR:
+		return "the peer's adapter did not answer in time";
+	case IBV_WC_FATAL_ERR:
+		return "the adapter failed";
+	default:
+		return "the adapter reported a failure";
+	}
+}
+
+static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
+{
+	struct verbs_lane *l = q->lane;
+
+	if (l && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
+		verbs_fail(l, WEFT_ERESET, 0, "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words_of(wc->status), wc->status,
+			   wc->vendor_err);
+	verbs_qp_break(q);
+}
+
+/* ---- work that is done ---- */
+
+static void end_wr(struct verbs_qp *q, struct verbs_wr *wr, bool well)
+{
+	switch (wr->kind) {
+	case VERBS_WR_BUF:
+		verbs_send_buf_put(q->dev, wr->ptr);
+		return;
+	case VERBS_WR_COPY:
+		verbs_read_done(q, wr->ptr, well);
+		return;
+	case VERBS_WR_RMA:
+		verbs_rma_ended(q, wr->ptr, well);
+		return;
+	default:
+		return;
+	}
+}
+
+/* Those posted before it are done, too: they had not asked to be told. */
+static void on_sent(struct verbs_qp *q, const struct ibv_wc *wc)
+{
+	const struct verbs_wr *at = (const struct verbs_wr *)(uintptr_t)wc->wr_id;
+	struct verbs_wr *wr;
+
+	do {
+		wr = &q->ring[q->done++ % VERBS_SQ];
+		end_wr(q, wr, wr != at || wc->status == IBV_WC_SUCCESS);
+	} while (wr != at && q->done != q->posted);
+}
+
+/* ---- frames ---- */
+
+static bool hold(struct verbs_lane *l, const struct wf_frame *h, const void *payload)
+{
+	struct verbs_held *held = wf_malloc(sizeof(*held) + h->len);
+
+	if (!held) {
+		verbs_fail(l, WEFT_ENOMEM, 0, "no memory for a frame that waits");
+		return false;
+	}
+	held->h = *h;
+	memcpy(held->payload, payload, h->len);
+	wf_list_init(&held->link);
+	wf_list_push_back(&l->held, &held->link);
+	return true;
+}
+
+/* One frame is out of the way: the peer may send another. */
+static inline void owe(struct verbs_lane *l)
+{
+	struct verbs_port *p = verbs_lane_port(l);
+
+	if (++l->owed < l->granted / 2 || wf_list_is_linked(&l->owing))
+		return;
+	wf_list_push_back(&p->owing, &l->owing);
+	p->chores = true;
+}
+
+static void on_frame(struct verbs_lane *l, const uint8_t *p, uint32_t len)
+{
+	struct wf_frame h;
+	int ret;
+
+	if (wf_unlikely(len < WF_FRAME_HDR)) {
+		verbs_fail(l, WEFT_EPROTO, 0, "a message of %u bytes is no frame", len);
+		return;
+	}
+	memcpy(&h, p, sizeof(h));
+	if (wf_unlikely(h.len != len - WF_FRAME_HDR)) {
+		verbs_fail(l, WEFT_EPROTO, 0, "a frame says that it has %u bytes and came with %zu", h.len, len - (size_t)WF_FRAME_HDR);
+		return;
+	}
+	l->base.frames_rx++;
+	l->base.bytes_rx += len;
+	if (wf_unlikely(l->base.paused || !wf_list_is_empty(&l->held))) {
+		hold(l, &h, p + WF_FRAME_HDR);
+		return;
+	}
+	ret = wf_frame_in(&l->base, &h, p + WF_FRAME_HDR);
+	if (wf_likely(!ret))
+		owe(l);
+	else if (ret == WEFT_AGAIN)
+		hold(l, &h, p + WF_FRAME_HDR);
+}
+
+int verbs_hand_on(struct verbs_lane *l)
+{
+	struct wf_list *it;
+	int n = 0, ret;
+
+	while (!l->base.paused && (it = wf_list_first(&l->held))) {
+		struct verbs_held *held = wf_list_entry(it, struct verbs_held, link);
+
+		ret = wf_frame_in(&l->base, &held->h, held->payload);
+		if (ret == WEFT_AGAIN)
+			break;
+		wf_list_remove(it);
+		wf_free(held);
+		n++;
+		if (ret < 0)
+			break;
+		owe(l);
+	}
+	return n;
+}
+
+static void on_message(struct verbs_lane *l, const uint8_t *p, uint32_t len)
+{
+	struct verbs_head head;
+
+	if (wf_unlikely(len < sizeof(head))) {
+		verbs_fail(l, WEFT_EPROTO, 0, "a message of %u bytes has no head", len);
+		return;
+	}
+	memcpy(&head, p, sizeof(head));
+	l->credits += head.credits;
+	if (wf_unlikely(l->credits > VERBS_CREDITS)) {
+		verbs_fail(l, WEFT_EPROTO, 0, "the peer gave more credits than there are");
+		return;
+	}
+	if (wf_likely(head.kind == VERBS_FRAME)) {
+		on_frame(l, p + sizeof(head), len - (uint32_t)sizeof(head));
+		return;
+	}
+	if (len != sizeof(head) || (head.kind != VERBS_CREDIT && !verbs_copy_hear(l, head.kind, head.arg)))
+		verbs_fail(l, WEFT_EPROTO, 0, "a message of an unknown kind, or malformed");
+}
+
+static inline struct verbs_qp *find_qp(struct verbs_dev *d, uint32_t number)
+{
+	if (wf_likely(d->last_qp && d->last_qpn == number))
+		return d->last_qp;
+	d->last_qp = wf_map_find(&d->qps, number);
+	d->last_qpn = number;
+	return d->last_qp;
+}
+
+/* ---- the queue ---- */
+
+/* Send and receive requests are told apart by where their wr_id points, because a failed completion says nothing else. */
+static bool is_of_ring(const struct verbs_qp *q, uint64_t wr_id)
+{
+	return wr_id - (uintptr_t)q->ring < sizeof(q->ring);
+}
+
+/* A lane with a signal that came while its notice "up" waits has to be told first: it is by then (tell_notices()). */
+static int on_completion(struct verbs_dev *d, const struct ibv_wc *wc)
+{
+	struct verbs_qp *q = find_qp(d, wc->qp_num);
+	struct verbs_buf *b;
+
+	d->n_cqes++;
+	if (wf_unlikely(!q))
+		return 0;
+	if (is_of_ring(q, wc->wr_id)) {
+		on_sent(q, wc);
+		if (wf_unlikely(wc->status))
+			broke(q, wc);
+		return 1;
+	}
+	b = (struct verbs_buf *)(uintptr_t)wc->wr_id;
+	if (wf_unlikely(wc->status))
+		broke(q, wc);
+	else if (q->lane && q->lane->state == VERBS_UP)
+		on_message(q->lane, b->bytes, wc->byte_len);
+	verbs_recv_buf_put(d, b);
+	return 1;
+}
+
+static int from_stash(struct verbs_dev *d, struct verbs_cq *c)
+{
+	int n = 0;
+
+	while (c->stash_at < c->stash_n) {
+		struct ibv_wc wc = c->stash[c->stash_at++];
+
+		n += on_completion(d, &wc);
+	}
+	c->stash_at = c->stash_n = 0;
+	return n;
+}
+
+int verbs_rx(struct verbs_dev *d)
+{
+	struct ibv_wc wc[VERBS_BATCH];
+	struct wf_list *it;
+	int n = 0, got;
+
+	for (it = d->cqs.next; it != &d->cqs; it = it->next) {
+		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
+
+		if (wf_unlikely(c->stash_n))
+			n += from_stash(d, c);
+		got = ibv_poll_cq(c->cq, VERBS_BATCH, wc);
+		for (int i = 0; i < got; i++)
+			n += on_completion(d, &wc[i]);
+	}
+	if (d->unposted)
+		verbs_repost(d);
+	return n;
+}
+
+/* Room for one batch more; false: no memory, then completions stay where they are. */
+static bool stash_grows(struct verbs_cq *c)
+{
+	unsigned cap = c->stash_cap ? 2 * c->stash_cap : 4 * VERBS_BATCH;
+	struct ibv_wc *more;
+
+	if (c->stash_n + VERBS_BATCH <= c->stash_cap)
+		return true;
+	more = wf_realloc(c->stash, cap * sizeof(*more));
+	if (!more)
+		return false;
+	c->stash = more;
+	c->stash_cap = cap;
+	return true;
+}
+
+bool verbs_rx_fetch(struct verbs_dev *d)
+{
+	struct wf_list *it;
+	bool any = false;
+
+	for (it = d->cqs.next; it != &d->cqs; it = it->next) {
+		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
+		int got = stash_grows(c) ? ibv_poll_cq(c->cq, VERBS_BATCH, c->stash + c->stash_n) : 1;
+
+		if (got > 0 && c->stash_n + VERBS_BATCH <= c->stash_cap)
+			c->stash_n += (unsigned)got;
+		any = any || got > 0 || c->stash_n;
+	}
+	return any;
+}
+
+/* The queue pair is gone: what it left in the queue names it no more. Buffers that it had received into are free again. */
+void verbs_cq_sweep(struct verbs_qp *q)
+{
+	struct verbs_cq *c = q->cq;
+	struct verbs_dev *d = q->dev;
+	unsigned keep = 0;
+	int got;
+
+	while (stash_grows(c) && (got = ibv_poll_cq(c->cq, VERBS_BATCH, c->stash + c->stash_n)) > 0)
+		c->stash_n += (unsigned)got;
+	for (unsigned i = c->stash_at; i < c->stash_n; i++) {
+		struct ibv_wc *wc = &c->stash[i];
+
+		if (wc->qp_num != q->qp_num)
+			c->stash[keep++] = *wc;
+		else if (!is_of_ring(q, wc->wr_id))
+			verbs_recv_buf_put(d, (struct verbs_buf *)(uintptr_t)wc->wr_id);
+	}
+	c->stash_at = 0;
+	c->stash_n = keep;
+	if (d->unposted)
+		verbs_repost(d);
+}
