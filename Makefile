@@ -71,6 +71,7 @@ TORT_SRC := $(sort $(wildcard tests/torture/*.c))
 TORTURE  := $(patsubst tests/torture/%.c,$(O)/tests/torture/%,$(TORT_SRC))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 PY_SRC   := $(sort $(wildcard src/py/*.c))
+FAKE_IBV := $(if $(wildcard tests/fake/ibverbs/*.c),$(O)/fake/libibverbs.so.1)
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
 
@@ -158,7 +159,7 @@ $(PY_EXT): $(call obj,$(PY_SRC)) $(STATIC)
 # ---- test programs ----------------------------------------------------------------------------------------------
 
 .PHONY: tests
-tests: $(UNIT) $(CONFORM) $(if $(FAULTS),$(TORTURE)) ## build the test programs
+tests: $(UNIT) $(CONFORM) $(FAKE_IBV) $(if $(FAULTS),$(TORTURE)) ## build the test programs
 
 # What tests share; an archive, so that each takes only what it uses.
 TESTAR := $(if $(TESTLIB),$(O)/tests/libshared.a)
@@ -168,6 +169,8 @@ $(TESTAR): $(call obj,$(TESTLIB))
 
 $(UNIT): $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
+
+$(O)/tests/unit/test_fake_ibv: | $(FAKE_IBV)
 
 # These count what the library's objects call: see the head of the test, and torture.h.
 comma   := ,
@@ -187,6 +190,20 @@ $(CONFORM): $(O)/tests/conform/%: $(O)/obj/tests/conform/%.o $(CASEAR) $(TESTAR)
 
 $(TORTURE): $(O)/tests/torture/%: $(O)/obj/tests/torture/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
+
+# Devices in software, for programs that are run with LD_LIBRARY_PATH=$(O)/fake. Never with a sanitizer: what is checked is the
+# program, and the library must look to it like one of the system's.
+FAKE_SRC := $(sort $(wildcard tests/fake/ibverbs/*.c))
+FAKE_OBJ := $(patsubst %.c,$(O)/fake/obj/%.o,$(FAKE_SRC))
+$(O)/fake/obj/%.o: %.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC      $<')
+	$(Q)$(CC) $(CPPFLAGS_) $(filter-out $(SANFLAGS),$(CFLAGS_)) -Isrc -Itests -MMD -MP -c -o $@ $<
+
+$(FAKE_IBV): $(FAKE_OBJ) tests/fake/ibverbs/libibverbs.map
+	$(if $(V),,@echo '  LINK    $@')
+	$(Q)$(CC) -shared -Wl,-soname,libibverbs.so.1 -Wl,--version-script,tests/fake/ibverbs/libibverbs.map -Wl,--no-undefined \
+		-Wl,-z,nodelete $(filter-out $(SANFLAGS),$(LDFLAGS_)) -o $@ $(FAKE_OBJ)
 
 # The whole library once more, by the compiler that has libFuzzer.
 FUZZ_CC  ?= clang
@@ -367,6 +384,7 @@ help: ## show this list
 	@sed -n '/^# V=1/,/^# ONLY=/s/^# /  /p' $(firstword $(MAKEFILE_LIST))
 
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(PERF_SRC) $(CONF_SRC) $(TORT_SRC) $(TESTLIB) $(PY_SRC)))
+-include $(FAKE_OBJ:.o=.d)
 -include $(FUZZ_OBJ:.o=.d) $(O)/fuzz/src/py/obj_wire.d $(patsubst $(O)/tests/fuzz/%,$(O)/fuzz/tests/fuzz/%.d,$(FUZZ))
 -include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH))
 -include $(patsubst $(O)/%,$(O)/obj/%.d,$(UNIT)) $(patsubst $(O)/examples/%,$(O)/obj/docs/examples/%.d,$(EXAMPLES))

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * device.c - what there is: devices like those of soft-RoCE, each with one port, and their addresses; see fake.h.
+ */
+#include "fake/ibverbs/fake.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static pthread_mutex_t refs_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static uint32_t n_devices(void)
+{
+	const char *n = getenv("WEFT_FAKE_IBV_DEVICES");
+	long v = n ? strtol(n, NULL, 10) : 1;
+
+	if (!getenv("WEFT_FAKE_IBV"))
+		return 0;
+	return v < 0 ? 0 : v > FK_DEVICES ? FK_DEVICES : (uint32_t)v;
+}
+
+static void put_device(struct fk_device *d)
+{
+	int left;
+
+	pthread_mutex_lock(&refs_lock);
+	left = --d->refs;
+	pthread_mutex_unlock(&refs_lock);
+	if (!left)
+		free(d);
+}
+
+struct ibv_device **ibv_get_device_list(int *n_out)
+{
+	uint32_t n = n_devices();
+	struct ibv_device **list = calloc(n + 1, sizeof(*list));
+
+	for (uint32_t i = 0; list && i < n; i++) {
+		struct fk_device *d = calloc(1, sizeof(*d));
+
+		if (!d)
+			break;
+		d->index = i;
+		d->refs = 1;
+		d->v.node_type = IBV_NODE_CA;
+		d->v.transport_type = IBV_TRANSPORT_IB;
+		snprintf(d->v.name, sizeof(d->v.name), "fake%u", i);
+		snprintf(d->v.dev_name, sizeof(d->v.dev_name), "uverbs%u", i);
+		list[i] = &d->v;
+	}
+	if (n_out)
+		*n_out = (int)n;
+	if (!list)
+		errno = ENOMEM;
+	return list;
+}
+
+void ibv_free_device_list(struct ibv_device **list)
+{
+	for (struct ibv_device **d = list; *d; d++)
+		put_device((struct fk_device *)*d);
+	free(list);
+}
+
+const char *ibv_get_device_name(struct ibv_device *dev)
+{
+	return dev->name;
+}
+
+/* ---- contexts ---- */
+
+static int fill_context(struct fk_context *c, struct fk_device *d)
+{
+	if (!fk_enter("ibv_open_device"))
+		return errno;
+	c->async = fk_bell_new(c, &c->v.async_fd);
+	fk_leave();
+	if (c->async == FK_NONE)
+		return errno;
+	c->dev = d;
+	c->v.device = &d->v;
+	c->v.cmd_fd = -1;
+	c->v.num_comp_vectors = 2;
+	pthread_mutex_init(&c->v.mutex, NULL);
+	c->v.ops.poll_cq = fk_poll_cq;
+	c->v.ops.req_notify_cq = fk_req_notify_cq;
+	c->v.ops.post_srq_recv = fk_post_srq_recv;
+	c->v.ops.post_send = fk_post_send;
+	c->v.ops.post_recv = fk_post_recv;
+	return 0;
+}
+
+struct ibv_context *ibv_open_device(struct ibv_device *dev)
+{
+	struct fk_device *d = (struct fk_device *)dev;
+	struct fk_context *c;
+	int ret;
+
+	if (fk_has_fault("no_open")) {
+		errno = EACCES;
+		return NULL;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	ret = fk_attach();
+	if (!ret) {
+		ret = fill_context(c, d);
+		if (ret)
+			fk_detach();
+	}
+	if (ret) {
+		free(c);
+		errno = ret;
+		return NULL;
+	}
+	pthread_mutex_lock(&refs_lock);
+	d->refs++;
+	pthread_mutex_unlock(&refs_lock);
+	return &c->v;
+}
+
+int ibv_close_device(struct ibv_context *ctx)
+{
+	struct fk_context *c = fk_ctx(ctx);
+
+	if (!fk_enter("ibv_close_device"))
+		return -1;
+	if (c->n_objects)
+		fk_complain("ibv_close_device: %d objects of it are still there", c->n_objects);
+	fk_bell_free(c->async, c->v.async_fd);
+	fk_leave();
+	fk_detach();
+	put_device(c->dev);
+	pthread_mutex_destroy(&c->v.mutex);
+	free(c);
+	return 0;
+}
+
+int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
+{
+	memset(attr, 0, sizeof(*attr));
+	attr->node_guid = htobe64(0x0200000000000001ull + fk_ctx(ctx)->dev->index);
+	attr->sys_image_guid = attr->node_guid;
+	attr->max_mr_size = UINT64_MAX;
+	attr->page_size_cap = 0xfffff000;
+	attr->vendor_id = 0xffffff;
+	attr->max_qp = FK_QPS;
+	attr->max_qp_wr = FK_MAX_WR;
+	attr->device_cap_flags = IBV_DEVICE_RC_RNR_NAK_GEN | IBV_DEVICE_SRQ_RESIZE | IBV_DEVICE_PORT_ACTIVE_EVENT;
+	attr->max_sge = attr->max_sge_rd = attr->max_srq_sge = FK_MAX_SGE;
+	attr->max_cq = FK_CQS;
+	attr->max_cqe = FK_MAX_CQE;
+	attr->max_mr = FK_MRS;
+	attr->max_pd = 1 << 15;
+	attr->max_qp_rd_atom = attr->max_qp_init_rd_atom = FK_MAX_RD;
+	attr->max_res_rd_atom = FK_MAX_RD * FK_QPS;
+	attr->atomic_cap = IBV_ATOMIC_HCA;
+	attr->max_ah = 1 << 15;
+	attr->max_srq = FK_SRQS;
+	attr->max_srq_wr = FK_MAX_SRQ_WR;
+	attr->max_pkeys = 64;
+	attr->local_ca_ack_delay = 15;
+	attr->phys_port_cnt = 1;
+	return 0;
+}
+
+/* As libibverbs does it: not a byte behind flags, which is where the struct of this symbol ends. */
+int ibv_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *out)
+{
+	struct ibv_port_attr attr = {
+		.state = fk_has_fault("port_down") ? IBV_PORT_DOWN : IBV_PORT_ACTIVE,
+		.max_mtu = IBV_MTU_4096, .active_mtu = IBV_MTU_4096,
+		.gid_tbl_len = FK_GIDS, .port_cap_flags = 1 << 16 | 1 << 26,
+		.max_msg_sz = FK_MAX_MSG, .pkey_tbl_len = 1, .max_vl_num = 1,
+		.active_width = 2, .active_speed = 4, .phys_state = fk_has_fault("port_down") ? 3 : 5,
+		.link_layer = IBV_LINK_LAYER_ETHERNET,
+	};
+
+	(void)ctx;
+	if (port != 1)
+		return fk_complain("ibv_query_port: port %u", port);
+	memcpy(out, &attr, offsetof(struct ibv_port_attr, port_cap_flags2));
+	return 0;
+}
+
+/* ---- addresses ---- */
+
+bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (index > 2 || (index == 2 && dev) || fk_has_fault("no_gids"))
+		return false;
+	if (index == 1) {
+		memcpy(out->raw + 10, "\xff\xff\x7f\0\0", 5);
+		out->raw[15] = (uint8_t)(dev + 1);
+		return true;
+	}
+	if (index == 0) {
+		memcpy(out->raw, "\xfe\x80", 2);
+		out->raw[8] = 2;
+	}
+	out->raw[15] = (uint8_t)(dev + 1);
+	return true;
+}
+
+uint32_t fk_device_of(const union ibv_gid *gid)
+{
+	union ibv_gid g;
+
+	for (uint32_t i = 0; i < FK_DEVICES * 3; i++)
+		if (fk_gid_of(i / 3, i % 3, &g) && !memcmp(&g, gid, sizeof(g)))
+			return i / 3;
+	return FK_NONE;
+}
+
+int ibv_query_gid(struct ibv_context *ctx, uint8_t port, int index, union ibv_gid *gid)
+{
+	if (port != 1 || index < 0 || index >= FK_GIDS) {
+		errno = fk_complain("ibv_query_gid: port %u, index %d", port, index);
+		return -1;
+	}
+	fk_gid_of(fk_ctx(ctx)->dev->index, (uint32_t)index, gid);
+	return 0;
+}
+
+int _ibv_query_gid_ex(struct ibv_context *ctx, uint32_t port, uint32_t index, struct ibv_gid_entry *entry, uint32_t flags,
+		      size_t size)
+{
+	struct ibv_gid_entry e = {
+		.gid_index = index, .port_num = port, .gid_type = IBV_GID_TYPE_ROCE_V2, .ndev_ifindex = if_nametoindex("lo"),
+	};
+
+	if (port != 1 || index >= FK_GIDS || flags || size != sizeof(e))
+		return fk_complain("ibv_query_gid_ex: port %u, index %u, flags %u, size %zu", port, index, flags, size);
+	if (!fk_gid_of(fk_ctx(ctx)->dev->index, index, &e.gid))
+		return ENODATA;
+	*entry = e;
+	return 0;
+}
+
+int ibv_query_pkey(struct ibv_context *ctx, uint8_t port, int index, uint16_t *pkey)
+{
+	(void)ctx;
+	if (port != 1 || index) {
+		errno = fk_complain("ibv_query_pkey: port %u, index %d", port, index);
+		return -1;
+	}
+	*pkey = 0xffff;
+	return 0;
+}
+
+/* ---- asynchronous events ---- */
+
+int ibv_get_async_event(struct ibv_context *ctx, struct ibv_async_event *event)
+{
+	struct fk_event e;
+
+	if (fk_bell_wait(fk_ctx(ctx)->async, ctx->async_fd, &e, "ibv_get_async_event"))
+		return -1;
+	event->event_type = (enum ibv_event_type)e.type;
+	event->element.qp = (struct ibv_qp *)(uintptr_t)e.object;
+	if (e.type == IBV_EVENT_SRQ_LIMIT_REACHED || e.type == IBV_EVENT_SRQ_ERR)
+		event->element.srq->events_completed--; /* given and not acknowledged: below 0 */
+	else if (e.type == IBV_EVENT_CQ_ERR)
+		event->element.cq->async_events_completed--;
+	else
+		event->element.qp->events_completed--;
+	return 0;
+}
+
+void ibv_ack_async_event(struct ibv_async_event *event)
+{
+	if (event->event_type == IBV_EVENT_SRQ_LIMIT_REACHED || event->event_type == IBV_EVENT_SRQ_ERR)
+		event->element.srq->events_completed++;
+	else if (event->event_type == IBV_EVENT_CQ_ERR)
+		event->element.cq->async_events_completed++;
+	else
+		event->element.qp->events_completed++;
+}
+
+int ibv_fork_init(void)
+{
+	return 0;
+}
+
+enum ibv_fork_status ibv_is_fork_initialized(void)
+{
+	return IBV_FORK_UNNEEDED;
+}

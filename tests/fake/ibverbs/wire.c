@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * wire.c - what an operation does at the other end; see fake.h. The caller holds the lock, and is the process of one of
+ * the two queue pairs.
+ */
+#include "fake/ibverbs/fake.h"
+
+#include <string.h>
+
+/* The queue pair at the other end, if each of the two means the other; NULL: packets would be dropped. */
+static struct fk_qp *find_peer(struct fk_qp *q)
+{
+	struct fk_qp *d = &fk.shm->qp[q->attr.dest_qp_num & (FK_QPS - 1)];
+	union ibv_gid ours, theirs;
+
+	if (!d->h.owner || d->qpn != q->attr.dest_qp_num || d->attr.dest_qp_num != q->qpn)
+		return NULL;
+	if ((d->state != IBV_QPS_RTR && d->state != IBV_QPS_RTS) || !fk_is_alive(d->h.owner) || !fk_is_alive(q->h.owner))
+		return NULL;
+	if (!fk_gid_of(q->dev, q->attr.ah_attr.grh.sgid_index, &ours) || !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &theirs))
+		return NULL;
+	if (memcmp(&ours, &d->attr.ah_attr.grh.dgid, sizeof(ours)) || memcmp(&theirs, &q->attr.ah_attr.grh.dgid, sizeof(ours)))
+		return NULL;
+	return q->attr.sq_psn == d->attr.rq_psn ? d : NULL;
+}
+
+/* The peer that does not allow it ends up in error, too. */
+static int refuse(struct fk_qp *d, int event, int status)
+{
+	fk_qp_fail(d, event);
+	return status;
+}
+
+/* What a failed copy means for the sender. */
+static int copy_status(int err, struct fk_qp *d)
+{
+	if (!err)
+		return IBV_WC_SUCCESS;
+	if (err == ESRCH)
+		return FK_NO_PEER;
+	fk_complain("registered memory cannot be copied (%s): is it unmapped?", strerror(err));
+	return refuse(d, IBV_EVENT_QP_FATAL, IBV_WC_REM_OP_ERR);
+}
+
+static int local_vec(struct fk_qp *q, struct fk_wr *wr, struct fk_vec *v, uint32_t access)
+{
+	struct ibv_sge *sge = (struct ibv_sge *)(wr + 1);
+
+	*v = (struct fk_vec){ .owner = q->h.owner };
+	if (!(wr->flags & IBV_SEND_INLINE))
+		return fk_vec_local(v, q->pd, sge, wr->n_sge, access) ? 0 : IBV_WC_LOC_PROT_ERR;
+	v->owner = fk.me; /* lies in the ring, which everybody has */
+	if (wr->len)
+		v->v[v->n++] = (struct iovec){ sge + q->cap.max_send_sge, wr->len };
+	v->len = wr->len;
+	return 0;
+}
+
+static bool remote_vec(struct fk_qp *d, struct fk_wr *wr, struct fk_vec *v, uint32_t access)
+{
+	*v = (struct fk_vec){ .owner = d->h.owner };
+	if (!wr->len)
+		return true; /* no key is looked at */
+	return (d->attr.qp_access_flags & access) == access &&
+	       fk_vec_add(v, d->pd, wr->rkey, true, access, wr->remote_addr, wr->len);
+}
+
+static int do_send(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
+{
+	struct fk_vec from, to = { .owner = d->h.owner };
+	uint64_t pd;
+	struct fk_recv *r = fk_recv_peek(d, &pd);
+	int ret = local_vec(q, wr, &from, 0);
+
+	if (ret)
+		return ret;
+	if (!r)
+		return FK_RNR;
+	if (!fk_vec_local(&to, pd, (struct ibv_sge *)(r + 1), r->n_sge, IBV_ACCESS_LOCAL_WRITE)) {
+		fk_complete_recv(d, r, IBV_WC_LOC_PROT_ERR, 0, 0, NULL);
+		fk_recv_pop(d);
+		return refuse(d, -1, IBV_WC_REM_OP_ERR);
+	}
+	if (to.len < wr->len) {
+		fk_complete_recv(d, r, IBV_WC_LOC_LEN_ERR, 0, 0, NULL);
+		fk_recv_pop(d);
+		return refuse(d, -1, IBV_WC_REM_INV_REQ_ERR);
+	}
+	ret = copy_status(fk_copy(&to, &from, wr->len), d);
+	if (ret)
+		return ret;
+	fk_complete_recv(d, r, IBV_WC_SUCCESS, IBV_WC_RECV, wr->len, wr);
+	fk_recv_pop(d);
+	return IBV_WC_SUCCESS;
+}
+
+static int do_write(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
+{
+	struct fk_vec from, to;
+	struct fk_recv *r = NULL;
+	uint64_t pd;
+	int ret = local_vec(q, wr, &from, 0);
+
+	if (ret)
+		return ret;
+	if (!remote_vec(d, wr, &to, IBV_ACCESS_REMOTE_WRITE))
+		return refuse(d, IBV_EVENT_QP_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
+	if (wr->opcode == IBV_WR_RDMA_WRITE_WITH_IMM) {
+		r = fk_recv_peek(d, &pd);
+		if (!r)
+			return FK_RNR;
+	}
+	ret = copy_status(fk_copy(&to, &from, wr->len), d);
+	if (ret || !r)
+		return ret;
+	fk_complete_recv(d, r, IBV_WC_SUCCESS, IBV_WC_RECV_RDMA_WITH_IMM, wr->len, wr);
+	fk_recv_pop(d);
+	return IBV_WC_SUCCESS;
+}
+
+static int do_read(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
+{
+	struct fk_vec from, to;
+	int ret = local_vec(q, wr, &to, IBV_ACCESS_LOCAL_WRITE);
+
+	if (ret)
+		return ret;
+	if (!d->attr.max_dest_rd_atomic)
+		return refuse(d, IBV_EVENT_QP_REQ_ERR, IBV_WC_REM_INV_REQ_ERR);
+	if (!remote_vec(d, wr, &from, IBV_ACCESS_REMOTE_READ))
+		return refuse(d, IBV_EVENT_QP_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
+	return copy_status(fk_copy(&to, &from, wr->len), d);
+}
+
+/* Atomic among the queue pairs of the fabric, by its lock, as devices are among their own (IBV_ATOMIC_HCA). */
+static int do_atomic(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
+{
+	uint64_t old = 0, new;
+	struct fk_vec result, target, ours = { .owner = fk.me, .n = 1, .len = 8, .v = { { &old, 8 } } };
+	int ret = local_vec(q, wr, &result, IBV_ACCESS_LOCAL_WRITE);
+
+	if (ret)
+		return ret;
+	if (wr->remote_addr % 8 || !d->attr.max_dest_rd_atomic)
+		return refuse(d, IBV_EVENT_QP_REQ_ERR, IBV_WC_REM_INV_REQ_ERR);
+	if (!remote_vec(d, wr, &target, IBV_ACCESS_REMOTE_ATOMIC))
+		return refuse(d, IBV_EVENT_QP_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
+	ret = copy_status(fk_copy(&ours, &target, 8), d);
+	if (ret)
+		return ret;
+	new = wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD ? old + wr->compare_add : old == wr->compare_add ? wr->swap : old;
+	ret = copy_status(fk_copy(&result, &ours, 8), d);
+	if (ret || new == old)
+		return ret;
+	ours.v[0].iov_base = &new;
+	return copy_status(fk_copy(&target, &ours, 8), d);
+}
+
+int fk_execute(struct fk_qp *q, struct fk_wr *wr)
+{
+	struct fk_qp *d = find_peer(q);
+
+	if (!d)
+		return FK_NO_PEER;
+	switch (wr->opcode) {
+	case IBV_WR_SEND:
+	case IBV_WR_SEND_WITH_IMM:
+		return do_send(q, d, wr);
+	case IBV_WR_RDMA_WRITE:
+	case IBV_WR_RDMA_WRITE_WITH_IMM:
+		return do_write(q, d, wr);
+	case IBV_WR_RDMA_READ:
+		return do_read(q, d, wr);
+	default:
+		return do_atomic(q, d, wr);
+	}
+}

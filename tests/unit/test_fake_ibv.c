@@ -1,0 +1,790 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test_fake_ibv.c - the fake libibverbs (tests/fake/ibverbs) does what devices do, through verbs_lib: tests of the verbs
+ * transport are worth what this is worth.
+ *
+ * The library is found by LD_LIBRARY_PATH, which counts when a program starts: main() makes a folder for the fabric,
+ * starts this program once more with both in its environment, and takes the folder away.
+ */
+#include "unit/fake_ibv.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+/* ---- what there is ---- */
+
+static void test_devices(void **state)
+{
+	struct ibv_device **list;
+	struct ibv_device_attr dev;
+	struct ibv_port_attr port;
+	struct ibv_gid_entry e;
+	union ibv_gid gid;
+	struct ibv_context *ctx;
+	uint16_t pkey;
+	int n;
+
+	(void)state;
+	setenv("WEFT_FAKE_IBV_DEVICES", "2", 1);
+	list = v->get_device_list(&n);
+	unsetenv("WEFT_FAKE_IBV_DEVICES");
+	assert_int_equal(n, 2);
+	assert_string_equal(v->get_device_name(list[1]), "fake1");
+	assert_null(list[2]);
+	ctx = v->open_device(list[1]);
+	v->free_device_list(list);
+	assert_non_null(ctx);
+	assert_int_equal(v->query_device(ctx, &dev), 0);
+	assert_int_equal(dev.max_sge, 32);
+	assert_int_equal(dev.atomic_cap, IBV_ATOMIC_HCA);
+	memset(&port, 0xff, sizeof(port));
+	assert_int_equal(v->query_port(ctx, 1, &port), 0);
+	assert_int_equal(port.state, IBV_PORT_ACTIVE);
+	assert_int_equal(port.link_layer, IBV_LINK_LAYER_ETHERNET);
+	assert_int_equal(port.port_cap_flags2, 0); /* which the library does not fill */
+	assert_int_equal(v->query_gid(ctx, 1, 1, &gid), 0);
+	assert_memory_equal(gid.raw, "\0\0\0\0\0\0\0\0\0\0\xff\xff\x7f\0\0\2", 16);
+	assert_int_equal(v->query_gid_ex(ctx, 1, 0, &e, 0, sizeof(e)), 0);
+	assert_int_equal(e.gid_type, IBV_GID_TYPE_ROCE_V2);
+	assert_int_equal(e.gid.raw[0], 0xfe);
+	assert_int_equal(v->query_gid_ex(ctx, 1, 2, &e, 0, sizeof(e)), ENODATA);
+	assert_int_equal(v->query_pkey(ctx, 1, 0, &pkey), 0);
+	assert_int_equal(v->close_device(ctx), 0);
+}
+
+static void test_faults(void **state)
+{
+	char *fabric = strdup(getenv("WEFT_FAKE_IBV"));
+	struct ibv_port_attr port;
+	struct ibv_device **list;
+	struct ibv_context *ctx;
+	struct ibv_pd *pd;
+	union ibv_gid gid;
+	char buf[200];
+	int n;
+
+	(void)state;
+	unsetenv("WEFT_FAKE_IBV");
+	list = v->get_device_list(&n);
+	assert_int_equal(n, 0);
+	v->free_device_list(list);
+	setenv("WEFT_FAKE_IBV", fabric, 1);
+	free(fabric);
+	setenv("WEFT_FAKE_IBV_FAULT", "no_open", 1);
+	assert_null(open_first());
+	assert_int_equal(errno, EACCES);
+	setenv("WEFT_FAKE_IBV_FAULT", "no_gids,port_down", 1);
+	ctx = open_first();
+	assert_int_equal(v->query_port(ctx, 1, &port), 0);
+	assert_int_equal(port.state, IBV_PORT_DOWN);
+	assert_int_equal(v->query_gid(ctx, 1, 1, &gid), 0);
+	assert_int_equal(gid.raw[15], 0);
+	unsetenv("WEFT_FAKE_IBV_FAULT");
+	setenv("WEFT_FAKE_IBV_MEMLOCK", "100", 1);
+	pd = v->alloc_pd(ctx);
+	assert_null(v->reg_mr(pd, buf, sizeof(buf), 0));
+	assert_int_equal(errno, ENOMEM);
+	unsetenv("WEFT_FAKE_IBV_MEMLOCK");
+	assert_null(v->reg_mr(pd, (void *)4096, 4096, 0));
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(v->dealloc_pd(pd), 0);
+	assert_int_equal(v->close_device(ctx), 0);
+}
+
+/* ---- messages ---- */
+
+static void test_send_recv(void **state)
+{
+	struct ibv_send_wr *bad, second = { .wr_id = 2, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE };
+	struct ibv_send_wr first = { .wr_id = 1, .opcode = IBV_WR_SEND_WITH_IMM, .imm_data = 0x01020304, .num_sge = 2,
+				     .send_flags = IBV_SEND_SIGNALED, .next = &second };
+	struct ibv_sge two[2], text;
+	char word[] = "inline";
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	pair_init(n, &usual);
+	for (uint64_t i = 0; i < 3; i++)
+		post_recv(&n[1], 10 + i, 1000 * i, 1000);
+	memcpy(n[0].buf, "hello", 5);
+	memcpy(n[0].buf + 100, " world", 6);
+	two[0] = (struct ibv_sge){ (uintptr_t)n[0].buf, 5, n[0].mr->lkey };
+	two[1] = (struct ibv_sge){ (uintptr_t)n[0].buf + 100, 6, n[0].mr->lkey };
+	text = (struct ibv_sge){ (uintptr_t)word, 6, 0 };
+	first.sg_list = two;
+	second.sg_list = &text;
+	second.num_sge = 1;
+	assert_int_equal(ibv_post_send(n[0].qp, &first, &bad), 0);
+	memset(word, 0, sizeof(word)); /* inline: ours again */
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 3, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, 0, 0);
+
+	wc = reap(&n[1]);
+	assert_int_equal(wc.status, IBV_WC_SUCCESS);
+	assert_int_equal(wc.opcode, IBV_WC_RECV);
+	assert_int_equal(wc.wr_id, 10);
+	assert_int_equal(wc.byte_len, 11);
+	assert_int_equal(wc.wc_flags, IBV_WC_WITH_IMM);
+	assert_int_equal(wc.imm_data, 0x01020304);
+	assert_int_equal(wc.qp_num, n[1].qp->qp_num);
+	assert_memory_equal(n[1].buf, "hello world", 11);
+	wc = reap(&n[1]);
+	assert_int_equal(wc.wr_id, 11);
+	assert_memory_equal(n[1].buf + 1000, "inline", 6);
+	assert_int_equal(wc.wc_flags, 0);
+	wc = reap(&n[1]);
+	assert_int_equal(wc.wr_id, 12);
+	assert_int_equal(wc.byte_len, 0);
+	assert_int_equal(reap(&n[0]).wr_id, 1);
+	assert_int_equal(reap(&n[0]).wr_id, 3); /* the second asked for none */
+	assert_int_equal(poll_one(&n[0], &wc), 0);
+	pair_fini(n);
+}
+
+static void test_write_read_atomics(void **state)
+{
+	struct ibv_send_wr wr = { .wr_id = 1, .send_flags = IBV_SEND_SIGNALED };
+	struct node n[2];
+	struct about peer;
+	struct ibv_wc wc;
+	uint64_t word;
+
+	(void)state;
+	pair_init(n, &usual);
+	peer = node_about(&n[1]);
+	memset(n[0].buf, 'w', 20000);
+	wr.opcode = IBV_WR_RDMA_WRITE;
+	wr.wr.rdma.remote_addr = peer.addr + 7;
+	wr.wr.rdma.rkey = peer.rkey;
+	post(&n[0], wr, 0, 20000);
+	assert_int_equal(reap(&n[0]).opcode, IBV_WC_RDMA_WRITE);
+	assert_memory_equal(n[1].buf + 7, n[0].buf, 20000);
+	assert_int_equal(n[1].buf[20007], 0);
+
+	memset(n[1].buf, 'r', 30000);
+	wr.opcode = IBV_WR_RDMA_READ;
+	post(&n[0], wr, 100, 20000);
+	wc = reap(&n[0]);
+	assert_int_equal(wc.opcode, IBV_WC_RDMA_READ);
+	assert_int_equal(wc.status, IBV_WC_SUCCESS);
+	assert_int_equal(n[0].buf[100], 'r');
+	assert_int_equal(n[0].buf[20099], 'r');
+
+	post_recv(&n[1], 5, 0, 10);
+	wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	wr.imm_data = 77;
+	post(&n[0], wr, 0, 100);
+	wc = reap(&n[1]);
+	assert_int_equal(wc.opcode, IBV_WC_RECV_RDMA_WITH_IMM);
+	assert_int_equal(wc.byte_len, 100);
+	assert_int_equal(wc.imm_data, 77);
+	assert_int_equal(reap(&n[0]).opcode, IBV_WC_RDMA_WRITE);
+
+	word = 40;
+	memcpy(n[1].buf + 8, &word, 8);
+	wr.opcode = IBV_WR_ATOMIC_FETCH_AND_ADD;
+	wr.wr.atomic.remote_addr = peer.addr + 8;
+	wr.wr.atomic.rkey = peer.rkey;
+	wr.wr.atomic.compare_add = 2;
+	post(&n[0], wr, 0, 8);
+	assert_int_equal(reap(&n[0]).opcode, IBV_WC_FETCH_ADD);
+	assert_int_equal(*(uint64_t *)n[0].buf, 40);
+	wr.opcode = IBV_WR_ATOMIC_CMP_AND_SWP;
+	wr.wr.atomic.compare_add = 42;
+	wr.wr.atomic.swap = 99;
+	post(&n[0], wr, 0, 8);
+	assert_int_equal(reap(&n[0]).opcode, IBV_WC_COMP_SWAP);
+	assert_int_equal(*(uint64_t *)n[0].buf, 42);
+	post(&n[0], wr, 0, 8);
+	reap(&n[0]);
+	memcpy(&word, n[1].buf + 8, 8);
+	assert_int_equal(word, 99);
+	assert_int_equal(*(uint64_t *)n[0].buf, 99); /* the second one failed to compare */
+	pair_fini(n);
+}
+
+/* ---- what goes wrong ---- */
+
+enum bad_key { OUT_OF_RANGE, NO_KEY, LOCAL_KEY, GONE, OTHER_DOMAIN, NO_RIGHT };
+
+static void use_bad_key(enum bad_key what)
+{
+	struct ibv_send_wr wr = { .wr_id = 1, .opcode = IBV_WR_RDMA_WRITE };
+	struct ibv_mr *mr = NULL;
+	struct ibv_pd *pd = NULL;
+	struct node n[2];
+	struct ibv_wc wc;
+
+	pair_init(n, &usual);
+	wr.wr.rdma.remote_addr = (uintptr_t)n[1].buf + (what == OUT_OF_RANGE ? NODE_BYTES - 4 : 0);
+	wr.wr.rdma.rkey = what == NO_KEY ? 0x12345678 : what == LOCAL_KEY ? n[1].mr->lkey : n[1].mr->rkey;
+	if (what >= GONE) {
+		pd = what == OTHER_DOMAIN ? v->alloc_pd(n[1].ctx) : n[1].pd;
+		mr = v->reg_mr(pd, n[1].buf, 64, IBV_ACCESS_LOCAL_WRITE | (what == NO_RIGHT ? 0 : IBV_ACCESS_REMOTE_WRITE));
+		wr.wr.rdma.rkey = mr->rkey;
+	}
+	if (what == GONE) {
+		assert_int_equal(v->dereg_mr(mr), 0);
+		mr = v->reg_mr(pd, n[1].buf, 64, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE); /* in its place */
+		assert_int_not_equal(mr->rkey, wr.wr.rdma.rkey);
+	}
+	post(&n[0], wr, 0, 8);
+	wc = reap(&n[0]); /* though none was asked for */
+	assert_int_equal(wc.status, IBV_WC_REM_ACCESS_ERR);
+	assert_int_equal(wc.wr_id, 1);
+	assert_int_equal(state_of(&n[0]), IBV_QPS_ERR);
+	assert_int_equal(state_of(&n[1]), IBV_QPS_ERR);
+	assert_int_equal(next_async(&n[1]), IBV_EVENT_QP_ACCESS_ERR);
+	assert_int_equal(next_async(&n[1]), IBV_EVENT_QP_LAST_WQE_REACHED);
+	assert_int_equal(n[1].buf[0], 0);
+	if (mr)
+		assert_int_equal(v->dereg_mr(mr), 0);
+	if (what == OTHER_DOMAIN)
+		assert_int_equal(v->dealloc_pd(pd), 0);
+	pair_fini(n);
+}
+
+static void test_bad_keys(void **state)
+{
+	(void)state;
+	for (enum bad_key what = OUT_OF_RANGE; what <= NO_RIGHT; what++)
+		use_bad_key(what);
+}
+
+static void test_too_long(void **state)
+{
+	struct node n[2];
+
+	(void)state;
+	pair_init(n, &usual);
+	post_recv(&n[1], 5, 0, 10);
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 1, .opcode = IBV_WR_SEND }, 0, 11);
+	assert_int_equal(reap(&n[0]).status, IBV_WC_REM_INV_REQ_ERR);
+	assert_int_equal(reap(&n[1]).status, IBV_WC_LOC_LEN_ERR);
+	assert_int_equal(state_of(&n[1]), IBV_QPS_ERR);
+	pair_fini(n);
+}
+
+static void test_flush(void **state)
+{
+	struct ibv_qp_attr err = { .qp_state = IBV_QPS_ERR };
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	pair_init(n, &usual);
+	for (uint64_t i = 0; i < 5; i++) /* no receive is posted */
+		post(&n[0], (struct ibv_send_wr){ .wr_id = i, .opcode = IBV_WR_SEND, .send_flags = i & 1 ? IBV_SEND_SIGNALED : 0 }, 0, 8);
+	assert_int_equal(poll_one(&n[0], &wc), 0);
+	assert_int_equal(v->modify_qp(n[0].qp, &err, IBV_QP_STATE), 0);
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 5, .opcode = IBV_WR_SEND }, 0, 8); /* and what comes after */
+	for (uint64_t i = 0; i < 6; i++) {
+		wc = reap(&n[0]);
+		assert_int_equal(wc.wr_id, i);
+		assert_int_equal(wc.status, IBV_WC_WR_FLUSH_ERR);
+		assert_int_equal(wc.qp_num, n[0].qp->qp_num);
+	}
+	assert_int_equal(next_async(&n[0]), IBV_EVENT_QP_LAST_WQE_REACHED);
+	pair_fini(n);
+}
+
+static void test_no_receive(void **state)
+{
+	struct how how = usual;
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	pair_init(n, &usual);
+	n[0].buf[0] = 'x';
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, 0, 8);
+	assert_int_equal(poll_one(&n[0], &wc), 0);
+	post_recv(&n[1], 2, 0, 8); /* 7 means for ever: it goes on at once */
+	assert_int_equal(reap(&n[1]).wr_id, 2);
+	assert_int_equal(n[1].buf[0], 'x');
+	assert_int_equal(reap(&n[0]).status, IBV_WC_SUCCESS);
+	pair_fini(n);
+
+	how.rnr_retry = 1;
+	pair_init(n, &how);
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 1, .opcode = IBV_WR_SEND }, 0, 8);
+	assert_int_equal(reap_asleep(&n[0]).status, IBV_WC_RNR_RETRY_EXC_ERR);
+	assert_int_equal(state_of(&n[0]), IBV_QPS_ERR);
+	assert_int_equal(state_of(&n[1]), IBV_QPS_RTS);
+	pair_fini(n);
+}
+
+static void test_peer_is_not_ready(void **state)
+{
+	struct how how = usual;
+	struct about a[2];
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		node_init(&n[i], &how);
+		a[i] = node_about(&n[i]);
+	}
+	join(&n[0], &a[1], &how);
+	to_init(&n[1]);
+	post_recv(&n[1], 2, 0, 8);
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, 0, 8);
+	assert_int_equal(poll_one(&n[0], &wc), 0);
+	to_rtr(&n[1], &a[0], &how); /* takes it, from here on */
+	assert_int_equal(reap(&n[1]).wr_id, 2);
+	assert_int_equal(reap(&n[0]).status, IBV_WC_SUCCESS);
+	pair_fini(n);
+
+	how.timeout = 10; /* 4 ms, 8 times */
+	for (int i = 0; i < 2; i++) {
+		node_init(&n[i], &how);
+		a[i] = node_about(&n[i]);
+	}
+	join(&n[0], &a[1], &how);
+	a[0].psn ^= 1;
+	join(&n[1], &a[0], &how); /* expects other numbers */
+	post(&n[0], (struct ibv_send_wr){ .wr_id = 1, .opcode = IBV_WR_SEND }, 0, 8);
+	assert_int_equal(reap_asleep(&n[0]).status, IBV_WC_RETRY_EXC_ERR);
+	pair_fini(n);
+}
+
+/* ---- bounds ---- */
+
+static void test_queue_is_full(void **state)
+{
+	struct ibv_send_wr quiet = { .opcode = IBV_WR_RDMA_WRITE }, loud = quiet;
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	pair_init(n, &usual);
+	quiet.wr.rdma.remote_addr = (uintptr_t)n[1].buf;
+	quiet.wr.rdma.rkey = n[1].mr->rkey;
+	loud = quiet;
+	loud.send_flags = IBV_SEND_SIGNALED;
+	for (unsigned i = 0; i < NODE_WRS - 1; i++)
+		post(&n[0], quiet, 0, 8);
+	post(&n[0], loud, 0, 8);
+	assert_int_equal(try_send(&n[0], &quiet, 0, 8), ENOMEM); /* all are done, and none is known to be */
+	assert_int_equal(poll_one(&n[0], &wc), 1);
+	for (unsigned i = 0; i < NODE_WRS; i++)
+		post(&n[0], loud, 0, 8);
+	assert_int_equal(try_send(&n[0], &quiet, 0, 8), ENOMEM);
+	assert_int_equal(poll_one(&n[0], &wc), 1);
+	post(&n[0], quiet, 0, 8); /* one slot for one completion */
+	assert_int_equal(try_send(&n[0], &quiet, 0, 8), ENOMEM);
+	pair_fini(n);
+}
+
+static void test_srq_bounds(void **state)
+{
+	struct ibv_srq_attr limit = { .srq_limit = NODE_WRS - 1 };
+	struct ibv_recv_wr wr = { .wr_id = 1 }, *bad = NULL;
+	struct node n[2];
+
+	(void)state;
+	pair_init(n, &usual);
+	for (unsigned i = 0; i < NODE_WRS; i++)
+		post_recv(&n[1], i, 0, 8);
+	assert_int_equal(ibv_post_srq_recv(n[1].srq, &wr, &bad), ENOMEM);
+	assert_ptr_equal(bad, &wr);
+	assert_int_equal(v->modify_srq(n[1].srq, &limit, IBV_SRQ_LIMIT), 0);
+	post(&n[0], (struct ibv_send_wr){ .opcode = IBV_WR_SEND }, 0, 8);
+	post(&n[0], (struct ibv_send_wr){ .opcode = IBV_WR_SEND }, 0, 8);
+	assert_int_equal(next_async(&n[1]), IBV_EVENT_SRQ_LIMIT_REACHED);
+	pair_fini(n);
+}
+
+static void test_resize_and_destroy(void **state)
+{
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	pair_init(n, &usual);
+	post_recv(&n[1], 1, 0, 8);
+	post_recv(&n[1], 2, 0, 8);
+	for (uint64_t i = 0; i < 2; i++)
+		post(&n[0], (struct ibv_send_wr){ .wr_id = i, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, 0, 8);
+	assert_int_equal(v->resize_cq(n[0].cq, 1), EINVAL);
+	assert_int_equal(v->resize_cq(n[0].cq, 100), 0);
+	assert_int_equal(n[0].cq->cqe, 100);
+	assert_int_equal(reap(&n[0]).wr_id, 0);
+	assert_int_equal(reap(&n[0]).wr_id, 1);
+	assert_int_equal(reap(&n[1]).wr_id, 1);
+	assert_int_equal(v->destroy_qp(n[1].qp), 0);
+	assert_int_equal(poll_one(&n[1], &wc), 0); /* the other receive is gone with it */
+	n[1].qp = v->create_qp(n[1].pd, &(struct ibv_qp_init_attr){ .send_cq = n[1].cq, .recv_cq = n[1].cq, .srq = n[1].srq,
+								    .qp_type = IBV_QPT_RC, .cap = { .max_send_wr = 1 } });
+	assert_non_null(n[1].qp);
+	pair_fini(n);
+}
+
+/* ---- sleep ---- */
+
+static void test_events(void **state)
+{
+	struct pollfd p = { .events = POLLIN };
+	struct node n[2];
+	struct ibv_cq *cq;
+	struct ibv_wc wc;
+	void *context;
+
+	(void)state;
+	pair_init(n, &usual);
+	p.fd = n[1].channel->fd;
+	fcntl(p.fd, F_SETFL, fcntl(p.fd, F_GETFL) | O_NONBLOCK);
+	post_recv(&n[1], 1, 0, 8);
+	post_recv(&n[1], 2, 0, 8);
+	post_recv(&n[1], 3, 0, 8);
+	post(&n[0], (struct ibv_send_wr){ .opcode = IBV_WR_SEND }, 0, 8);
+	assert_int_equal(ibv_req_notify_cq(n[1].cq, 0), 0);
+	assert_int_equal(poll(&p, 1, 0), 0); /* it came before */
+	assert_int_equal(v->get_cq_event(n[1].channel, &cq, &context), -1);
+	assert_int_equal(errno, EAGAIN);
+	post(&n[0], (struct ibv_send_wr){ .opcode = IBV_WR_SEND }, 0, 8);
+	post(&n[0], (struct ibv_send_wr){ .opcode = IBV_WR_SEND }, 0, 8);
+	assert_int_equal(poll(&p, 1, 0), 1);
+	assert_int_equal(v->get_cq_event(n[1].channel, &cq, &context), 0);
+	assert_ptr_equal(cq, n[1].cq);
+	assert_int_equal(poll(&p, 1, 0), 0); /* one for each time it is asked for */
+	v->ack_cq_events(cq, 1);
+	assert_int_equal(ibv_poll_cq(n[1].cq, 1, &wc), 1);
+	pair_fini(n);
+}
+
+#define ROUNDS 2000
+
+static int echo(int fd)
+{
+	struct node n;
+
+	node_meet(&n, fd, &usual);
+	post_recv(&n, 0, 0, 64);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct ibv_wc wc = reap_asleep(&n);
+
+		MUST(wc.status == IBV_WC_SUCCESS && wc.opcode == IBV_WC_RECV && wc.byte_len == 64 && n.buf[63] == (char)i);
+		memcpy(n.buf + 64, n.buf, 64);
+		post_recv(&n, 0, 0, 64);
+		post(&n, (struct ibv_send_wr){ .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, 64, 64);
+		MUST(reap_asleep(&n).opcode == IBV_WC_SEND);
+	}
+	close(fd);
+	node_fini(&n);
+	return 0;
+}
+
+static void test_two_processes_that_sleep(void **state)
+{
+	struct node n;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	pid = in_child(echo, &fd);
+	node_meet(&n, fd, &usual);
+	for (int i = 0; i < ROUNDS; i++) {
+		bool sent = false, got = false;
+
+		memset(n.buf, i, 64);
+		post_recv(&n, 0, 64, 64);
+		post(&n, (struct ibv_send_wr){ .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, 0, 64);
+		while (!sent || !got) {
+			struct ibv_wc wc = reap_asleep(&n);
+
+			MUST(wc.status == IBV_WC_SUCCESS);
+			sent |= wc.opcode == IBV_WC_SEND;
+			got |= wc.opcode == IBV_WC_RECV;
+		}
+		MUST(n.buf[64] == (char)i && n.buf[127] == (char)i);
+	}
+	close(fd);
+	assert_int_equal(status_of(pid), 0);
+	node_fini(&n);
+}
+
+#define ADDERS 3
+#define ADDS 500
+
+static int add(int fd)
+{
+	struct ibv_send_wr wr = { .opcode = IBV_WR_ATOMIC_FETCH_AND_ADD, .send_flags = IBV_SEND_SIGNALED };
+	struct about peer;
+	struct node n;
+	char c;
+
+	peer = node_meet(&n, fd, &usual);
+	wr.wr.atomic.remote_addr = peer.addr;
+	wr.wr.atomic.rkey = peer.rkey;
+	wr.wr.atomic.compare_add = 1;
+	for (int i = 0; i < ADDS; i++) {
+		post(&n, wr, 0, 8);
+		MUST(reap(&n).status == IBV_WC_SUCCESS);
+	}
+	MUST(write(fd, "", 1) == 1 && read(fd, &c, 1) == 1);
+	node_fini(&n);
+	return 0;
+}
+
+static void test_processes_add(void **state)
+{
+	struct node n[ADDERS];
+	int fd[ADDERS];
+	pid_t pid[ADDERS];
+	uint64_t sum = 0;
+	char c;
+
+	(void)state;
+	for (int i = 0; i < ADDERS; i++)
+		pid[i] = in_child(add, &fd[i]);
+	for (int i = 0; i < ADDERS; i++)
+		node_meet(&n[i], fd[i], &usual);
+	for (int i = 0; i < ADDERS; i++) {
+		MUST(read(fd[i], &c, 1) == 1);
+		sum += *(uint64_t *)n[i].buf;
+	}
+	assert_int_equal(sum, ADDERS * ADDS);
+	for (int i = 0; i < ADDERS; i++) {
+		assert_int_equal(write(fd[i], "", 1), 1); /* it may go */
+		close(fd[i]);
+		assert_int_equal(status_of(pid[i]), 0);
+		node_fini(&n[i]);
+	}
+}
+
+static int sit(int fd)
+{
+	struct node n;
+	char c;
+
+	node_meet(&n, fd, &usual);
+	MUST(read(fd, &c, 1) == 0); /* until it is killed */
+	return 0;
+}
+
+static void test_killed_peer(void **state)
+{
+	uint64_t start;
+	struct node n;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	pid = in_child(sit, &fd);
+	node_meet(&n, fd, &usual);
+	post(&n, (struct ibv_send_wr){ .wr_id = 1, .opcode = IBV_WR_SEND }, 0, 8); /* waits for a receive */
+	kill(pid, SIGKILL);
+	start = wf_now_ns();
+	assert_int_equal(reap_asleep(&n).status, IBV_WC_RETRY_EXC_ERR); /* also while it is a zombie */
+	assert_true(wf_now_ns() - start < 5 * WF_NS_PER_S);
+	assert_int_equal(status_of(pid), 1000 + SIGKILL);
+	close(fd);
+	node_fini(&n);
+}
+
+/* ---- complaints: in a fabric of their own, since they count for all its processes ---- */
+
+static void own_fabric(const char *name)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/%s", getenv("WEFT_FAKE_IBV"), name);
+	MUST(!mkdir(path, 0700) || errno == EEXIST);
+	setenv("WEFT_FAKE_IBV", path, 1);
+	MUST(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO) >= 0);
+}
+
+static int wrong_mask(int fd)
+{
+	struct ibv_qp_attr a = { .qp_state = IBV_QPS_INIT, .port_num = 1 };
+	struct node n;
+
+	(void)fd;
+	own_fabric("mask");
+	node_init(&n, &usual);
+	MUST(v->modify_qp(n.qp, &a, IBV_QP_STATE | IBV_QP_PORT) == EINVAL);
+	node_fini(&n);
+	return 0;
+}
+
+static int wrong_lkey(int fd)
+{
+	struct ibv_sge sge = { .length = 8, .lkey = 1 };
+	struct ibv_send_wr wr = { .opcode = IBV_WR_SEND, .sg_list = &sge, .num_sge = 1 };
+	struct node n[2];
+
+	(void)fd;
+	own_fabric("lkey");
+	pair_init(n, &usual);
+	post_recv(&n[1], 0, 0, 8);
+	post(&n[0], wr, 0, 8);
+	MUST(reap(&n[0]).status == IBV_WC_LOC_PROT_ERR);
+	pair_fini(n);
+	return 0;
+}
+
+static int overrun(int fd)
+{
+	struct how how = usual;
+	struct node n[2];
+
+	(void)fd;
+	own_fabric("overrun");
+	how.cqe = 2;
+	pair_init(n, &how);
+	for (int i = 0; i < 3; i++) {
+		post_recv(&n[1], 0, 0, 8);
+		post(&n[0], (struct ibv_send_wr){ .opcode = IBV_WR_SEND }, 0, 8);
+	}
+	MUST(next_async(&n[1]) == IBV_EVENT_CQ_ERR);
+	pair_fini(n);
+	return 0;
+}
+
+static int left_open(int fd)
+{
+	(void)fd;
+	own_fabric("left");
+	MUST(v->alloc_pd(open_first())); /* open at exit is fine: as if killed */
+	return 0;
+}
+
+static int closed_too_early(int fd)
+{
+	struct ibv_context *ctx;
+
+	(void)fd;
+	own_fabric("early");
+	ctx = open_first();
+	MUST(v->alloc_pd(ctx));
+	v->close_device(ctx);
+	return 0;
+}
+
+static int used_after_fork(int fd)
+{
+	struct node n;
+	pid_t pid;
+
+	(void)fd;
+	own_fabric("fork");
+	node_init(&n, &usual);
+	pid = fork();
+	if (!pid) {
+		v->destroy_qp(n.qp);
+		_exit(0);
+	}
+	MUST(status_of(pid) == 0);
+	node_fini(&n);
+	return 0;
+}
+
+static int all_in_order(int fd)
+{
+	struct node n[2];
+
+	(void)fd;
+	own_fabric("order");
+	pair_init(n, &usual);
+	pair_fini(n);
+	return 0;
+}
+
+static void test_complaints(void **state)
+{
+	static const struct { int (*fn)(int fd); int status; } cases[] = {
+		{ wrong_mask, 99 }, { wrong_lkey, 99 }, { overrun, 99 }, { left_open, 0 }, { closed_too_early, 99 },
+		{ used_after_fork, 99 }, { all_in_order, 0 },
+	};
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		pid_t pid = in_child(cases[i].fn, &fd);
+
+		close(fd);
+		if (status_of(pid) != cases[i].status)
+			fail_msg("case %zu did not end with %d", i, cases[i].status);
+	}
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_devices),
+	cmocka_unit_test(test_faults),
+	cmocka_unit_test(test_send_recv),
+	cmocka_unit_test(test_write_read_atomics),
+	cmocka_unit_test(test_bad_keys),
+	cmocka_unit_test(test_too_long),
+	cmocka_unit_test(test_flush),
+	cmocka_unit_test(test_no_receive),
+	cmocka_unit_test(test_peer_is_not_ready),
+	cmocka_unit_test(test_queue_is_full),
+	cmocka_unit_test(test_srq_bounds),
+	cmocka_unit_test(test_resize_and_destroy),
+	cmocka_unit_test(test_events),
+	cmocka_unit_test(test_two_processes_that_sleep),
+	cmocka_unit_test(test_processes_add),
+	cmocka_unit_test(test_killed_peer),
+	cmocka_unit_test(test_complaints),
+};
+
+/* ---- the program, twice ---- */
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+static int run_with_the_fake(char **argv)
+{
+	char fabric[] = "/tmp/weft-fake-ibv-XXXXXX", self[4096], *cut = self;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 8);
+	int status;
+	pid_t pid;
+
+	MUST(n > 0);
+	self[n] = 0;
+	for (int i = 0; i < 3; i++) { /* BUILD/tests/unit/this */
+		cut = strrchr(self, '/');
+		MUST(cut);
+		*cut = 0;
+	}
+	strcpy(cut, "/fake");
+	MUST(mkdtemp(fabric));
+	setenv("WEFT_FAKE_IBV", fabric, 1);
+	setenv("LD_LIBRARY_PATH", self, 1);
+	pid = fork();
+	if (!pid) {
+		execv("/proc/self/exe", argv);
+		_exit(127);
+	}
+	status = status_of(pid);
+	nftw(fabric, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return status > 255 ? 128 : status;
+}
+
+int main(int argc, char **argv)
+{
+	char why[256];
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (getenv("WEFT_TEST_EMULATED")) {
+		printf("the emulator has no process_vm_readv\n");
+		return 77;
+	}
+	if (!getenv("WEFT_FAKE_IBV"))
+		return run_with_the_fake(argv);
+	v = verbs_lib_open(why, sizeof(why));
+	if (!v) {
+		fprintf(stderr, "%s\n", why);
+		return 1;
+	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
