@@ -349,12 +349,16 @@ void wf_conn_lane_up(struct weft_ep *ep, struct wf_lane *l)
 {
 	struct wf_conn *c = ep->conn;
 
-	if (!c || ep->dying || c->server)
+	if (!c || ep->dying)
 		return;
-	if (l == ep->boot && !c->hello_sent)
+	if (c->server) {
+		if (l == c->chosen)
+			wf_conn_finish(ep, l);
+	} else if (l == ep->boot && !c->hello_sent) {
 		say_hello(ep);
-	else if (c->attaching < WF_TR_MAX && l == c->cand[c->attaching])
+	} else if (c->attaching < WF_TR_MAX && l == c->cand[c->attaching]) {
 		say_ready(ep, l);
+	}
 }
 
 static void cand_down(struct weft_ep *ep, unsigned i, const char *cause)
@@ -363,6 +367,8 @@ static void cand_down(struct weft_ep *ep, unsigned i, const char *cause)
 	bool was_next = c->attaching == i;
 
 	wf_conn_note(ep, c->cand[i]->tr->name, cause);
+	if (c->cand[i] == c->chosen)
+		wf_ep_fail(ep, WEFT_ERESET, 0, cause);
 	wf_lane_bury(ep->w, c->cand[i]);
 	c->cand[i] = NULL;
 	if (!c->server && was_next)
@@ -464,7 +470,7 @@ static int in_ready(struct weft_ep *ep, const struct wf_frame *h, const uint8_t 
 			continue;
 		if (ctx->tr[i].tr == ep->boot->tr && wf_transport_allowed(ctx, i, c->allow))
 			msg = ep->boot;
-		else if (c->cand[i] && c->cand[i]->up)
+		else if (c->cand[i] && !c->cand[i]->down)
 			msg = c->cand[i];
 	}
 	if (!msg) {
@@ -474,7 +480,9 @@ static int in_ready(struct weft_ep *ep, const struct wf_frame *h, const uint8_t 
 	if (!ep->notes[0])
 		snprintf(ep->notes, sizeof(ep->notes), "%.*s", (int)(h->len - len - 1), name + len + 1);
 	c->welcomed = true;
-	wf_conn_finish(ep, msg);
+	c->chosen = msg;
+	if (msg->up)                     /* else its transport has yet to say so: the peer's word came first, over another lane */
+		wf_conn_finish(ep, msg);
 	return 0;
 }
 

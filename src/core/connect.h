@@ -19,6 +19,7 @@ struct wf_conn {
 	uint8_t secret[WF_UUID];
 	struct wf_lane *cand[WF_TR_MAX]; /* lanes that were offered, by transport */
 	unsigned attaching;              /* client: which candidate is being attached; WF_TR_MAX: none */
+	struct wf_lane *chosen;          /* server: READY named it, and it is not up yet on this side */
 	struct wf_hello peer;
 	int32_t status;                  /* of the failures so far, the one to report */
 	int sys_errno;

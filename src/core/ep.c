@@ -301,6 +301,8 @@ bool wf_ep_bury(struct weft_ep *ep)
 	if (!ep->dying)
 		return true;
 	drain(ep);
+	if (!ep->drained && ep->msg && ep->msg->tr->abandon)
+		ep->msg->tr->abandon(ep->msg);
 	ep->drained = true;
 	quiet = stop_copies(&ep->ops);
 	quiet = stop_copies(&ep->rx_ops) && quiet;

@@ -44,6 +44,8 @@ static const char *large_way(const struct wf_transport *tr, const struct wf_lane
 {
 	if (!can_copy(tr, l))
 		return "streamed as frames when the receiver asks for it";
+	if (tr->caps & WF_CAP_RDMA)
+		return "read by the receiver's adapter where both sides can register the memory, else streamed as frames";
 	if (tr->caps & WF_CAP_INTERNAL)
 		return "one copy, which the receiver makes";
 	return l ? "copied in place as the lane says, else streamed as frames" :
@@ -52,7 +54,7 @@ static const char *large_way(const struct wf_transport *tr, const struct wf_lane
 
 unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, const struct wf_lane *l, struct wf_plan_row *out)
 {
-	bool maps = can_copy(tr, l) && tr->region_gone && !(tr->caps & WF_CAP_INTERNAL);
+	bool maps = can_copy(tr, l) && tr->region_gone && !(tr->caps & (WF_CAP_INTERNAL | WF_CAP_RDMA));
 	struct wf_plan_row *r = out;
 	char key[40], set[120];
 	uint64_t wanted = eager_setting(conf, tr, key, sizeof(key));
@@ -61,7 +63,7 @@ unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, cons
 	wf_plan_setting(conf, key, set, sizeof(set));
 	if (l && l->inline_max) {
 		*r = (struct wf_plan_row){ .to = WF_MIN(l->inline_max, eager), .memory = WF_PLAN_ANY, .protocol = "inline",
-					   .way = "sent at once, in one slot with the header" };
+					   .way = tr->caps & WF_CAP_RDMA ? "sent at once, in the work request" : "sent at once, in one slot with the header" };
 		next = r++->to + 1;
 	}
 	if (next <= eager) {
@@ -73,7 +75,7 @@ unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, cons
 	}
 	*r = (struct wf_plan_row){ .from = eager + 1, .to = UINT64_MAX, .memory = maps ? WF_PLAN_PLAIN | WF_PLAN_REGISTERED : WF_PLAN_ANY,
 				   .protocol = "rendezvous", .way = large_way(tr, l) };
-	if (can_copy(tr, l) && !(tr->caps & WF_CAP_INTERNAL))
+	if (can_copy(tr, l) && !(tr->caps & (WF_CAP_INTERNAL | WF_CAP_RDMA)))
 		wf_plan_setting(conf, "copy_chunk", r->because, sizeof(r->because));
 	r++;
 	if (maps) {

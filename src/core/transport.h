@@ -40,6 +40,7 @@ enum {                                   /* wf_transport.caps */
 	WF_CAP_BOOTSTRAP = 1,            /* listen and connect by URL; its lanes carry HELLO                        */
 	WF_CAP_ATTACH = 2,               /* made beside a bootstrap lane from offers: offer, attach                 */
 	WF_CAP_INTERNAL = 4,             /* bootstrap inside one context only, not announced (loop)                 */
+	WF_CAP_RDMA = 16,                /* an adapter moves large buffers and remote memory, no CPU copies them     */
 	WF_CAP_WATCHDOG = 8,             /* its own lane notices the peer's death, soon (within 60 ms) and for sure  */
 };
 
@@ -161,6 +162,9 @@ struct wf_transport {
 
 	void (*hear)(struct wf_lane *l, const void *p, size_t len);   /* the peer's side of this lane said so, with wf_lane_say();
 								 * NULL: they have nothing to say. @l is offered or attached. */
+
+	void (*abandon)(struct wf_lane *l);                     /* it will be closed, and copies are stopped and operations waited for
+								 * before: from here on they end without the peer's help. NULL: they do */
 
 	void (*lane_close)(struct wf_lane *l);                  /* now; frees everything; lent memory is quiet when it returns.
 								 * Copies have been stopped before (copy_stop and its upcall), and

@@ -258,6 +258,15 @@ static void verbs_close(struct wf_port *base)
 	wf_pool_fini(&p->ops);
 }
 
+/* Broken queue pairs reach nobody's memory, and what is posted comes back flushed. */
+static void verbs_abandon(struct wf_lane *base)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+
+	if (l->state == VERBS_UP)
+		verbs_fail(l, WEFT_ECLOSED, 0, "closed on this side");
+}
+
 static void verbs_lane_close(struct wf_lane *base)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -306,7 +315,7 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 
 const struct wf_transport wf_verbs = {
 	.name = "verbs",
-	.caps = WF_CAP_ATTACH,
+	.caps = WF_CAP_ATTACH | WF_CAP_RDMA,
 	.port_size = sizeof(struct verbs_port),
 	.lane_size = sizeof(struct verbs_lane),
 	.probe = verbs_probe,
@@ -315,6 +324,7 @@ const struct wf_transport wf_verbs = {
 	.offer = verbs_offer,
 	.attach = verbs_attach,
 	.hear = verbs_hear,
+	.abandon = verbs_abandon,
 	.lane_close = verbs_lane_close,
 	.send = verbs_send,
 	.resume = verbs_resume,
