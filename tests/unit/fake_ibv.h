@@ -322,7 +322,7 @@ static inline int run_with_the_fake(char **argv)
 	}
 	strcpy(cut, "/fake");
 	MUST(mkdtemp(fabric));
-	setenv("WEFT_FAKE_IBV", fabric, 1);
+	setenv("WEFT_TEST_IBV", fabric, 1);
 	setenv("LD_LIBRARY_PATH", self, 1);
 	pid = fork();
 	if (!pid) {
@@ -343,7 +343,7 @@ static inline int fake_ibv_main(int argc, char **argv, int (*run)(void))
 		printf("the emulator has no process_vm_readv\n");
 		return 77;
 	}
-	if (!getenv("WEFT_FAKE_IBV"))
+	if (!getenv("WEFT_TEST_IBV"))
 		return run_with_the_fake(argv);
 	v = verbs_lib_open(why, sizeof(why));
 	if (!v) {

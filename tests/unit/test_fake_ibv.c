@@ -19,9 +19,9 @@ static void test_devices(void **state)
 	int n;
 
 	(void)state;
-	setenv("WEFT_FAKE_IBV_DEVICES", "2", 1);
+	setenv("WEFT_TEST_IBV_DEVICES", "2", 1);
 	list = v->get_device_list(&n);
-	unsetenv("WEFT_FAKE_IBV_DEVICES");
+	unsetenv("WEFT_TEST_IBV_DEVICES");
 	assert_int_equal(n, 2);
 	assert_string_equal(v->get_device_name(list[1]), "fake1");
 	assert_null(list[2]);
@@ -48,7 +48,7 @@ static void test_devices(void **state)
 
 static void test_faults(void **state)
 {
-	char *fabric = strdup(getenv("WEFT_FAKE_IBV"));
+	char *fabric = strdup(getenv("WEFT_TEST_IBV"));
 	struct ibv_port_attr port;
 	struct ibv_device **list;
 	struct ibv_context *ctx;
@@ -58,27 +58,27 @@ static void test_faults(void **state)
 	int n;
 
 	(void)state;
-	unsetenv("WEFT_FAKE_IBV");
+	unsetenv("WEFT_TEST_IBV");
 	list = v->get_device_list(&n);
 	assert_int_equal(n, 0);
 	v->free_device_list(list);
-	setenv("WEFT_FAKE_IBV", fabric, 1);
+	setenv("WEFT_TEST_IBV", fabric, 1);
 	free(fabric);
-	setenv("WEFT_FAKE_IBV_FAULT", "no_open", 1);
+	setenv("WEFT_TEST_IBV_FAULT", "no_open", 1);
 	assert_null(open_first());
 	assert_int_equal(errno, EACCES);
-	setenv("WEFT_FAKE_IBV_FAULT", "no_gids,port_down", 1);
+	setenv("WEFT_TEST_IBV_FAULT", "no_gids,port_down", 1);
 	ctx = open_first();
 	assert_int_equal(v->query_port(ctx, 1, &port), 0);
 	assert_int_equal(port.state, IBV_PORT_DOWN);
 	assert_int_equal(v->query_gid(ctx, 1, 1, &gid), 0);
 	assert_int_equal(gid.raw[15], 0);
-	unsetenv("WEFT_FAKE_IBV_FAULT");
-	setenv("WEFT_FAKE_IBV_MEMLOCK", "100", 1);
+	unsetenv("WEFT_TEST_IBV_FAULT");
+	setenv("WEFT_TEST_IBV_MEMLOCK", "100", 1);
 	pd = v->alloc_pd(ctx);
 	assert_null(v->reg_mr(pd, buf, sizeof(buf), 0));
 	assert_int_equal(errno, ENOMEM);
-	unsetenv("WEFT_FAKE_IBV_MEMLOCK");
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
 	assert_null(v->reg_mr(pd, (void *)4096, 4096, 0));
 	assert_int_equal(errno, EFAULT);
 	assert_int_equal(v->dealloc_pd(pd), 0);

@@ -178,9 +178,9 @@ static void own_fabric(const char *name)
 {
 	char path[300];
 
-	snprintf(path, sizeof(path), "%s/%s", getenv("WEFT_FAKE_IBV"), name);
+	snprintf(path, sizeof(path), "%s/%s", getenv("WEFT_TEST_IBV"), name);
 	MUST(!mkdir(path, 0700) || errno == EEXIST);
-	setenv("WEFT_FAKE_IBV", path, 1);
+	setenv("WEFT_TEST_IBV", path, 1);
 	MUST(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO) >= 0);
 }
 

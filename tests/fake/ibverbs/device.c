@@ -16,10 +16,10 @@ static pthread_mutex_t refs_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint32_t n_devices(void)
 {
-	const char *n = getenv("WEFT_FAKE_IBV_DEVICES");
+	const char *n = getenv("WEFT_TEST_IBV_DEVICES");
 	long v = n ? strtol(n, NULL, 10) : 1;
 
-	if (!getenv("WEFT_FAKE_IBV"))
+	if (!getenv("WEFT_TEST_IBV"))
 		return 0;
 	return v < 0 ? 0 : v > FK_DEVICES ? FK_DEVICES : (uint32_t)v;
 }

@@ -40,7 +40,7 @@ static void complain_v(const char *fmt, va_list args)
 	complained = true;
 	if (fk.shm)
 		fk.shm->complaints++;
-	if (getenv("WEFT_FAKE_IBV_ABORT"))
+	if (getenv("WEFT_TEST_IBV_ABORT"))
 		abort();
 }
 
@@ -84,7 +84,7 @@ uint64_t fk_now(void)
 
 bool fk_has_fault(const char *word)
 {
-	const char *have = getenv("WEFT_FAKE_IBV_FAULT");
+	const char *have = getenv("WEFT_TEST_IBV_FAULT");
 
 	return have && strstr(have, word);
 }
@@ -233,7 +233,7 @@ static int take_proc_row(void)
 
 static int attach(void)
 {
-	const char *folder = getenv("WEFT_FAKE_IBV");
+	const char *folder = getenv("WEFT_TEST_IBV");
 	int ret;
 
 	if (fk.pid != getpid()) { /* the parent's descriptors, not its objects: those are not for us */

@@ -3,7 +3,7 @@
  * fake.h - a libibverbs.so.1 with RDMA devices that are software in the calling processes of one host: for tests of the
  * verbs transport on machines without a device, and for a program's errors that a device would forgive.
  *
- * Model. A fabric is a folder, named by WEFT_FAKE_IBV; in it lies one file that every process maps. It has a table for
+ * Model. A fabric is a folder, named by WEFT_TEST_IBV; in it lies one file that every process maps. It has a table for
  * each kind of object (queue pairs, completion queues, shared receive queues, memory regions, bells), their rings, and
  * one lock over everything. Who posts a send carries out the whole operation under that lock: it finds the other queue
  * pair, takes its receive, moves the bytes (process_vm_* between processes), and puts the completions into both rings.
@@ -20,11 +20,11 @@
  * status.
  *
  * Environment, read by the process that uses it:
- *   WEFT_FAKE_IBV          the folder; unset: no device
- *   WEFT_FAKE_IBV_DEVICES  how many (1): fake0, fake1, ...
- *   WEFT_FAKE_IBV_MEMLOCK  bytes that a process may register
- *   WEFT_FAKE_IBV_FAULT    words out of: no_open no_gids port_down
- *   WEFT_FAKE_IBV_ABORT    abort() at the first complaint, for a debugger
+ *   WEFT_TEST_IBV          the folder; unset: no device
+ *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
+ *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register
+ *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down
+ *   WEFT_TEST_IBV_ABORT    abort() at the first complaint, for a debugger
  */
 #ifndef WT_FAKE_IBVERBS_H
 #define WT_FAKE_IBVERBS_H

@@ -72,7 +72,7 @@ static bool is_mapped(const void *addr, size_t len)
 
 static bool is_within_limit(size_t len)
 {
-	const char *limit = getenv("WEFT_FAKE_IBV_MEMLOCK");
+	const char *limit = getenv("WEFT_TEST_IBV_MEMLOCK");
 
 	return !limit || fk.registered + len <= strtoull(limit, NULL, 10);
 }
