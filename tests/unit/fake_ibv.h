@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * fake_ibv.h - what tests of the fake libibverbs share: a node (a device with one of each object) and two nodes that are
- * connected, in one process or in two.
+ * fake_ibv.h - what tests of the fake libibverbs share: a node (a device with one of each object), two nodes that are
+ * connected, in one process or in two, and main().
  */
 #ifndef WT_FAKE_IBV_H
 #define WT_FAKE_IBV_H
@@ -9,10 +9,12 @@
 #include "unit/unit.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,7 +74,8 @@ static inline struct ibv_context *open_first(void)
 static inline void node_init(struct node *n, const struct how *how)
 {
 	struct ibv_srq_init_attr si = { .attr = { .max_wr = NODE_WRS, .max_sge = 4 } };
-	struct ibv_qp_init_attr qi = { .qp_type = IBV_QPT_RC, .cap = { .max_send_wr = NODE_WRS, .max_send_sge = 4, .max_inline_data = 64 } };
+	struct ibv_qp_init_attr qi = { .qp_type = IBV_QPT_RC,
+				       .cap = { .max_send_wr = NODE_WRS, .max_send_sge = 4, .max_inline_data = 64 } };
 
 	MUST((n->ctx = open_first()));
 	MUST((n->pd = v->alloc_pd(n->ctx)));
@@ -290,6 +293,66 @@ static inline int status_of(pid_t pid)
 
 	MUST(waitpid(pid, &status, 0) == pid);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* ---- the program, twice ---- */
+
+/* The library is found by LD_LIBRARY_PATH, which counts when a program starts: a folder is made for the fabric, the program
+ * is started once more with both in its environment, and the folder is taken away. */
+
+static inline int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+static inline int run_with_the_fake(char **argv)
+{
+	char fabric[] = "/tmp/weft-fake-ibv-XXXXXX", self[4096], *cut = self;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 8);
+	int status;
+	pid_t pid;
+
+	MUST(n > 0);
+	self[n] = 0;
+	for (int i = 0; i < 3; i++) { /* BUILD/tests/unit/this */
+		cut = strrchr(self, '/');
+		MUST(cut);
+		*cut = 0;
+	}
+	strcpy(cut, "/fake");
+	MUST(mkdtemp(fabric));
+	setenv("WEFT_TEST_IBV", fabric, 1);
+	setenv("LD_LIBRARY_PATH", self, 1);
+	pid = fork();
+	if (!pid) {
+		execv("/proc/self/exe", argv);
+		_exit(127);
+	}
+	status = status_of(pid);
+	nftw(fabric, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return status > 255 ? 128 : status;
+}
+
+static inline int fake_ibv_main(int argc, char **argv, int (*run)(void))
+{
+	char why[256];
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (getenv("WEFT_TEST_EMULATED")) {
+		printf("the emulator has no process_vm_readv\n");
+		return 77;
+	}
+	if (!getenv("WEFT_TEST_IBV"))
+		return run_with_the_fake(argv);
+	v = verbs_lib_open(why, sizeof(why));
+	if (!v) {
+		fprintf(stderr, "%s\n", why);
+		return 1;
+	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return run() != 0;
 }
 
 #endif

@@ -196,7 +196,8 @@ uint64_t fk_now(void);
 
 /* Row of a free entry of a table, given to us, or FK_NONE. */
 uint32_t fk_take_row(void *table, size_t stride, uint32_t n, void *user);
-#define FK_TAKE(table, user) fk_take_row(fk.shm->table, sizeof(fk.shm->table[0]), sizeof(fk.shm->table) / sizeof(fk.shm->table[0]), user)
+#define FK_TAKE(table, user) \
+	fk_take_row(fk.shm->table, sizeof(fk.shm->table[0]), sizeof(fk.shm->table) / sizeof(fk.shm->table[0]), user)
 
 /* ENOMEM: the arena is full. */
 int fk_ring_new(struct fk_ring *r, uint32_t n, size_t stride);
@@ -280,7 +281,8 @@ enum { FK_NO_PEER = 1000, FK_RNR };      /* beside enum ibv_wc_status: try again
 int fk_execute(struct fk_qp *q, struct fk_wr *wr);
 /* Completes a request with @status. */
 void fk_complete_send(struct fk_qp *q, uint32_t pos, int status);
-void fk_complete_recv(struct fk_qp *q, const struct fk_recv *r, int status, uint32_t opcode, uint32_t len, const struct fk_wr *wr);
+void fk_complete_recv(struct fk_qp *q, const struct fk_recv *r, int status, uint32_t opcode, uint32_t len,
+		      const struct fk_wr *wr);
 /* Does what is in the send queue, until something must wait. */
 void fk_run(struct fk_qp *q);
 /* Looks again at what waits and is ours or for us. */

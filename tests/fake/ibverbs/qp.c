@@ -34,7 +34,8 @@ static int check_init(struct ibv_pd *pd, const struct ibv_qp_init_attr *i)
 	if (!fk_cq_of(i->send_cq, "ibv_create_qp") || !fk_cq_of(i->recv_cq, "ibv_create_qp") ||
 	    (i->srq && !fk_srq_of(i->srq, "ibv_create_qp")))
 		return EINVAL;
-	if (i->send_cq->context != pd->context || i->recv_cq->context != pd->context || (i->srq && i->srq->context != pd->context))
+	if (i->send_cq->context != pd->context || i->recv_cq->context != pd->context ||
+	    (i->srq && i->srq->context != pd->context))
 		return fk_complain("ibv_create_qp: objects of different devices");
 	return 0;
 }
@@ -188,8 +189,8 @@ static int check_path(const struct fk_qp *q, const struct ibv_ah_attr *a)
 	union ibv_gid own;
 
 	if (!a->is_global || a->port_num != 1 || !a->grh.hop_limit)
-		return fk_complain("ibv_modify_qp: path is_global %u, port %u, hop limit %u: on Ethernet it is global", a->is_global,
-				   a->port_num, a->grh.hop_limit);
+		return fk_complain("ibv_modify_qp: path is_global %u, port %u, hop limit %u: on Ethernet it is global",
+				   a->is_global, a->port_num, a->grh.hop_limit);
 	if (!fk_gid_of(q->dev, a->grh.sgid_index, &own))
 		return fk_complain("ibv_modify_qp: no address has index %u", a->grh.sgid_index);
 	if (fk_device_of(&a->grh.dgid) == FK_NONE || is_v4(&a->grh.dgid) != is_v4(&own))
@@ -306,7 +307,8 @@ int ibv_query_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask, struct i
 		attr->qp_state = attr->cur_qp_state = qp->state = q->state;
 		attr->cap = q->cap;
 		*init = (struct ibv_qp_init_attr){ .qp_context = qp->qp_context, .send_cq = qp->send_cq, .recv_cq = qp->recv_cq,
-						   .srq = qp->srq, .cap = q->cap, .qp_type = qp->qp_type, .sq_sig_all = q->sig_all };
+						   .srq = qp->srq, .cap = q->cap, .qp_type = qp->qp_type,
+						   .sq_sig_all = q->sig_all };
 	}
 	fk_leave();
 	return q ? 0 : EINVAL;

@@ -177,8 +177,10 @@ static uint64_t no_peer_limit(const struct fk_qp *q)
 
 static uint64_t rnr_limit(const struct fk_qp *q)
 {
-	static const uint16_t in_10_us[32] = { 65535, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
-					       1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152 };
+	static const uint16_t in_10_us[32] = {
+		65535, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192,
+		256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
+	};
 	const struct fk_qp *d = &fk.shm->qp[q->attr.dest_qp_num & (FK_QPS - 1)];
 
 	if (q->attr.rnr_retry == 7)

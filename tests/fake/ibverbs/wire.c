@@ -17,7 +17,8 @@ static struct fk_qp *find_peer(struct fk_qp *q)
 		return NULL;
 	if ((d->state != IBV_QPS_RTR && d->state != IBV_QPS_RTS) || !fk_is_alive(d->h.owner) || !fk_is_alive(q->h.owner))
 		return NULL;
-	if (!fk_gid_of(q->dev, q->attr.ah_attr.grh.sgid_index, &ours) || !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &theirs))
+	if (!fk_gid_of(q->dev, q->attr.ah_attr.grh.sgid_index, &ours) ||
+	    !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &theirs))
 		return NULL;
 	if (memcmp(&ours, &d->attr.ah_attr.grh.dgid, sizeof(ours)) || memcmp(&theirs, &q->attr.ah_attr.grh.dgid, sizeof(ours)))
 		return NULL;
