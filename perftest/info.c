@@ -16,8 +16,6 @@
 static const struct {
 	const char *name, *what, *meanwhile;
 } absent[] = {
-	{ "verbs", "RDMA over InfiniBand, RoCE and iWARP",
-	  "other hosts are reached over tcp, also through the Ethernet or IPoIB interface of such a card" },
 	{ "cuda_ipc", "memory of NVIDIA GPUs between processes", "copy to host memory (cudaMemcpy) and send that" },
 	{ "rocm_ipc", "memory of AMD GPUs between processes", "copy to host memory (hipMemcpy) and send that" },
 	{ "ofi", "libfabric: EFA, Slingshot, Omni-Path", "other hosts are reached over tcp" },

@@ -104,6 +104,17 @@ bool fact_exists(const char *fmt, ...)
 	return !access(path, F_OK);
 }
 
+bool fact_is_writable(const char *fmt, ...)
+{
+	char path[PATH_CAP];
+	va_list args;
+
+	va_start(args, fmt);
+	make_path(path, fmt, args);
+	va_end(args);
+	return !access(path, R_OK | W_OK);
+}
+
 bool fact_field(char *out, size_t cap, const char *path, const char *key)
 {
 	char full[PATH_CAP], line[400];

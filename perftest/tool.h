@@ -49,6 +49,7 @@ const char *fact_root(void);
 bool fact_line(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool fact_u64(uint64_t *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool fact_exists(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+bool fact_is_writable(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* and readable, by this user */
 /* What stands behind "key:" in a file of such lines, /proc/self/status for one. */
 bool fact_field(char *out, size_t cap, const char *path, const char *key);
 

@@ -16,6 +16,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -138,6 +139,17 @@ def find_unit(o):
         yield Job("unit", f"unit/{p.name}", o.run + [p])
 
 
+# A folder in which devices in software meet (tests/fake/ibverbs); each program gets one of its own.
+FABRICS = []
+
+
+def fake_rdma(o):
+    if o.emulator or not (o.build / "fake/libibverbs.so.1").exists():
+        return {}
+    FABRICS.append(tempfile.TemporaryDirectory(prefix="weft-fabric-"))
+    return {"LD_LIBRARY_PATH": str(o.build / "fake"), "WEFT_TEST_IBV": FABRICS[-1].name}
+
+
 def find_conform(o):
     for p in programs(o.build / "tests/conform"):
         try:
@@ -148,7 +160,8 @@ def find_conform(o):
         except subprocess.TimeoutExpired:
             lines = []
         for args in lines or [[]]:
-            yield Job("conform", " ".join([f"conform/{p.name}", *args]), o.run + [p] + args, alone=o.jobs < 2)
+            yield Job("conform", " ".join([f"conform/{p.name}", *args]), o.run + [p] + args, alone=o.jobs < 2,
+                      env=fake_rdma(o) if "verbs" in args[-1:] else {})
 
 
 def find_examples(o):

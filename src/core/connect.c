@@ -461,7 +461,7 @@ static int in_ready(struct weft_ep *ep, const struct wf_frame *h, const uint8_t 
 	struct weft_ctx *ctx = ep->w->ctx;
 	const char *name = (const char *)p;
 	struct wf_lane *msg = NULL;
-	size_t len = strnlen(name, h->len);
+	size_t len = strnlen(name, h->len), notes;
 
 	if (!c->server || c->welcomed || len == h->len)
 		return WEFT_EPROTO;
@@ -477,8 +477,10 @@ static int in_ready(struct weft_ep *ep, const struct wf_frame *h, const uint8_t 
 		wf_ep_fail(ep, WEFT_ENOTSUP, 0, "the peer chose a transport that is not allowed or not connected here");
 		return 0;
 	}
-	if (!ep->notes[0])
-		snprintf(ep->notes, sizeof(ep->notes), "%.*s", (int)(h->len - len - 1), name + len + 1);
+	/* ours first: they know more of this side */
+	notes = strlen(ep->notes);
+	if (h->len > len + 1)
+		snprintf(ep->notes + notes, sizeof(ep->notes) - notes, "%s%.*s", notes ? "; " : "", (int)(h->len - len - 1), name + len + 1);
 	c->welcomed = true;
 	c->chosen = msg;
 	if (msg->up)                     /* else its transport has yet to say so: the peer's word came first, over another lane */

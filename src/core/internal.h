@@ -250,7 +250,7 @@ struct weft_ep {
 	uint64_t n_tx_msgs, n_rx_msgs, n_eager, n_rndv, n_copy, n_direct;
 	uint32_t path;                   /* transport index + 1 of the message lane; 0: none yet */
 	char peer[96];
-	char notes[200];                 /* why lanes were not used */
+	char notes[320];                 /* why lanes were not used */
 };
 
 /* ---- worker ----------------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,9 @@
  */
 #include "conform/conform.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 
 const size_t wt_borders[] = { 32, 64, 96, 1 << 10, 8 << 10, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20 };
 const size_t wt_n_borders = sizeof(wt_borders) / sizeof(wt_borders[0]);
@@ -39,6 +42,10 @@ int main(int argc, char **argv)
 	if (argc < 2 || argc > 3 || !wt_choose(argv[1])) {
 		fprintf(stderr, "usage: conform TRANSPORT [CASE]; conform --list says which transports there are\n");
 		return 2;
+	}
+	if (wt_is("verbs") && !getenv("WEFT_TEST_IBV") && access("/sys/class/infiniband", F_OK)) {
+		puts("no RDMA device here, and no fake one (WEFT_TEST_IBV, tests/fake/ibverbs)");
+		return 77;
 	}
 	if (argc == 3)
 		cmocka_set_test_filter(argv[2]);

@@ -162,7 +162,8 @@ def test_another_machines_files(tmp_path):
     assert found["numa"]["state"] == "note" and "2 nodes" in found["numa"]["found"]
     assert found["hugepages"]["state"] == "note" and "never" in found["hugepages"]["found"]
     assert found["tcp-buffers"]["state"] == "note" and "256 KiB in" in found["tcp-buffers"]["found"]
-    assert found["rdma"]["state"] == "note" and "mlx5_0, firmware 22.31.1014: port 1: ACTIVE, Ethernet, 100 Gb/sec" in found["rdma"]["found"]
+    assert found["rdma"]["state"] == "problem" and found["rdma"]["remedy"].startswith("sudo ")     # no device files there
+    assert "mlx5_0, firmware 22.31.1014: port 1: ACTIVE, Ethernet, 100 Gb/sec" in found["rdma"]["found"]
     assert found["gpus"]["state"] == "note" and found["gpus"]["found"].startswith("NVIDIA H100") and "--gpus" in found["gpus"]["remedy"]
     assert found["/dev/shm"]["state"] == "note" and "does not need it" in found["/dev/shm"]["found"]
     assert "docker" in found["namespaces"]["found"]

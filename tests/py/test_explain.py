@@ -50,7 +50,7 @@ def named(rows):
 def test_info_says_what_is_not_there_and_why():
     info = one(weft("info", "--json"))
     absent = named(info["absent"])
-    assert {"verbs", "cuda_ipc", "rocm_ipc"} <= set(absent)
+    assert {"cuda_ipc", "rocm_ipc"} <= set(absent)
     for row in absent.values():
         assert row["state"] == "not in this version" and row["why"] and row["remedy"] and row["what"]
     assert not set(absent) & set(named(info["transports"]))
@@ -140,7 +140,7 @@ def test_a_connection_is_explained(peer, run1, transport):
     ep = plan["endpoint"]
     assert plan["connected"] and plan["connect_ms"] > 0 and ep["transport"] == transport and ep["lane"]
     rejected = named(ep["rejected"])
-    assert set(rejected) == {"loop", "shm", "tcp"} - {transport} and all(r["why"] for r in rejected.values())
+    assert set(rejected) == {"loop", "shm", "verbs", "tcp"} - {transport} and all(r["why"] for r in rejected.values())
     short = [r for r in ep["plan"] if r["protocol"] != "rendezvous"]
     assert [r["protocol"] for r in short] == (["inline", "eager"] if transport == "shm" else ["eager"])
     assert [r["to"] for r in short] == [n for n in (ep["inline_max"], ep["eager_max"]) if n]

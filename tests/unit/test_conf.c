@@ -199,7 +199,7 @@ static void test_public_get_lists_and_reads(void **state)
 		assert_int_equal(weft_config_get(c, value, got, sizeof(got), &origin), 0);
 		assert_string_equal(origin, "default");
 	}
-	assert_int_equal(n, 18);
+	assert_int_equal(n, 20);
 	assert_int_equal(weft_config_set(c, "spin", "5us"), 0);
 	assert_int_equal(weft_config_get(c, "spin", value, sizeof(value), &origin), 0);
 	assert_string_equal(value, "5us");
