@@ -143,11 +143,11 @@ def find_unit(o):
 FABRICS = []
 
 
-def fake_rdma(o):
+def fake_rdma(o, devices):
     if o.emulator or not (o.build / "fake/libibverbs.so.1").exists():
         return {}
     FABRICS.append(tempfile.TemporaryDirectory(prefix="weft-fabric-"))
-    return {"LD_LIBRARY_PATH": str(o.build / "fake"), "WEFT_TEST_IBV": FABRICS[-1].name}
+    return {"LD_LIBRARY_PATH": str(o.build / "fake"), "WEFT_TEST_IBV": FABRICS[-1].name, "WEFT_TEST_IBV_DEVICES": str(devices)}
 
 
 def find_conform(o):
@@ -161,7 +161,7 @@ def find_conform(o):
             lines = []
         for args in lines or [[]]:
             yield Job("conform", " ".join([f"conform/{p.name}", *args]), o.run + [p] + args, alone=o.jobs < 2,
-                      env=fake_rdma(o) if "verbs" in args[-1:] else {})
+                      env=fake_rdma(o, 1 + args[-1].endswith("rails")) if args and "verbs" in args[-1] else {})
 
 
 def find_examples(o):

@@ -22,6 +22,7 @@ const struct wt_variant wt_variants[] = {
 	{ "faulty:shm", "shm", "fault", "seed=7,delay_us=50", true, true },
 	{ "faulty:tcp", "tcp", "fault", "seed=7,delay_us=50", true, true },
 	{ "verbs", "verbs", NULL, NULL, true, false },
+	{ "verbs-rails", "verbs", NULL, NULL, true, false },   /* two devices */
 	{ NULL, NULL, NULL, NULL, false, false },
 };
 

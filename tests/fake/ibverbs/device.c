@@ -194,7 +194,7 @@ int ibv_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out)
 {
 	memset(out, 0, sizeof(*out));
-	if (index > 2 || (index == 2 && dev) || fk_has_fault("no_gids"))
+	if (index > 2 || (index == 2 && dev + 1 != n_devices()) || fk_has_fault("no_gids"))
 		return false;
 	if (index == 1) {
 		memcpy(out->raw + 10, "\xff\xff\x7f\0\0", 5);
@@ -205,7 +205,7 @@ bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out)
 		memcpy(out->raw, "\xfe\x80", 2);
 		out->raw[8] = 2;
 	}
-	out->raw[15] = (uint8_t)(dev + 1);
+	out->raw[15] = index == 2 ? 1 : (uint8_t)(dev + 1);   /* ::1 */
 	return true;
 }
 
