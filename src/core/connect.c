@@ -195,6 +195,7 @@ void wf_conn_finish(struct weft_ep *ep, struct wf_lane *msg)
 	for (unsigned i = 0; i < WF_TR_MAX; i++)
 		if (c->cand[i] == msg)
 			c->cand[i] = NULL;
+	ep->boot_may = wf_transport_allowed(ep->w->ctx, wf_worker_port_index(ep->w, ep->boot->port), c->allow);
 	wf_ep_ready(ep, msg);
 }
 

@@ -311,6 +311,7 @@ bool wf_ep_bury(struct weft_ep *ep)
 	ep->dying = false;
 	ep->state = WF_EP_DOWN;
 	end_grace(ep);
+	wf_switch_drop(ep);
 	ep->burying = true;
 	cool(ep);
 	close_lanes(ep);

@@ -62,7 +62,7 @@ static int look(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 		return bad(ep, what, h);
 	if (h->seq != l->rx_seq)
 		return bad(ep, "a frame was lost or doubled", h);
-	if (h->type == WF_FR_LANE)
+	if (h->type >= WF_FR_LANE)       /* and SWITCH */
 		return l == ep->boot ? 0 : bad(ep, "not on the bootstrap lane", h);
 	if (!is_making(h->type) && (ep->state != WF_EP_READY || l != ep->msg))
 		return bad(ep, "not allowed before the connection is ready", h);
@@ -86,13 +86,17 @@ static __attribute__((noinline)) int frame_in(struct wf_lane *l, const struct wf
 		l->paused = true;        /* has overtaken READY, which comes on another lane: wf_ep_ready() resumes it */
 		return WEFT_AGAIN;
 	}
+	if (wf_unlikely(ep->sw && h->type < WF_FR_LANE && wf_switch_holds(ep, l)))
+		return WEFT_AGAIN;
 	ret = look(ep, l, h);
 	if (ret)
 		return ret;
 	if (is_making(h->type))
 		ret = wf_conn_frame(ep, l, h, payload);
+	else if (h->type == WF_FR_LANE)
+		ret = wf_conn_heard(ep, h, payload);
 	else
-		ret = h->type == WF_FR_LANE ? wf_conn_heard(ep, h, payload) : dispatch(ep, h, payload);
+		ret = h->type == WF_FR_SWITCH ? wf_switch_heard(ep, h) : dispatch(ep, h, payload);
 	if (wf_likely(ret == 0)) {
 		l->rx_seq++;
 		return 0;
@@ -138,6 +142,8 @@ int wf_sink_begin(struct wf_lane *l, const struct wf_frame *h)
 		return WEFT_PENDING;
 	if (ep->dying && (ep->status != WEFT_ERESET || ep->drained))
 		return WEFT_ECLOSED;
+	if (wf_unlikely(ep->sw && h->type < WF_FR_LANE && wf_switch_holds(ep, l)))
+		return WEFT_AGAIN;
 	ret = look(ep, l, h);
 	if (ret)
 		return ret;
@@ -199,7 +205,7 @@ void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *
 		wf_conn_lane_down(ep, l, status, sys_errno, cause);
 	else if (l == ep->boot)
 		wf_ep_boot_down(ep, status, sys_errno, cause);
-	else if (l == ep->msg)
+	else if (l == ep->msg && (status != WEFT_ERESET || !wf_switch_begin(ep, cause)))
 		wf_ep_fail(ep, status, sys_errno, cause);
 }
 

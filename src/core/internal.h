@@ -96,7 +96,7 @@ struct wf_op {
 	/* set by who posts it */
 	union {
 		struct wf_match_recv recv;
-		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; bool unordered, may_start; struct wf_op *parent; } rma;
+		struct { struct weft_remote *remote; uint64_t offset, operand, compare; uint32_t what; bool unordered, may_start, signal_due; struct wf_op *parent; } rma;
 		struct { uint32_t id, header_len; void *header; } am;
 		struct { struct wf_grant *grant; struct wf_list link; } revoke;
 		unsigned children;       /* flush of a worker, batch */
@@ -216,6 +216,7 @@ struct weft_ep {
 		uint64_t gate;                   /* all of them: WF_EP_READY when nothing stands against a message */
 	};
 	bool kicking;
+	bool boot_may;                   /* the bootstrap lane may carry messages, too */
 	bool close_sent, peer_closed;
 	bool drained;                    /* dying: the last frames were looked for */
 	bool closed_due;                 /* peer has closed: CLOSED is to be sent, then it is over */
@@ -247,6 +248,7 @@ struct weft_ep {
 	int32_t put_status;              /* first put of the peer that failed; told with FLUSHED */
 	struct wf_error *why;
 	struct wf_grace *grace;          /* ep.c: the bootstrap lane broke, the message lane may know why */
+	struct wf_switch *sw;            /* switch.c: the message lane broke, the bootstrap lane takes over */
 	uint64_t n_tx_msgs, n_rx_msgs, n_eager, n_rndv, n_copy, n_direct;
 	uint32_t path;                   /* transport index + 1 of the message lane; 0: none yet */
 	char peer[96];
@@ -290,6 +292,7 @@ struct weft_worker {
 	unsigned n_open;
 	uint64_t port_wake[WF_TR_MAX];
 	struct wf_pool ops, eps, ctls, copies, rmas, msgs, remotes, opens, replies;
+	struct wf_list switching;        /* struct wf_switch */
 	struct wf_list eps_list, dying, graves, listeners, incoming, revokes;
 	struct wf_list events;
 	size_t n_events;
@@ -509,7 +512,15 @@ void wf_ep_ops_moved(struct weft_ep *ep);                       /* a pending op 
 int wf_ep_close_down(struct weft_ep *ep, weft_call *call);      /* weft_ep_close() of one that is down */
 void wf_ep_forget_refs(struct weft_ep *ep);                     /* the worker ends: whoever still names it does not count */
 
+/* ---- switch.c ---- */
+bool wf_switch_begin(struct weft_ep *ep, const char *cause);    /* its message lane is down; false: cannot be replaced */
+int wf_switch_heard(struct weft_ep *ep, const struct wf_frame *h);
+bool wf_switch_holds(struct weft_ep *ep, struct wf_lane *l);    /* frames of @l have to wait */
+void wf_switch_step(struct weft_worker *w);
+void wf_switch_drop(struct weft_ep *ep);
+
 /* ---- tx.c ---- */
+void wf_ep_repeat(struct weft_ep *ep, struct wf_list *at, const struct wf_frame *h, const void *payload);
 void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload, size_t len);
 void wf_ctl_free(struct weft_ep *ep, struct wf_ctl *c);
 bool wf_ep_owes_too_much(const struct weft_ep *ep);

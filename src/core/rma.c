@@ -173,16 +173,36 @@ static int start_direct(struct weft_ep *ep, struct wf_op *op)
 	op->state = RMA_STARTED;
 	if (!x->ordered)
 		count_unordered(op);
-	else
+	/* on a lane that may be replaced the signal could be sent again, and not the bytes before it */
+	op->rma.signal_due = !x->ordered || l->tr->replay;
+	if (!op->rma.signal_due)
 		send_signal(op);
 	return WEFT_PENDING;
+}
+
+/* A put or get does no harm when it is done twice. A signal goes behind its put, so that none of both may be lost alone. */
+static void again_by_frames(struct wf_op *op)
+{
+	struct weft_ep *ep = op->ep;
+
+	if (op->rma.unordered) {
+		op->rma.unordered = false;
+		ep->unordered--;
+	}
+	if (op->stop) {
+		wf_op_done(op, op->stop);
+		return;
+	}
+	op->rma.may_start = false;
+	op->state = RMA_QUEUED;
+	op->queued = true;
+	wf_list_push_front(&ep->txq, &op->tx.link);   /* not behind a fence that came after it */
 }
 
 void wf_rma_done(struct wf_rma *x, int32_t status)
 {
 	struct wf_op *op = x->owner;
 	struct weft_remote *r = op->rma.remote;
-	bool late_signal = !x->ordered && !status;
 
 	op->ev_value = x->old;
 	op->direct = NULL;
@@ -190,10 +210,14 @@ void wf_rma_done(struct wf_rma *x, int32_t status)
 	r->started--;
 	if (op->ep->dying)               /* the burial waits for this and completes the operation */
 		return;
+	if (status == WEFT_AGAIN) {      /* its lane broke: once more, by frames */
+		again_by_frames(op);
+		return;
+	}
 	op->ep->n_direct++;
 	if (!r->started && r->state == WF_REMOTE_FAILED)
 		agree_to_revoke(r);
-	if (late_signal)
+	if (op->rma.signal_due && !status)
 		send_signal(op);
 	wf_op_done(op, status);
 }

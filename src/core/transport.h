@@ -137,6 +137,9 @@ struct wf_region {
 
 enum { WF_RMA_PUT = 0, WF_RMA_GET = 1, WF_RMA_ATOMIC = 2 };
 
+/* @payload is borrowed; @h with the number that the frame had on its lane. */
+typedef int wf_replay_fn(void *arg, const struct wf_frame *h, const void *payload);
+
 struct wf_transport {
 	const char *name;                /* "tcp"; in settings, explain, hello                                      */
 	uint32_t caps;                   /* WF_CAP_*                                                                */
@@ -163,8 +166,11 @@ struct wf_transport {
 	void (*hear)(struct wf_lane *l, const void *p, size_t len);   /* the peer's side of this lane said so, with wf_lane_say();
 								 * NULL: they have nothing to say. @l is offered or attached. */
 
-	void (*abandon)(struct wf_lane *l);                     /* it will be closed, and copies are stopped and operations waited for
-								 * before: from here on they end without the peer's help. NULL: they do */
+	void (*abandon)(struct wf_lane *l);                     /* it is of no more use: copies and operations end without the peer's help, what
+								 * has come is delivered, wf_lane_down() follows. NULL: they end so anyhow */
+	int (*replay)(struct wf_lane *l, uint32_t from, wf_replay_fn *fn, void *arg);   /* of a lane that is down: each frame from number @from on
+								 * that was taken, in order; @fn answers 0 or a status that ends it.
+								 * WEFT_ERESET: some of them are not there any more. NULL: cannot */
 
 	void (*lane_close)(struct wf_lane *l);                  /* now; frees everything; lent memory is quiet when it returns.
 								 * Copies have been stopped before (copy_stop and its upcall), and

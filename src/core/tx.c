@@ -108,6 +108,19 @@ void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, ui
 		wf_ep_fail(ep, WEFT_ELIMIT, 0, "the peer asks and asks and does not read the answers");
 }
 
+/* A frame that was sent before, over a lane that broke: to the end of @at. */
+void wf_ep_repeat(struct weft_ep *ep, struct wf_list *at, const struct wf_frame *h, const void *payload)
+{
+	struct wf_ctl *c = ctl_new(ep, payload, h->len);
+
+	if (!c) {
+		wf_ep_fail(ep, WEFT_ENOMEM, 0, "no memory to send a frame again");
+		return;
+	}
+	c->h = *h;
+	wf_list_push_back(at, &c->tx.link);
+}
+
 void wf_ep_queue(struct weft_ep *ep, struct wf_op *op)
 {
 	op->queued = true;

@@ -249,6 +249,8 @@ static __attribute__((noinline)) int turn_rest(struct weft_worker *w, int moved,
 		unstall(w);
 	if (wf_unlikely(atomic_load_explicit(&w->ctx_work, memory_order_relaxed)))
 		wf_revoke_step(w);
+	if (wf_unlikely(!wf_list_is_empty(&w->switching)))
+		wf_switch_step(w);
 	if (wf_unlikely(!wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves)))
 		wf_worker_bury(w);
 	w->dispatching = false;

@@ -52,6 +52,7 @@ static void init_pools(struct weft_worker *w, uint32_t ops_max)
 	wf_pool_init(&w->replies, wf_reply_size(), 0);
 	wf_list_init(&w->eps_list);
 	wf_list_init(&w->dying);
+	wf_list_init(&w->switching);
 	wf_list_init(&w->stalled);
 	wf_list_init(&w->graves);
 	wf_list_init(&w->listeners);

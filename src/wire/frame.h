@@ -92,6 +92,7 @@ enum {                  /* payload                          id            tag   
 
 	/* on the bootstrap lane, from WELCOME on */
 	WF_FR_LANE,         /* name of a transport, 0, what its two sides tell each other about their lane    */
+	WF_FR_SWITCH,       /* -                                              frames that came over the message lane, which broke */
 	WF_FR_TYPES_
 };
 

@@ -12,6 +12,9 @@
 #include "base/fault.h"
 #include "os/file.h"
 
+#define BREAK_NS (50 * WF_NS_PER_MS)     /* for an adapter to say that a broken queue pair holds no receive buffer; it takes microseconds */
+#define BREAK_LOOK_NS (WF_NS_PER_MS)
+
 /* ---- lanes come and go ---- */
 
 void verbs_wake_at(struct verbs_port *p, uint64_t at_ns)
@@ -32,6 +35,41 @@ static void notify(struct verbs_lane *l)
 	p->chores = true;
 }
 
+static void say_cause(struct verbs_lane *l, const char *cause_fmt, va_list args)
+{
+	if (l->state != VERBS_BREAKING)
+		vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
+	wf_list_remove(&l->timed);
+	wf_list_remove(&l->starved);
+	wf_list_remove(&l->owing);
+	for (unsigned i = 0; i < l->n_rails; i++)
+		verbs_qp_break(l->rail[i]);   /* all that is under way comes back flushed */
+}
+
+void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...)
+{
+	struct verbs_port *p = verbs_lane_port(l);
+	va_list args;
+
+	if (l->state >= VERBS_BREAKING)
+		return;
+	if (l->state != VERBS_UP) {
+		va_start(args, cause_fmt);
+		vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
+		va_end(args);
+		verbs_fail(l, WEFT_ERESET, 0, "%s", l->cause);
+		return;
+	}
+	va_start(args, cause_fmt);
+	say_cause(l, cause_fmt, args);
+	va_end(args);
+	l->state = VERBS_BREAKING;
+	l->down_status = WEFT_ERESET;
+	l->give_up_at = wf_now_ns() + BREAK_NS;
+	wf_list_push_back(&p->timed, &l->timed);
+	verbs_wake_at(p, wf_now_ns());
+}
+
 void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char *cause_fmt, ...)
 {
 	va_list args;
@@ -39,16 +77,35 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	if (l->state == VERBS_DOWN)
 		return;
 	va_start(args, cause_fmt);
-	vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
+	say_cause(l, cause_fmt, args);
 	va_end(args);
 	l->state = VERBS_DOWN;
 	l->down_status = status;
 	l->down_errno = sys_errno;
-	wf_list_remove(&l->timed);
-	wf_list_remove(&l->starved);
-	wf_list_remove(&l->owing);
+	notify(l);
+}
+
+/* Has the adapter given everything back, and core taken all that came? */
+static bool is_drained(const struct verbs_lane *l)
+{
 	for (unsigned i = 0; i < l->n_rails; i++)
-		verbs_qp_break(l->rail[i]);   /* all that is under way comes back flushed */
+		if (l->rail[i]->done != l->rail[i]->posted || !l->rail[i]->emptied)
+			return false;
+	return wf_list_is_empty(&l->held);
+}
+
+static void look_whether_drained(struct verbs_lane *l, uint64_t now)
+{
+	struct verbs_port *p = verbs_lane_port(l);
+
+	for (unsigned i = 0; now >= l->give_up_at && i < l->n_rails; i++)
+		l->rail[i]->emptied = true;   /* an adapter that does not say so has had its time */
+	if (!is_drained(l)) {
+		verbs_wake_at(p, wf_list_is_empty(&l->held) ? WF_MIN(l->give_up_at, now + BREAK_LOOK_NS) : now + BREAK_LOOK_NS);
+		return;
+	}
+	wf_list_remove(&l->timed);
+	l->state = VERBS_DOWN;
 	notify(l);
 }
 
@@ -88,7 +145,9 @@ static void keep_time(struct verbs_port *p)
 	wf_list_foreach(it, tmp, &p->timed) {
 		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, timed);
 
-		if (now >= l->give_up_at)
+		if (l->state == VERBS_BREAKING)
+			look_whether_drained(l, now);
+		else if (now >= l->give_up_at)
 			verbs_fail(l, WEFT_ETIMEDOUT, 0, "the peer did not answer about its queue pair");
 		else
 			verbs_wake_at(p, l->give_up_at);
@@ -263,8 +322,7 @@ static void verbs_abandon(struct wf_lane *base)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 
-	if (l->state == VERBS_UP)
-		verbs_fail(l, WEFT_ECLOSED, 0, "closed on this side");
+	verbs_break(l, "given up on this side, or on the peer's");
 }
 
 static void verbs_lane_close(struct wf_lane *base)
@@ -281,6 +339,7 @@ static void verbs_lane_close(struct wf_lane *base)
 		wf_free(wf_list_entry(it, struct verbs_held, link));
 	verbs_copies_drop(l);
 	verbs_grants_drop(l);
+	verbs_unsent_drop(l);
 	verbs_rails_drop(l);
 	l->state = VERBS_NEW;
 }
@@ -325,6 +384,7 @@ const struct wf_transport wf_verbs = {
 	.attach = verbs_attach,
 	.hear = verbs_hear,
 	.abandon = verbs_abandon,
+	.replay = verbs_replay,
 	.lane_close = verbs_lane_close,
 	.send = verbs_send,
 	.resume = verbs_resume,

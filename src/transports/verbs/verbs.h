@@ -37,7 +37,8 @@
 #define VERBS_BUF (8u << 10)
 #define VERBS_SRQ 1024u                  /* receive buffers of a worker on a device */
 #define VERBS_SENDS 256u                 /* buffers to send from; as many again when they are used up, */
-#define VERBS_SENDS_MAX 2048u            /* up to so many */
+#define VERBS_SENDS_MAX 2048u            /* up to so many, */
+#define VERBS_SMALLS_MAX (64u << 10)     /* and of small ones */
 #define VERBS_SQ 128u                    /* work requests of a queue pair; a power of two */
 #define VERBS_SQ_SPARE 8u                /* of them for credits and the like: frames leave them free */
 #define VERBS_CREDITS 64u
@@ -116,10 +117,12 @@ struct verbs_mr {                        /* a registration */
 	struct wf_list lru;              /* in dev->idle while it has no users */
 };
 
-struct verbs_buf {                       /* receive: posted, or in our hands; send: free, or lent to the adapter */
+/* For receiving: posted, or in our hands. For sending: free, lent to the adapter, or on a list of what it did not send. */
+struct verbs_buf {
 	struct verbs_buf *next;
-	uint8_t *bytes;                  /* VERBS_BUF of them */
+	uint8_t *bytes;                  /* VERBS_BUF of them; in a small one VERBS_INLINE */
 	uint32_t lkey;
+	bool is_small;
 };
 
 struct verbs_block {                     /* of buffers, in one mapping and one registration */
@@ -170,9 +173,8 @@ struct verbs_dev {
 	struct verbs_block *blocks;
 	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together */
 	unsigned n_unposted;
-	struct verbs_buf *sends;         /* free */
-	unsigned n_sends, n_free;
-	bool short_of_sends;             /* somebody was refused one */
+	struct verbs_buf *sends, *smalls;   /* free */
+	unsigned n_sends, n_smalls;
 	struct wf_map mrs;               /* region -> struct verbs_mr */
 	struct wf_list idle;             /* of them without users, the longest unused first */
 	size_t registered;               /* bytes */
@@ -181,10 +183,10 @@ struct verbs_dev {
 
 /* ---- a connection ---- */
 
-enum { VERBS_WR_NONE, VERBS_WR_BUF, VERBS_WR_COPY, VERBS_WR_RMA };
+enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA };
 
 struct verbs_wr {                        /* a work request that the adapter has */
-	void *ptr;                       /* by kind: struct verbs_buf, struct verbs_xfer, struct verbs_op */
+	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_xfer, struct verbs_op */
 	uint8_t kind;
 };
 
@@ -203,11 +205,13 @@ struct verbs_qp {
 	bool broken;
 	struct wf_list link;             /* dev->dying */
 	uint64_t until;                  /* dying: not longer */
+	bool emptied;                    /* broken: the adapter holds no receive buffer for it any more */
 	struct verbs_end self, peer;
 	struct verbs_wr ring[VERBS_SQ];
 };
 
-enum verbs_state { VERBS_NEW, VERBS_OFFERED, VERBS_WAITING, VERBS_ASKED, VERBS_UP, VERBS_DOWN };
+/* BREAKING: the adapter has given up; what came before is still being delivered, nothing is sent any more. */
+enum verbs_state { VERBS_NEW, VERBS_OFFERED, VERBS_WAITING, VERBS_ASKED, VERBS_UP, VERBS_BREAKING, VERBS_DOWN };
 
 struct verbs_held {                      /* a frame that core did not take, copied out of its buffer */
 	struct wf_list link;
@@ -233,7 +237,9 @@ struct verbs_lane {
 	uint32_t granted;                /* that it may have on their way at most */
 	struct wf_list held;             /* struct verbs_held */
 	struct wf_list starved, notice, timed, resumed, owing;
-	uint64_t give_up_at;
+	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
+	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
+	bool lost;                       /* something came back that was said to be done, and cannot be sent again */
 	int32_t down_status;
 	int down_errno;
 	char cause[200];
@@ -281,6 +287,8 @@ static inline struct verbs_port *verbs_lane_port(const struct verbs_lane *l)
 
 /* ---- verbs.c ---- */
 
+/* An adapter gave up: what came before is delivered, then the owner is told that the lane is down. First cause stays. */
+void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...) WF_PRINTF(2, 3);
 /* The lane is over: its owner is told in the next poll(). First cause stays. */
 void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char *cause_fmt, ...) WF_PRINTF(4, 5);
 void verbs_set_up(struct verbs_lane *l);
@@ -298,7 +306,9 @@ struct verbs_cq *verbs_cq_get(struct verbs_dev *d);
 void verbs_cq_put(struct verbs_cq *c);
 /* The place of that GID in d->gid, or -1. */
 int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
-struct verbs_buf *verbs_send_buf(struct verbs_dev *d);   /* NULL: all are in use */
+/* For up to VERBS_INLINE bytes, or VERBS_BUF. NULL: all are in use. A frame is kept in one also when the adapter takes its bytes with
+ * the work request: until it is known to have come it may have to be sent again. */
+struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
 void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b);
 /* The buffer may be received into again, from the next verbs_repost() on. */
 void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b);
@@ -324,7 +334,7 @@ void verbs_rails_drop(struct verbs_lane *l);
 void verbs_qp_break(struct verbs_qp *q);
 int verbs_dying_step(struct verbs_dev *d, uint64_t now);   /* frees those that are done with */
 void verbs_dying_free(struct verbs_dev *d);                /* all, now */
-void verbs_dying_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the adapter holds no receive buffer for it any more */
+void verbs_qp_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the adapter holds no receive buffer for it any more */
 
 /* ---- verbs_mr.c ---- */
 
@@ -339,6 +349,8 @@ void verbs_mr_explain(struct wf_lane *l, int err, size_t len);
 
 /* ---- verbs_tx.c ---- */
 int verbs_send(struct wf_lane *l, const struct wf_tx *tx);
+int verbs_replay(struct wf_lane *l, uint32_t from, wf_replay_fn *fn, void *arg);
+void verbs_unsent_drop(struct verbs_lane *l);
 /* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);
 bool verbs_has_room(const struct verbs_lane *l);   /* for a frame, and for what rma_start() may have asked for */

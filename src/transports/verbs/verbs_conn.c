@@ -38,6 +38,7 @@ static void init_lane(struct verbs_lane *l)
 	l->base.frame_max = VERBS_FRAME_MAX;
 	l->base.eager_max = VERBS_FRAME_MAX;
 	l->base.can_copy = true;
+	l->unsent_end = &l->unsent;
 	l->state = VERBS_OFFERED;
 }
 
@@ -87,6 +88,8 @@ static void qp_free(struct verbs_qp *q)
 	wf_map_remove(&d->qps, q->qp->qp_num);
 	if (d->last_qp == q)
 		d->last_qp = NULL;
+	/* destroying takes completions out of the queue, and with them buffers that were received into: they are fetched before */
+	verbs_cq_sweep(q);
 	d->port->lib->destroy_qp(q->qp);
 	verbs_cq_sweep(q);
 	verbs_cq_put(q->cq);
@@ -94,7 +97,7 @@ static void qp_free(struct verbs_qp *q)
 	for (; q->done != q->posted; q->done++) {
 		struct verbs_wr *wr = &q->ring[q->done % VERBS_SQ];
 
-		if (wr->kind == VERBS_WR_BUF)
+		if (wr->kind == VERBS_WR_FRAME || wr->kind == VERBS_WR_PUT)
 			verbs_send_buf_put(d, wr->ptr);
 	}
 	wf_free(q);
@@ -123,16 +126,13 @@ void verbs_rails_drop(struct verbs_lane *l)
 	l->n_rails = 0;
 }
 
-void verbs_dying_is_empty(struct verbs_dev *d, const struct ibv_qp *qp)
+void verbs_qp_is_empty(struct verbs_dev *d, const struct ibv_qp *qp)
 {
-	struct wf_list *it, *tmp;
+	struct verbs_qp *q = wf_map_find(&d->qps, qp->qp_num);
 
-	wf_list_foreach(it, tmp, &d->dying) {
-		struct verbs_qp *q = wf_list_entry(it, struct verbs_qp, link);
-
-		if (q->qp == qp)
-			q->until = 0;
-	}
+	if (!q || q->qp != qp)
+		return;
+	q->emptied = true;
 	verbs_wake_at(d->port, wf_now_ns());
 }
 
@@ -144,7 +144,7 @@ int verbs_dying_step(struct verbs_dev *d, uint64_t now)
 	wf_list_foreach(it, tmp, &d->dying) {
 		struct verbs_qp *q = wf_list_entry(it, struct verbs_qp, link);
 
-		if (q->until > now) {
+		if (q->until > now && !q->emptied) {
 			verbs_wake_at(d->port, q->until);
 			continue;
 		}
@@ -379,7 +379,7 @@ void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_say s;
 
-	if (l->state == VERBS_DOWN || l->state == VERBS_NEW)
+	if (l->state >= VERBS_BREAKING || l->state == VERBS_NEW)
 		return;
 	if (len != sizeof(s)) {
 		verbs_fail(l, WEFT_EPROTO, 0, "the peer says something malformed about its queue pairs");

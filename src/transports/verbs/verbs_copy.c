@@ -242,7 +242,8 @@ static void end_xfer(struct verbs_xfer *x)
 	}
 	wf_list_remove(&x->link);
 	wf_pool_put(&p->xfers, x);
-	finish(p, c, complete ? WEFT_OK : l->state == VERBS_UP ? WEFT_ECANCELED : WEFT_ERESET);
+	/* AGAIN: over whatever lane comes next, by frames */
+	finish(p, c, complete ? WEFT_OK : l->state == VERBS_UP ? WEFT_ECANCELED : WEFT_AGAIN);
 }
 
 /* The rail that has the fewest reads under way; NULL: each has enough. */

@@ -244,7 +244,7 @@ static void fail_lanes(struct verbs_dev *d, const char *why)
 
 		for (unsigned i = 0; i < l->n_rails; i++)
 			if (l->rail[i]->dev == d) {
-				verbs_fail(l, WEFT_ERESET, 0, "%s: %s", d->name, why);
+				verbs_break(l, "%s: %s", d->name, why);
 				break;
 			}
 	}
@@ -265,7 +265,7 @@ static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 		read_port(d, d->only_gid, why, sizeof(why));
 		break;
 	case IBV_EVENT_QP_LAST_WQE_REACHED:
-		verbs_dying_is_empty(d, e->element.qp);
+		verbs_qp_is_empty(d, e->element.qp);
 		break;
 	case IBV_EVENT_DEVICE_FATAL:
 		d->gone = true;
@@ -313,7 +313,7 @@ static void on_completion(void *arg, uint32_t events)
 
 /* ---- buffers ---- */
 
-static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, char *why, size_t cap)
+static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t each, char *why, size_t cap)
 {
 	struct verbs_block *b = wf_calloc(1, sizeof(*b) + n * sizeof(b->buf[0]));
 
@@ -321,9 +321,9 @@ static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, char *why,
 		snprintf(why, cap, "no memory for %u buffers", n);
 		return NULL;
 	}
-	b->len = (size_t)n * VERBS_BUF;
+	b->len = n * each;
 	if (wf_map_private(b->len, &b->map)) {
-		snprintf(why, cap, "no memory for %u buffers of %u KiB", n, VERBS_BUF >> 10);
+		snprintf(why, cap, "no memory for %u buffers of %zu bytes", n, each);
 		wf_free(b);
 		return NULL;
 	}
@@ -337,39 +337,47 @@ static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, char *why,
 		return NULL;
 	}
 	for (unsigned i = 0; i < n; i++)
-		b->buf[i] = (struct verbs_buf){ .bytes = (uint8_t *)b->map + (size_t)i * VERBS_BUF, .lkey = b->mr->lkey };
+		b->buf[i] = (struct verbs_buf){ .bytes = (uint8_t *)b->map + i * each, .lkey = b->mr->lkey, .is_small = each < VERBS_BUF };
 	b->next = d->blocks;
 	d->blocks = b;
 	return b;
 }
 
-struct verbs_buf *verbs_send_buf(struct verbs_dev *d)
+/* More of them, as long as the bound allows. */
+static void more_sends(struct verbs_dev *d, bool is_small)
 {
-	struct verbs_buf *b = d->sends;
+	unsigned *n = is_small ? &d->n_smalls : &d->n_sends;
+	unsigned more = is_small ? VERBS_SENDS * (VERBS_BUF / VERBS_INLINE) / 8 : VERBS_SENDS;
+	struct verbs_block *b;
 	char why[160];
 
-	if (wf_unlikely(!b && d->n_sends < VERBS_SENDS_MAX)) {
-		struct verbs_block *more = new_block(d, VERBS_SENDS, why, sizeof(why));
+	if (*n + more > (is_small ? VERBS_SMALLS_MAX : VERBS_SENDS_MAX))
+		return;
+	b = new_block(d, more, is_small ? VERBS_INLINE : VERBS_BUF, why, sizeof(why));
+	for (unsigned i = 0; b && i < more; i++)
+		verbs_send_buf_put(d, &b->buf[i]);
+	*n += b ? more : 0;
+}
 
-		for (unsigned i = 0; more && i < VERBS_SENDS; i++)
-			verbs_send_buf_put(d, &more->buf[i]);
-		d->n_sends += more ? VERBS_SENDS : 0;
-		b = d->sends;
-	}
-	if (wf_unlikely(!b)) {
-		d->short_of_sends = true;
-		return NULL;
-	}
-	d->sends = b->next;
-	d->n_free--;
+struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small)
+{
+	struct verbs_buf **list = is_small ? &d->smalls : &d->sends;
+	struct verbs_buf *b;
+
+	if (wf_unlikely(!*list))
+		more_sends(d, is_small);
+	b = *list;
+	if (wf_likely(b))
+		*list = b->next;
 	return b;
 }
 
 void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 {
-	b->next = d->sends;
-	d->sends = b;
-	d->n_free++;
+	struct verbs_buf **list = b->is_small ? &d->smalls : &d->sends;
+
+	b->next = *list;
+	*list = b;
 }
 
 void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
@@ -449,8 +457,8 @@ static void free_blocks(struct verbs_dev *d)
 		wf_unmap(&b->map, b->len);
 		wf_free(b);
 	}
-	d->sends = d->unposted = NULL;
-	d->n_sends = d->n_free = d->n_unposted = 0;
+	d->sends = d->smalls = d->unposted = NULL;
+	d->n_sends = d->n_smalls = d->n_unposted = 0;
 }
 
 static void stop_dev(struct verbs_dev *d)
@@ -542,7 +550,7 @@ int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
 		stop_dev(d);
 		return ret;
 	}
-	b = new_block(d, VERBS_SRQ, why, cap);
+	b = new_block(d, VERBS_SRQ, VERBS_BUF, why, cap);
 	if (!b) {
 		stop_dev(d);
 		return -ENOMEM;

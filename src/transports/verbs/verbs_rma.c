@@ -144,8 +144,7 @@ static struct ibv_send_wr request(const struct wf_direct *d, enum ibv_wr_opcode 
 int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
-	uint8_t small[VERBS_INLINE], *at = small;
-	struct verbs_buf *b = NULL;
+	struct verbs_buf *b;
 	struct ibv_send_wr wr;
 	struct ibv_sge sge;
 
@@ -153,22 +152,18 @@ int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off,
 		return WEFT_AGAIN;
 	if (!len)
 		return WEFT_OK;
-	if (len > l->rail[0]->inline_max) {
-		b = verbs_send_buf(l->rail[0]->dev);
-		if (!b)
-			return WEFT_AGAIN;
-		at = b->bytes;
-	}
-	wf_bufs_copy_out(at, bufs, n, 0, len);
-	sge = (struct ibv_sge){ .addr = (uintptr_t)at, .length = (uint32_t)len, .lkey = b ? b->lkey : 0 };
+	b = verbs_send_buf(l->rail[0]->dev, len <= VERBS_INLINE);
+	if (!b)
+		return WEFT_AGAIN;
+	wf_bufs_copy_out(b->bytes, bufs, n, 0, len);
+	sge = (struct ibv_sge){ .addr = (uintptr_t)b->bytes, .length = (uint32_t)len, .lkey = b->lkey };
 	wr = request(d, IBV_WR_RDMA_WRITE, off, &sge);
-	wr.send_flags = b ? 0 : IBV_SEND_INLINE;
-	if (verbs_post(l->rail[0], &wr, b ? VERBS_WR_BUF : VERBS_WR_NONE, b)) {
+	wr.send_flags = len <= l->rail[0]->inline_max ? IBV_SEND_INLINE : 0;
+	if (verbs_post(l->rail[0], &wr, VERBS_WR_PUT, b)) {
 		base->bytes_tx += len;
 		return WEFT_OK;
 	}
-	if (b)
-		verbs_send_buf_put(l->rail[0]->dev, b);
+	verbs_send_buf_put(l->rail[0]->dev, b);
 	return WEFT_AGAIN;
 }
 
@@ -186,7 +181,7 @@ static void end_op(struct verbs_op *op)
 	for (unsigned i = 0; i < op->n_mr; i++)
 		if (op->mr[i])
 			verbs_mr_put(d, op->mr[i]);
-	x->word[0] = (uint64_t)(int64_t)(op->failed ? WEFT_ERESET : WEFT_OK);
+	x->word[0] = (uint64_t)(int64_t)(op->failed ? WEFT_AGAIN : WEFT_OK);
 	wf_list_push_back(&p->ended, &x->link);
 	p->chores = true;
 	wf_pool_put(&p->ops, op);
@@ -223,7 +218,7 @@ static int start_short_get(struct verbs_lane *l, struct verbs_op *op)
 	struct ibv_send_wr wr;
 	struct ibv_sge sge;
 
-	op->buf = verbs_send_buf(q->dev);
+	op->buf = verbs_send_buf(q->dev, op->x->len <= VERBS_INLINE);
 	if (!op->buf)
 		return WEFT_ENOTSUP;
 	sge = (struct ibv_sge){ .addr = (uintptr_t)op->buf->bytes, .length = (uint32_t)op->x->len, .lkey = op->buf->lkey };

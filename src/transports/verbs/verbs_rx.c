@@ -53,17 +53,31 @@ static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 	struct verbs_lane *l = q->lane;
 
 	if (l && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
-		verbs_fail(l, WEFT_ERESET, 0, "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words_of(wc->status), wc->status,
-			   wc->vendor_err);
+		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err);
 	verbs_qp_break(q);
 }
 
 /* ---- work that is done ---- */
 
+static void keep_unsent(struct verbs_lane *l, struct verbs_buf *b)
+{
+	b->next = NULL;
+	*l->unsent_end = b;
+	l->unsent_end = &b->next;
+}
+
 static void end_wr(struct verbs_qp *q, struct verbs_wr *wr, bool well)
 {
 	switch (wr->kind) {
-	case VERBS_WR_BUF:
+	case VERBS_WR_FRAME:
+		if (wf_unlikely(!well && q->lane))
+			keep_unsent(q->lane, wr->ptr);
+		else
+			verbs_send_buf_put(q->dev, wr->ptr);
+		return;
+	case VERBS_WR_PUT:
+		if (!well && q->lane)
+			q->lane->lost = true;
 		verbs_send_buf_put(q->dev, wr->ptr);
 		return;
 	case VERBS_WR_COPY:
@@ -222,7 +236,7 @@ static int on_completion(struct verbs_dev *d, const struct ibv_wc *wc)
 	b = (struct verbs_buf *)(uintptr_t)wc->wr_id;
 	if (wf_unlikely(wc->status))
 		broke(q, wc);
-	else if (q->lane && q->lane->state == VERBS_UP)
+	else if (q->lane && (q->lane->state == VERBS_UP || q->lane->state == VERBS_BREAKING))
 		on_message(q->lane, b->bytes, wc->byte_len);
 	verbs_recv_buf_put(d, b);
 	return 1;

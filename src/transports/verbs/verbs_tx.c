@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * verbs_tx.c - sending: a frame becomes one SEND, its bytes in the work request itself while it is short, else in a buffer of ours.
- * Either way they are taken when the call returns.
+ * verbs_tx.c - sending: a frame is put together in a buffer of ours and becomes one SEND; the adapter takes its bytes with the work
+ * request while it is short, else reads the buffer. Either way the caller's bytes are free when the call returns, and the
+ * buffer is kept until the adapter has said that the peer's has the frame: what did not get there is sent again (verbs_replay()).
  */
 #include "transports/verbs/verbs.h"
-
-#include "base/copy.h"
 
 bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr)
 {
@@ -28,7 +27,7 @@ bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *
 		return true;
 	q->posted--;                     /* the adapter has not got it */
 	if (q->lane)
-		verbs_fail(q->lane, WEFT_ERESET, ret, "%s: posting work: %s", q->dev->name, strerror(ret));
+		verbs_break(q->lane, "%s: posting work: %s", q->dev->name, strerror(ret));
 	return false;
 }
 
@@ -36,7 +35,8 @@ bool verbs_has_room(const struct verbs_lane *l)
 {
 	const struct verbs_qp *q = l->rail[0];
 
-	return l->credits && verbs_sq_has_room(q, VERBS_SQ_SPARE) && (q->dev->sends || q->dev->n_sends < VERBS_SENDS_MAX);
+	return l->credits && verbs_sq_has_room(q, VERBS_SQ_SPARE) &&
+	       (q->dev->sends || q->dev->n_sends < VERBS_SENDS_MAX) && (q->dev->smalls || q->dev->n_smalls < VERBS_SMALLS_MAX);
 }
 
 __attribute__((noinline)) int verbs_starve(struct verbs_lane *l)
@@ -49,87 +49,107 @@ __attribute__((noinline)) int verbs_starve(struct verbs_lane *l)
 	return WEFT_AGAIN;
 }
 
-/* What goes in front of the payload; tells the peer of its credits. */
-static inline void put_head(struct verbs_lane *l, uint8_t *at, const struct wf_frame *h)
+/* One SEND of @b's first @len bytes. False: the lane is breaking, and @b still the caller's. */
+static inline bool post_buf(struct verbs_qp *q, struct verbs_buf *b, size_t len, uint8_t kind)
 {
-	struct verbs_head head = { .kind = VERBS_FRAME, .credits = (uint16_t)l->owed };
-
-	memcpy(at, &head, sizeof(head));
-	memcpy(at + sizeof(head), h, sizeof(*h));
-	l->owed = 0;
-}
-
-static inline int post_send(struct verbs_lane *l, struct verbs_qp *q, struct ibv_sge *sge, struct verbs_buf *b)
-{
+	struct ibv_sge sge = { .addr = (uintptr_t)b->bytes, .length = (uint32_t)len, .lkey = b->lkey };
 	struct ibv_send_wr wr;
 
 	wr.next = NULL;
-	wr.sg_list = sge;
+	wr.sg_list = &sge;
 	wr.num_sge = 1;
 	wr.opcode = IBV_WR_SEND;
-	wr.send_flags = b ? 0 : IBV_SEND_INLINE;
-	l->credits--;
-	if (wf_unlikely(!verbs_post(q, &wr, b ? VERBS_WR_BUF : VERBS_WR_NONE, b))) {
-		if (b)
-			verbs_send_buf_put(q->dev, b);
-		return WEFT_ERESET;
-	}
-	l->base.frames_tx++;
-	l->base.bytes_tx += sge->length;
-	return WEFT_OK;
+	wr.send_flags = len <= q->inline_max ? IBV_SEND_INLINE : 0;
+	return verbs_post(q, &wr, kind, b);
 }
 
 int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_qp *q = l->rail[0];
-	uint8_t small[VERBS_INLINE], *at = small;
-	struct verbs_buf *b = NULL;
-	struct ibv_sge sge;
 	size_t len = VERBS_HEAD + WF_FRAME_HDR + tx->pre_len + tx->len;
+	struct verbs_head head = { .kind = VERBS_FRAME };
+	struct verbs_buf *b;
+	uint8_t *at;
 
 	if (wf_unlikely(l->state != VERBS_UP))
-		return l->state == VERBS_DOWN ? WEFT_ERESET : verbs_starve(l);
+		return WEFT_AGAIN;       /* it is breaking, or its "down" is about to be told */
 	if (wf_unlikely(!l->credits || !verbs_sq_has_room(q, VERBS_SQ_SPARE)))
 		return verbs_starve(l);
-	if (len > q->inline_max) {
-		b = verbs_send_buf(q->dev);
-		if (wf_unlikely(!b))
-			return verbs_starve(l);
-		at = b->bytes;
-	}
-	sge = (struct ibv_sge){ .addr = (uintptr_t)at, .length = (uint32_t)len, .lkey = b ? b->lkey : 0 };
-	put_head(l, at, &tx->h);
+	b = verbs_send_buf(q->dev, len <= VERBS_INLINE);
+	if (wf_unlikely(!b))
+		return verbs_starve(l);
+	head.credits = (uint16_t)l->owed;
+	at = b->bytes;
+	memcpy(at, &head, sizeof(head));
+	memcpy(at + sizeof(head), &tx->h, sizeof(tx->h));
 	at += VERBS_HEAD + WF_FRAME_HDR;
 	if (tx->pre_len)
 		memcpy(at, tx->pre, tx->pre_len);
 	if (tx->len)
 		wf_bufs_copy_out(at + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
-	return post_send(l, q, &sge, b);
+	if (wf_unlikely(!post_buf(q, b, len, VERBS_WR_FRAME))) {
+		verbs_send_buf_put(q->dev, b);
+		return WEFT_AGAIN;
+	}
+	l->owed = 0;
+	l->credits--;
+	base->frames_tx++;
+	base->bytes_tx += len;
+	return WEFT_OK;
 }
 
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 {
 	struct verbs_head head = { .kind = kind, .credits = (uint16_t)l->owed, .arg = arg };
-	struct ibv_sge sge = { .addr = (uintptr_t)&head, .length = sizeof(head) };
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE };
-	struct verbs_qp *q = l->rail[0];
-	struct verbs_buf *b = NULL;
+	struct verbs_buf *b;
 
 	if (l->state != VERBS_UP)
 		return true;
-	if (!verbs_sq_has_room(q, 1))
+	b = verbs_sq_has_room(l->rail[0], 1) ? verbs_send_buf(l->rail[0]->dev, true) : NULL;
+	if (!b)
 		return false;
-	if (q->inline_max < sizeof(head)) {
-		b = verbs_send_buf(q->dev);
-		if (!b)
-			return false;
-		memcpy(b->bytes, &head, sizeof(head));
-		sge = (struct ibv_sge){ .addr = (uintptr_t)b->bytes, .length = sizeof(head), .lkey = b->lkey };
-		wr.send_flags = 0;
-	}
+	memcpy(b->bytes, &head, sizeof(head));
 	l->owed = 0;
-	if (!verbs_post(q, &wr, b ? VERBS_WR_BUF : VERBS_WR_NONE, b) && b)
-		verbs_send_buf_put(q->dev, b);
+	if (!post_buf(l->rail[0], b, sizeof(head), VERBS_WR_FRAME))
+		verbs_send_buf_put(l->rail[0]->dev, b);
 	return true;
+}
+
+/* ---- what did not get there ---- */
+
+int verbs_replay(struct wf_lane *base, uint32_t from, wf_replay_fn *fn, void *arg)
+{
+	struct verbs_lane *l = verbs_lane_of(base);
+	uint32_t next = from;
+
+	if (l->lost)
+		return WEFT_ERESET;
+	for (const struct verbs_buf *b = l->unsent; b; b = b->next) {
+		struct verbs_head head;
+		struct wf_frame h;
+		int ret;
+
+		memcpy(&head, b->bytes, sizeof(head));
+		memcpy(&h, b->bytes + sizeof(head), sizeof(h));
+		if (head.kind != VERBS_FRAME || (int32_t)(h.seq - from) < 0)
+			continue;        /* it came, and only the adapter's word for that was lost */
+		if (h.seq != next++)
+			return WEFT_ERESET;
+		ret = fn(arg, &h, b->bytes + sizeof(head) + sizeof(h));
+		if (ret)
+			return ret;
+	}
+	return next == base->tx_seq ? 0 : WEFT_ERESET;
+}
+
+void verbs_unsent_drop(struct verbs_lane *l)
+{
+	struct verbs_buf *b;
+
+	while ((b = l->unsent)) {
+		l->unsent = b->next;
+		verbs_send_buf_put(l->rail[0]->dev, b);
+	}
+	l->unsent_end = &l->unsent;
 }
