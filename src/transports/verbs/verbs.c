@@ -13,7 +13,8 @@
 #include "os/file.h"
 
 #define BREAK_NS (50 * WF_NS_PER_MS)     /* for an adapter to say that a broken queue pair holds no receive buffer; it takes microseconds */
-#define BREAK_LOOK_NS (WF_NS_PER_MS)
+#define GIVE_UP_NS WF_NS_PER_S           /* ... and to give back what was posted, which takes microseconds, too */
+#define BREAK_LOOK_NS WF_NS_PER_MS
 
 /* ---- lanes come and go ---- */
 
@@ -98,10 +99,15 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 {
 	struct verbs_port *p = verbs_lane_port(l);
 
-	for (unsigned i = 0; now >= l->give_up_at && i < l->n_rails; i++)
-		l->rail[i]->emptied = true;   /* an adapter that does not say so has had its time */
+	for (unsigned i = 0; i < l->n_rails; i++) {
+		struct verbs_qp *q = l->rail[i];
+
+		q->emptied = q->emptied || (q->done == q->posted && now >= l->give_up_at);   /* not every adapter says so */
+		if (now >= l->give_up_at + GIVE_UP_NS)
+			verbs_qp_give_up(q);
+	}
 	if (!is_drained(l)) {
-		verbs_wake_at(p, wf_list_is_empty(&l->held) ? WF_MIN(l->give_up_at, now + BREAK_LOOK_NS) : now + BREAK_LOOK_NS);
+		verbs_wake_at(p, now + BREAK_LOOK_NS);
 		return;
 	}
 	wf_list_remove(&l->timed);

@@ -366,6 +366,7 @@ bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *
 int verbs_rx(struct verbs_dev *d);       /* completions; upcalls; number of frames and ends */
 bool verbs_rx_fetch(struct verbs_dev *d);   /* into the stash, no upcalls: is there anything? */
 int verbs_hand_on(struct verbs_lane *l); /* held frames, to core */
+void verbs_qp_give_up(struct verbs_qp *q);   /* a broken one that does not come back */
 /* Nothing that names @q is left in its completion queue. */
 void verbs_cq_sweep(struct verbs_qp *q);
 

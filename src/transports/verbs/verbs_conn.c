@@ -103,13 +103,26 @@ static void qp_free(struct verbs_qp *q)
 	wf_free(q);
 }
 
+/*
+ * All that is posted comes back as flushed, but for what was done and had not asked to be told. A last request, which comes back
+ * for sure and behind all others, says when that is over.
+ */
 void verbs_qp_break(struct verbs_qp *q)
 {
 	struct ibv_qp_attr a = { .qp_state = IBV_QPS_ERR };
+	struct ibv_send_wr marker = { .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct verbs_wr *slot = &q->ring[q->posted % VERBS_SQ];
 
-	if (!q->broken)
-		q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE);
+	if (q->broken)
+		return;
 	q->broken = true;
+	q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE);
+	if (!verbs_sq_has_room(q, 1))
+		return;                  /* then the last one has asked to be told, or is flushed */
+	*slot = (struct verbs_wr){ .kind = VERBS_WR_NONE };
+	marker.wr_id = (uintptr_t)slot;
+	if (!ibv_post_send(q->qp, &marker, &bad))
+		q->posted++;
 }
 
 void verbs_rails_drop(struct verbs_lane *l)

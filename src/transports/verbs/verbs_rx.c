@@ -91,6 +91,14 @@ static void end_wr(struct verbs_qp *q, struct verbs_wr *wr, bool well)
 	}
 }
 
+/* The adapter has had its time: what it has not given back is taken for not done. */
+void verbs_qp_give_up(struct verbs_qp *q)
+{
+	while (q->done != q->posted)
+		end_wr(q, &q->ring[q->done++ % VERBS_SQ], false);
+	q->emptied = true;
+}
+
 /* Those posted before it are done, too: they had not asked to be told. */
 static void on_sent(struct verbs_qp *q, const struct ibv_wc *wc)
 {

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test_verbs.c - the verbs transport over devices in software (tests/fake/ibverbs), looked at from inside: what a message costs
+ * in work requests, completions and copies; what happens when an adapter gives up in the middle of traffic; what is said where there is
+ * no device, no right, no address, no locked memory.
+ */
+#include "lib/wt.h"
+#include "unit/fake_ibv.h"
+
+#include "core/internal.h"
+#include "transports/verbs/verbs.h"
+
+/* ---- looking inside ---- */
+
+static struct verbs_lane *lane_of(weft_ep *ep)
+{
+	assert_string_equal(ep->msg->tr->name, "verbs");
+	return verbs_lane_of(ep->msg);
+}
+
+static struct verbs_dev *dev_of(weft_ep *ep)
+{
+	return lane_of(ep)->rail[0]->dev;
+}
+
+static const char *explained(weft_ctx *ctx, weft_ep *ep)
+{
+	static char text[8192];
+	size_t len = sizeof(text);
+
+	assert_int_equal(weft_explain(ctx, ep, NULL, 0, text, &len), WEFT_OK);
+	return text;
+}
+
+/* ---- what it costs ---- */
+
+static void eager_messages_cost_one_post(void **state)
+{
+	enum { N = 6400 };
+	static const size_t len[] = { 0, 8, 200, 1000, 8160 };
+	unsigned char out[8160], in[8160];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (size_t k = 0; k < sizeof(len) / sizeof(len[0]); k++) {
+		struct verbs_dev *d = dev_of(p.ep[0]), *there = dev_of(p.ep[1]);
+		uint64_t posts = d->n_posts, signalled = d->n_signalled, notes = there->n_posts, frames = p.ep[1]->msg->frames_rx;
+
+		for (int i = 0; i < N; i++) {
+			struct wt_posted r = wt_recv(&p, 1, in, len[k], 1, WT_EXACT), s = wt_send(&p, 0, out, len[k], 1, 0);
+
+			wt_ok(p.w[0], s);
+			wt_ok(p.w[1], r);
+		}
+		assert_int_equal(p.ep[1]->msg->frames_rx - frames, N);
+		assert_int_equal(d->n_posts - posts, N);
+		assert_true(d->n_signalled - signalled <= N / 32 + 1);
+		assert_true(there->n_posts - notes <= N / (VERBS_CREDITS / 2) + 1);   /* credits, when nothing goes back anyway */
+	}
+	wt_pair_close(&p);
+}
+
+static void large_messages_are_copied_by_no_cpu(void **state)
+{
+	enum { LEN = 4 << 20 };
+	struct wt_pair p;
+	uint64_t frame_bytes;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 9000, 1);
+	frame_bytes = p.ep[1]->msg->bytes_rx;
+	for (int i = 0; i < 8; i++)
+		wt_exchange(&p, 0, LEN, (uint64_t)i);
+	assert_int_equal(p.ep[1]->msg->copy_us, 8ull * LEN + 9000);   /* all by RDMA reads of the receiver's adapter */
+	assert_true(p.ep[1]->msg->bytes_rx - frame_bytes < 8 * 300);  /* announcements */
+	assert_int_equal(dev_of(p.ep[0])->registered, 0);             /* of plain memory nothing is kept */
+	assert_int_equal(dev_of(p.ep[1])->registered, 0);
+	wt_pair_close(&p);
+}
+
+static void a_region_is_registered_once(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *in = malloc(LEN);
+	struct wt_pair p;
+	weft_mem *m;
+	weft_buf b;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_mem_alloc(p.ctx, LEN, WEFT_HOST, -1, &m), WEFT_OK);
+	b = (weft_buf){ .addr = weft_mem_addr(m, NULL), .len = LEN, .mem = m };
+	for (int i = 0; i < 5; i++) {
+		weft_call c = wt_call(0);
+		struct wt_posted r = wt_recv(&p, 1, in, LEN, 7, WT_EXACT);
+
+		wt_ok(p.w[0], wt_took(p.w[0], weft_send(p.ep[0], &b, 1, 7, &c), &c));
+		wt_ok(p.w[1], r);
+		assert_int_equal(wf_map_count(&dev_of(p.ep[0])->mrs), 1);
+		assert_int_equal(dev_of(p.ep[0])->registered, LEN);
+	}
+	assert_int_equal(weft_mem_free(m), WEFT_OK);
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); dev_of(p.ep[0])->registered && wt_now_ns() < limit;)
+		wt_pump();
+	assert_int_equal(dev_of(p.ep[0])->registered, 0);
+	wt_pair_close(&p);
+	free(in);
+}
+
+/* Kept registrations go when the bound needs their place. */
+static void what_is_kept_is_bounded(void **state)
+{
+	enum { LEN = 512 << 10, N = 6 };
+	unsigned char *in = malloc(LEN);
+	weft_mem *m[N];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_registered", "1M");
+	for (int i = 0; i < N; i++) {
+		struct wt_posted r = wt_recv(&p, 1, in, LEN, 7, WT_EXACT);
+		weft_call c = wt_call(0);
+		weft_buf b;
+
+		assert_int_equal(weft_mem_alloc(p.ctx, LEN, WEFT_HOST, -1, &m[i]), WEFT_OK);
+		b = (weft_buf){ .addr = weft_mem_addr(m[i], NULL), .len = LEN, .mem = m[i] };
+		wt_ok(p.w[0], wt_took(p.w[0], weft_send(p.ep[0], &b, 1, 7, &c), &c));
+		wt_ok(p.w[1], r);
+		assert_true(dev_of(p.ep[0])->registered <= 1 << 20);
+	}
+	for (int i = 0; i < N; i++)
+		assert_int_equal(weft_mem_free(m[i]), WEFT_OK);
+	wt_pair_close(&p);
+	free(in);
+}
+
+static void a_peer_takes_little_memory(void **state)
+{
+	(void)state;
+	assert_true(sizeof(struct verbs_lane) + sizeof(struct verbs_qp) <= 16 << 10);
+}
+
+/* ---- an adapter gives up ---- */
+
+enum { TAGS = 4, MOST = 200000 };
+
+struct traffic {
+	struct wt_pair p;
+	uint64_t seed;
+	unsigned char *out[64], *in[64];
+	size_t len[64];
+	struct wt_posted s[64], r[64];
+	unsigned n;
+};
+
+static void post_some(struct traffic *t, unsigned n, unsigned from, uint64_t round)
+{
+	for (t->n = 0; t->n < n; t->n++) {
+		unsigned i = t->n;
+
+		t->len[i] = wt_random(&t->seed) % (wt_random(&t->seed) % 3 ? 300 : MOST);
+		t->out[i] = malloc(t->len[i] + 1);
+		t->in[i] = malloc(t->len[i] + 1);
+		wt_fill(t->out[i], t->len[i], round * 64 + i);
+		/* some are there before their receive, some after; all of a tag in one order */
+		if (wt_random(&t->seed) % 2)
+			t->r[i] = wt_recv(&t->p, !from, t->in[i], t->len[i], i % TAGS, WT_EXACT);
+		else
+			t->r[i].id = 0;
+		t->s[i] = wt_send(&t->p, (int)from, t->out[i], t->len[i], i % TAGS, i % 5 ? 0 : WEFT_SYNC);
+		if (!t->r[i].id)
+			t->r[i] = wt_recv(&t->p, !from, t->in[i], t->len[i], i % TAGS, WT_EXACT);
+	}
+}
+
+static void all_arrived(struct traffic *t, unsigned from, uint64_t round)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		weft_event e = wt_ok(t->p.w[!from], t->r[i]);
+
+		wt_ok(t->p.w[from], t->s[i]);
+		assert_int_equal(e.len, t->len[i]);
+		assert_int_equal(wt_differs(t->in[i], t->len[i], round * 64 + i), SIZE_MAX);
+		free(t->out[i]);
+		free(t->in[i]);
+	}
+}
+
+/* Each round has a connection of its own, whose queue pair breaks on one side or both after some turns of random traffic. */
+static void nothing_is_lost_or_doubled_when_an_adapter_gives_up(void **state)
+{
+	struct traffic t = { .seed = 20261126 };
+
+	(void)state;
+	for (uint64_t round = 0; round < wt_rounds(150); round++) {
+		unsigned from = (unsigned)(round & 1), turns = (unsigned)(wt_random(&t.seed) % 12), side = (unsigned)(wt_random(&t.seed) % 3);
+
+		wt_pair_open_with(&t.p, 0, "transports", "verbs,tcp");
+		lane_of(t.p.ep[0]);
+		post_some(&t, 1 + (unsigned)(wt_random(&t.seed) % 48), from, round);
+		for (unsigned i = 0; i < turns; i++)
+			wt_pump();
+		for (int k = 0; k < 2; k++)
+			if (side == 2 || side == (unsigned)k)
+				verbs_break(lane_of(t.p.ep[k]), "the test pulled it");
+		all_arrived(&t, from, round);
+		/* both are on the other lane now, or will be: it carries both ways, and large ones */
+		wt_exchange(&t.p, !(int)from, 100, 5);
+		wt_exchange(&t.p, (int)from, 300000, 6);
+		for (int k = 0; k < 2; k++) {
+			assert_string_equal(t.p.ep[k]->msg->tr->name, "tcp");
+			assert_non_null(strstr(explained(t.p.ctx, t.p.ep[k]), "not used: verbs: "));
+		}
+		assert_true(strstr(explained(t.p.ctx, t.p.ep[0]), "the test pulled it") ||
+			    strstr(explained(t.p.ctx, t.p.ep[1]), "the test pulled it"));
+		wt_pair_close(&t.p);
+	}
+}
+
+/* One-sided operations under way are done once more, by frames. */
+static void memory_is_reached_after_an_adapter_gave_up(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *buf = malloc(LEN), *back = malloc(LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		weft_call c[4] = { wt_call(0), wt_call(0), wt_call(0), wt_call(0) };
+		weft_buf b = wt_buf(buf, LEN), r = wt_buf(back, LEN);
+		struct wt_posted put, get, flush;
+
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		wt_mem_open(&p, &m, LEN, WEFT_READ | WEFT_WRITE, round & 1);
+		wt_fill(buf, LEN, (uint64_t)round);
+		put = wt_took(p.w[0], weft_put(p.ep[0], &b, 1, m.remote, 0, &c[0]), &c[0]);
+		for (int i = 0; i < round % 7; i++)
+			wt_pump();
+		verbs_break(lane_of(p.ep[round & 1]), "the test pulled it");
+		wt_ok(p.w[0], put);
+		flush = wt_took(p.w[0], weft_flush(p.w[0]->w, p.ep[0], &c[1]), &c[1]);
+		wt_ok(p.w[0], flush);
+		wt_assert_data(m.addr, LEN, (uint64_t)round);
+		get = wt_took(p.w[0], weft_get(p.ep[0], &r, 1, m.remote, 0, &c[2]), &c[2]);
+		wt_ok(p.w[0], get);
+		wt_assert_data(back, LEN, (uint64_t)round);
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+	free(buf);
+	free(back);
+}
+
+/* With tcp not allowed there is nothing to go to: all that was pending ends with the reason. */
+static void without_another_lane_the_reason_is_told(void **state)
+{
+	struct wt_pair p;
+	weft_event e;
+	char in[8];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	e.user_data = wt_recv(&p, 1, in, sizeof(in), 1, WT_EXACT).id;   /* from anybody: goes on waiting */
+	verbs_break(lane_of(p.ep[0]), "the test pulled it");
+	e = wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	assert_int_equal(e.status, WEFT_ERESET);
+	wt_says(&e, "the test pulled it");
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	weft_ep_abort(p.ep[0]);
+	weft_ep_abort(p.ep[1]);
+	p.ep[0] = p.ep[1] = NULL;
+	wt_pair_close(&p);
+}
+
+/* ---- not here, not allowed ---- */
+
+/* The endpoint goes over tcp, and explain says why not over verbs. */
+static void falls_to_tcp(const char *variable, const char *value, const char *why)
+{
+	struct wt_pair p;
+
+	setenv(variable, value, 1);
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	assert_string_equal(p.ep[0]->msg->tr->name, "tcp");
+	if (!strstr(explained(p.ctx, p.ep[0]), why))
+		fail_msg("\"%s\" is not in: %s", why, explained(p.ctx, p.ep[0]));
+	wt_exchange(&p, 0, 100000, 3);
+	wt_pair_close(&p);
+	unsetenv(variable);
+}
+
+static void what_is_missing_is_named(void **state)
+{
+	(void)state;
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_open", "fake0: it cannot be opened: Permission denied");
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_gids", "fake0:1: it has no address (GID)");
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "port_down", "fake0:1: its port is not active");
+	falls_to_tcp("WEFT_TEST_IBV_DEVICES", "0", "no RDMA device");
+	falls_to_tcp("WEFT_RDMA", "mlx5_7", "the setting rdma names none of this machine's devices");
+	falls_to_tcp("WEFT_RDMA", "fake0:1:0", "no address (GID) that peers could reach at the index that the setting rdma names");
+	falls_to_tcp("WEFT_TEST_IBV_MEMLOCK", "65536", "ulimit -l unlimited");
+}
+
+/* Locked memory for the buffers, but none for a large message: it goes in frames, and the lane says so. */
+static void a_large_message_beyond_the_limit_goes_in_frames(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_MEMLOCK", "25000000", 1);
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8 << 20, 3);
+	assert_int_equal(p.ep[1]->msg->copy_us, 0);
+	assert_non_null(strstr(explained(p.ctx, p.ep[0]), "could not be registered"));
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	wt_exchange(&p, 0, 8 << 20, 4);
+	assert_int_equal(p.ep[1]->msg->copy_us, 8 << 20);
+	wt_pair_close(&p);
+}
+
+/* A peer that talks nonsense about its queue pairs ends its endpoint, and nothing else. */
+static void nonsense_about_queue_pairs_ends_the_endpoint(void **state)
+{
+	static const struct verbs_say bad[] = {
+		{ .version = VERBS_VERSION, .what = VERBS_ANSWER, .n = 1 },     /* not asked */
+		{ .version = VERBS_VERSION, .what = 77, .n = 1 },
+		{ .version = VERBS_VERSION, .what = VERBS_ASK, .n = 99 },
+		{ .version = 9, .what = VERBS_ASK, .n = 1 },
+	};
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		weft_ep *ep[2];
+		weft_event e;
+
+		wt_pair_more(&p, ep);
+		wf_lane_say(ep[0]->msg, &bad[i], sizeof(bad[i]));
+		e = wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+		assert_int_equal(e.status, WEFT_EPROTO);
+		wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+		weft_ep_abort(ep[0]);
+		weft_ep_abort(ep[1]);
+		wt_exchange(&p, 0, 1000, 3);
+	}
+	wt_pair_close(&p);
+}
+
+static int run(void)
+{
+	static const struct CMUnitTest tests[] = {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
+		CASE(eager_messages_cost_one_post),
+		CASE(large_messages_are_copied_by_no_cpu),
+		CASE(a_region_is_registered_once),
+		CASE(what_is_kept_is_bounded),
+		CASE(a_peer_takes_little_memory),
+		CASE(nothing_is_lost_or_doubled_when_an_adapter_gives_up),
+		CASE(memory_is_reached_after_an_adapter_gave_up),
+		CASE(without_another_lane_the_reason_is_told),
+		CASE(what_is_missing_is_named),
+		CASE(a_large_message_beyond_the_limit_goes_in_frames),
+		CASE(nonsense_about_queue_pairs_ends_the_endpoint),
+	};
+
+	if (!wt_choose("verbs"))
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	return fake_ibv_main(argc, argv, run);
+}
