@@ -288,7 +288,15 @@ check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the
 	@tools/setup rdma
 	+@$(MAKE) --no-print-directory vm-run
 
-vm-run: all tests
+# The limit beside weft's verbs transport: the one program that links libibverbs, built where the header is and never by `all`.
+VERBS_BARE := $(if $(wildcard /usr/include/infiniband/verbs.h),$(addprefix $(O)/bench/verbs/,bare steps))
+$(O)/obj/perftest/bench/verbs/%.o: CPPFLAGS_ += -I.
+$(O)/bench/verbs/bare: $(O)/obj/perftest/bench/verbs/bare.o $(O)/obj/perftest/bench/verbs/link.o
+	$(call link_static,-libverbs)
+$(O)/bench/verbs/steps: $(O)/obj/perftest/bench/verbs/steps.o
+	$(call link_static)
+
+vm-run: all tests $(VERBS_BARE)
 	@$(RUN) --only vm
 
 .PHONY: cross-aarch64 cross-run
@@ -386,5 +394,5 @@ help: ## show this list
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(PERF_SRC) $(CONF_SRC) $(TORT_SRC) $(TESTLIB) $(PY_SRC)))
 -include $(FAKE_OBJ:.o=.d)
 -include $(FUZZ_OBJ:.o=.d) $(O)/fuzz/src/py/obj_wire.d $(patsubst $(O)/tests/fuzz/%,$(O)/fuzz/tests/fuzz/%.d,$(FUZZ))
--include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH))
+-include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH)) $(wildcard $(O)/obj/perftest/bench/verbs/*.d)
 -include $(patsubst $(O)/%,$(O)/obj/%.d,$(UNIT)) $(patsubst $(O)/examples/%,$(O)/obj/docs/examples/%.d,$(EXAMPLES))
