@@ -339,8 +339,9 @@ $(O)/gen_settings: $(O)/obj/tools/gen_settings.o $(STATIC)
 	$(call link_static)
 $(O)/obj/tools/gen_settings.o: CPPFLAGS_ += -Isrc
 
-docs: $(O)/gen_settings $(PERF) ## docs/SETTINGS.md from the table of settings; man pages from weft.h, in $(O)/man
+docs: $(O)/gen_settings $(PERF) ## docs/SETTINGS.md from the table of settings, the tables of SCALE.md; man pages in $(O)/man
 	@mkdir -p docs && $(O)/gen_settings >docs/SETTINGS.md && echo '  docs/SETTINGS.md'
+	@$(PYTHON_RUN) tools/scale_sim.py --write docs/SCALE.md
 	@$(GEN_MAN)
 
 # Not kept in the repository: the same sources make the same pages.
