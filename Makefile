@@ -289,10 +289,12 @@ check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the
 	+@$(MAKE) --no-print-directory vm-run
 
 # The limit beside weft's verbs transport: the one program that links libibverbs, built where the header is and never by `all`.
-VERBS_BARE := $(if $(wildcard /usr/include/infiniband/verbs.h),$(addprefix $(O)/bench/verbs/,bare steps))
+VERBS_BARE := $(if $(wildcard /usr/include/infiniband/verbs.h),$(addprefix $(O)/bench/verbs/,bare marked steps))
 $(O)/obj/perftest/bench/verbs/%.o: CPPFLAGS_ += -I.
 $(O)/bench/verbs/bare: $(O)/obj/perftest/bench/verbs/bare.o $(O)/obj/perftest/bench/verbs/link.o
 	$(call link_static,-libverbs)
+$(O)/bench/verbs/marked: $(O)/obj/perftest/bench/verbs/marked.o $(STATIC)
+	$(call link_static)
 $(O)/bench/verbs/steps: $(O)/obj/perftest/bench/verbs/steps.o
 	$(call link_static)
 

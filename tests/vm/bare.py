@@ -5,18 +5,22 @@ An emulated machine is as fast as the host's other work lets it be, so a time me
 sides ran in turns in the same guest: `in_turns()` makes such a script, `by_name()` reads what it printed, `ratio()` is the median
 over the turns. Instructions and system calls do not depend on any of this: `steps()` and `per_message()`.
 """
+import bisect
 import re
 import shlex
 import statistics
+import subprocess
 
 from guest import BUILD, rows
 
 BARE = BUILD / "bench/verbs/bare"
+MARKED = BUILD / "bench/verbs/marked"  # the same of weft
 STEPS = BUILD / "bench/verbs/steps"
 MISSING = None if BARE.exists() else "libibverbs' header is not installed, so that perftest/bench/verbs was not built"
 
 # perftest/bench/verbs/bare.c; the first is also what `steps -p` counts in.
 MESSAGE, SEND, RECV, FOUND, BOTH, NOTHING = range(2, 8)
+POSTED, REAPED = 3, 4  # perftest/bench/verbs/marked.c
 MIB = 1.048576  # perftest's MB
 
 
@@ -24,9 +28,11 @@ def bare(test, size, n, *more):
     return shlex.join(map(str, [BARE, test, size, n, *more]))
 
 
-def steps(command, doorbells=None):
-    """Counted by stepping: where the program has marks, or of a program without from one doorbell to another."""
-    return f"{shlex.quote(str(STEPS))} {f'-p {doorbells[0]}:{doorbells[1]} ' if doorbells else ''}{command}"
+def steps(command, doorbells=None, places=None):
+    """Counted by stepping: where the program has marks, or of a program without from one doorbell to another. `places`: a file
+    of the guest for functions()."""
+    options = (f"-a {places} " if places else "") + (f"-p {doorbells[0]}:{doorbells[1]} " if doorbells else "")
+    return f"{shlex.quote(str(STEPS))} {options}{command}"
 
 
 def perftest(tool, size, n, under=""):
@@ -72,7 +78,21 @@ def ratio(mine, its):
 
 
 def per_message(said, messages, slot=MESSAGE):
-    """{"ours", "provider", "syscalls"} for each of so many messages of one slot, from what `steps` printed. Ours is the program,
-    its library and what they call of libc; the provider's is libibverbs, the driver, and what they call of it."""
+    """{"ours", "provider", "syscalls"} for each of so many messages of one slot, from what `steps` printed, and "least", ours of the
+    cheapest window. Ours is the program, its library and what they call of libc; the provider's is libibverbs, the driver, and what
+    they call of it."""
     row = next(r for r in rows(said) if r.get("slot") == slot)
-    return {k: row[k] / messages for k in ("ours", "provider", "syscalls")}
+    return {k: row[k] / messages for k in ("ours", "provider", "syscalls")} | {"least": row["ours_least"]}
+
+
+def functions(places, program, messages):
+    """{slot: {function: instructions of a message}}, from the text of a `places` file. What the compiler made inline counts where it
+    is; of libc and the provider nothing is here."""
+    names = [s.split() for s in subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout.splitlines()]
+    begin = sorted((int(s[0], 16), s[2]) for s in names if len(s) == 3 and s[1] in "tTwW")
+    found = {}
+    for slot, offset, count in (s.split() for s in places.splitlines()):
+        at = bisect.bisect_right(begin, (int(offset, 16), "~")) - 1
+        of = found.setdefault(int(slot), {})
+        of[begin[at][1]] = of.get(begin[at][1], 0) + int(count) / messages
+    return found

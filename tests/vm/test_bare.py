@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The bare verbs program beside Debian's perftest on a soft-RoCE device: each mode runs, compares its bytes and gives a sane
-figure. Nothing of weft is here: this is the limit that its verbs transport is held against, and the means to do so (bare.py)."""
+figure. This is the limit that weft's verbs transport is held against, and the means to do so (bare.py); here they are tried, and
+no bar of weft's is held."""
 import re
 
 import pytest
 
-from bare import (BOTH, FOUND, MISSING, NOTHING, RECV, SEND, bare, by_name, in_turns, of_bare, of_perftest, per_message, perftest,
-                  ratio, steps)
+from bare import (BOTH, FOUND, MARKED, MISSING, NOTHING, POSTED, REAPED, RECV, SEND, bare, by_name, functions, in_turns, of_bare,
+                  of_perftest, per_message, perftest, ratio, steps)
 from guest import rows, vm
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
@@ -69,3 +70,20 @@ def test_instructions_and_calls_of_a_message():
         assert abs(whole[who] - parts) <= 0.05 * parts + 4, (who, whole, part)     # and a call and a loop around them
     assert 30 < whole["ours"] < 150 and 100 < whole["provider"] < 1000, whole
     assert 30 < its["ours"] < 300 and 100 < its["provider"] < 1000, (its, err)
+
+
+def test_weft_is_counted_by_the_same_means():
+    """Whose an instruction is, function by function, and that a message rings one doorbell; how many they may be is not said here."""
+    out, err = run(f"export WEFT_TRANSPORTS=verbs; {steps(f'{MARKED} $RDMA_VM_IP 8 {MESSAGES}', places='/tmp/places')}; "
+                   "echo == places; cat /tmp/places", 400)
+    said, places = out.split("== places\n")
+    posted, reaped = (per_message(said, MESSAGES, s) for s in (POSTED, REAPED))
+    print("posted", posted, "reaped", reaped)
+    assert "verbs" in err, err
+    assert posted["syscalls"] == 1 and posted["ours"] == pytest.approx(posted["least"], abs=60), said
+    assert 50 < reaped["least"] <= reaped["ours"] and reaped["provider"] > 50, said
+    of = functions(places, MARKED, MESSAGES)
+    for slot, whole in ((POSTED, posted), (REAPED, reaped)):
+        print(slot, sorted(((round(n), f) for f, n in of[slot].items()), reverse=True)[:12])
+        assert 0.7 * whole["ours"] < sum(of[slot].values()) <= whole["ours"] + 60, (slot, of[slot], whole)
+    assert of[POSTED]["weft_send"] > 10 and of[POSTED]["weft_recv"] > 10, of

@@ -2,9 +2,11 @@
  *
  * steps.c - counts the user-space instructions and the system calls of a program where it asks for it (mark.h), by stepping it.
  *
- *   steps PROGRAM [ARGUMENT...]
+ *   steps [-a FILE] PROGRAM [ARGUMENT...]
  *   steps -p FROM:TO PROGRAM [ARGUMENT...]   a program that has no marks: slot 2 is from its FROM-th doorbell to its TO-th,
  *                                            where a doorbell is a system call (soft-RoCE), so of TO - FROM messages
+ *
+ * -a: to FILE a line "slot offset count" for each instruction of the program's own file, so that `nm` tells the functions.
  *
  * There are no performance counters in an emulated machine, and valgrind cannot run what weft needs. A step costs two changes
  * of process, so that time means nothing here; counts do not care. Processes that the program forks run free.
@@ -12,7 +14,7 @@
  * Whose an instruction is goes by the file that its address is mapped from: libibverbs and the provider's library, or anything
  * else, which is ours. libc's belong to whoever called it: to the one of the two that ran last. After the program's own output
  * comes one line of JSON for each slot: the number of its windows, the instructions (ours_libc and provider_libc are part of
- * ours and provider), the system calls; what the marks themselves cost is taken off.
+ * ours and provider; ours_least is the cheapest window's), the system calls; what the marks themselves cost is taken off.
  */
 #include <errno.h>
 #include <rdma/ib_user_verbs.h>
@@ -39,17 +41,24 @@ int main(void)
 
 #define SYSCALL_INSN 0x050f             /* as a little-endian word reads it */
 #define RANGES_MAX   512
+#define PLACES       (1u << 16)         /* different instructions that are told apart; a power of two */
 
 enum owner { OURS, PROVIDER, LIBC };
 
 struct range {
-	uint64_t from, to;
+	uint64_t from, to, offset;
 	enum owner owner;
+};
+
+struct place {
+	uint64_t ip, count;
+	unsigned long slot;
 };
 
 struct slot {
 	uint64_t windows, syscalls;
 	uint64_t all[2], libc[2];       /* by owner: OURS, PROVIDER */
+	uint64_t opened, least;         /* OURS when the window opened, and of the cheapest window */
 };
 
 static struct {
@@ -60,6 +69,8 @@ static struct {
 	unsigned long slot;             /* MARK_END: running free */
 	unsigned long asked;            /* the slot that begins when the call under way has ended */
 	unsigned long from, to, rung;   /* doorbells; @to 0: marks are meant */
+	const char *file;               /* -a */
+	struct place places[PLACES];
 	struct slot slots[MARK_SLOTS];
 } t;
 
@@ -98,7 +109,7 @@ static void read_ranges(void)
 		struct range *r = &t.range[t.ranges];
 		char may[8];
 
-		if (sscanf(line, "%lx-%lx %7s", &r->from, &r->to, may) == 3 && may[2] == 'x') {
+		if (sscanf(line, "%lx-%lx %7s %lx", &r->from, &r->to, may, &r->offset) == 4 && may[2] == 'x') {
 			r->owner = owner_of(line);
 			t.ranges++;
 		}
@@ -130,6 +141,21 @@ static enum owner owner_at(uint64_t ip)
 	return t.range[t.last].owner;
 }
 
+/* A full table loses what is new: its sum is less than the slot's. */
+static void note_place(uint64_t ip)
+{
+	for (unsigned i = 0, h = (unsigned)(ip * 0x9e3779b97f4a7c15ull >> 48); i < PLACES; i++, h++) {
+		struct place *p = &t.places[h % PLACES];
+
+		if (p->count && (p->ip != ip || p->slot != t.slot))
+			continue;
+		p->ip = ip;
+		p->slot = t.slot;
+		p->count++;
+		return;
+	}
+}
+
 static void count(uint64_t ip)
 {
 	struct slot *s = &t.slots[t.slot];
@@ -139,6 +165,8 @@ static void count(uint64_t ip)
 		t.who = at;
 	s->all[t.who]++;
 	s->libc[t.who] += at == LIBC;
+	if (t.file && at == OURS)
+		note_place(ip);
 }
 
 static bool is_doorbell(uint64_t nr, uint64_t buf, uint64_t len)
@@ -186,9 +214,20 @@ static void at_syscall(void)
 	} else if (i.op == PTRACE_SYSCALL_INFO_EXIT && t.asked) {
 		t.slot = t.asked;
 		t.slots[t.slot].windows++;
+		t.slots[t.slot].opened = t.slots[t.slot].all[OURS];
 		t.who = OURS;
 		t.asked = MARK_END;
 	}
+}
+
+static void shut_window(void)
+{
+	struct slot *s = &t.slots[t.slot];
+	uint64_t took = s->all[OURS] - s->opened;
+
+	if (s->windows == 1 || took < s->least)
+		s->least = took;
+	t.slot = MARK_END;
 }
 
 /* Until the program ends; gives its status. */
@@ -207,7 +246,7 @@ static int follow(void)
 		if (sig == SIGTRAP || sig == (SIGTRAP | 0x80))
 			sig = 0;
 		if (t.slot && !take_step()) {
-			t.slot = MARK_END;
+			shut_window();
 			/* Over the last call in one step, so that its entry is not taken for an exit. */
 			if (ptrace(PTRACE_SINGLESTEP, t.pid, NULL, NULL) || waitpid(t.pid, &status, 0) != t.pid)
 				die("stepping over a mark");
@@ -229,22 +268,45 @@ static void print_slots(void)
 		if (empty->windows) {
 			s->all[OURS] -= empty->all[OURS] / empty->windows * s->windows;
 			s->libc[OURS] -= empty->libc[OURS] / empty->windows * s->windows;
+			s->least -= empty->all[OURS] / empty->windows;
 		}
-		printf("{\"slot\":%lu,\"windows\":%lu,\"ours\":%ld,\"ours_libc\":%ld,", i, s->windows, (long)s->all[OURS],
-		       (long)s->libc[OURS]);
+		printf("{\"slot\":%lu,\"windows\":%lu,\"ours\":%ld,\"ours_libc\":%ld,\"ours_least\":%ld,", i, s->windows,
+		       (long)s->all[OURS], (long)s->libc[OURS], (long)s->least);
 		printf("\"provider\":%lu,\"provider_libc\":%lu,\"syscalls\":%lu}\n", s->all[PROVIDER], s->libc[PROVIDER],
 		       s->syscalls);
 	}
+}
+
+/* The program's file is the first that is mapped; its code begins at the same offset in the file and from its load address. */
+static void write_places(void)
+{
+	const struct range *r = &t.range[0];
+	FILE *f = fopen(t.file, "we");
+
+	if (!f)
+		die(t.file);
+	for (unsigned i = 0; i < PLACES; i++) {
+		const struct place *p = &t.places[i];
+
+		if (p->count && p->ip >= r->from && p->ip < r->to)
+			fprintf(f, "%lu %lx %lu\n", p->slot, p->ip - r->from + r->offset, p->count);
+	}
+	fclose(f);
 }
 
 int main(int argc, char **argv)
 {
 	int status;
 
+	if (argc > 3 && !strcmp(argv[1], "-a")) {
+		t.file = argv[2];
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc > 3 && !strcmp(argv[1], "-p") && sscanf(argv[2], "%lu:%lu", &t.from, &t.to) == 2 && t.from && t.from < t.to)
 		argv += 2;
 	else if (argc < 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: %s [-p FROM:TO] PROGRAM [ARGUMENT...]\n", argv[0]);
+		fprintf(stderr, "usage: steps [-a FILE] [-p FROM:TO] PROGRAM [ARGUMENT...]\n");
 		return 2;
 	}
 	t.pid = fork();
@@ -263,6 +325,8 @@ int main(int argc, char **argv)
 		die("ptrace");
 	status = follow();
 	print_slots();
+	if (t.file)
+		write_places();
 	return status;
 }
 #endif
