@@ -288,7 +288,17 @@ check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the
 	@tools/setup rdma
 	+@$(MAKE) --no-print-directory vm-run
 
-vm-run: all tests
+# The limit beside weft's verbs transport: the one program that links libibverbs, built where the header is and never by `all`.
+VERBS_BARE := $(if $(wildcard /usr/include/infiniband/verbs.h),$(addprefix $(O)/bench/verbs/,bare marked steps))
+$(O)/obj/perftest/bench/verbs/%.o: CPPFLAGS_ += -I.
+$(O)/bench/verbs/bare: $(O)/obj/perftest/bench/verbs/bare.o $(O)/obj/perftest/bench/verbs/link.o
+	$(call link_static,-libverbs)
+$(O)/bench/verbs/marked: $(O)/obj/perftest/bench/verbs/marked.o $(STATIC)
+	$(call link_static)
+$(O)/bench/verbs/steps: $(O)/obj/perftest/bench/verbs/steps.o
+	$(call link_static)
+
+vm-run: all tests $(VERBS_BARE)
 	@$(RUN) --only vm
 
 .PHONY: cross-aarch64 cross-run
@@ -331,8 +341,9 @@ $(O)/gen_settings: $(O)/obj/tools/gen_settings.o $(STATIC)
 	$(call link_static)
 $(O)/obj/tools/gen_settings.o: CPPFLAGS_ += -Isrc
 
-docs: $(O)/gen_settings $(PERF) ## docs/SETTINGS.md from the table of settings; man pages from weft.h, in $(O)/man
+docs: $(O)/gen_settings $(PERF) ## docs/SETTINGS.md from the table of settings, the tables of SCALE.md; man pages in $(O)/man
 	@mkdir -p docs && $(O)/gen_settings >docs/SETTINGS.md && echo '  docs/SETTINGS.md'
+	@$(PYTHON_RUN) tools/scale_sim.py --write docs/SCALE.md
 	@$(GEN_MAN)
 
 # Not kept in the repository: the same sources make the same pages.
@@ -386,5 +397,5 @@ help: ## show this list
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(PERF_SRC) $(CONF_SRC) $(TORT_SRC) $(TESTLIB) $(PY_SRC)))
 -include $(FAKE_OBJ:.o=.d)
 -include $(FUZZ_OBJ:.o=.d) $(O)/fuzz/src/py/obj_wire.d $(patsubst $(O)/tests/fuzz/%,$(O)/fuzz/tests/fuzz/%.d,$(FUZZ))
--include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH))
+-include $(patsubst $(O)/bench/%,$(O)/obj/perftest/bench/%.d,$(BENCH)) $(wildcard $(O)/obj/perftest/bench/verbs/*.d)
 -include $(patsubst $(O)/%,$(O)/obj/%.d,$(UNIT)) $(patsubst $(O)/examples/%,$(O)/obj/docs/examples/%.d,$(EXAMPLES))

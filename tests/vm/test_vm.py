@@ -4,29 +4,16 @@ loses, delays and reorders, and one that is cut; and what the tools say of a mac
 
 Software emulation: everything is ten times slower, so nothing here is measured."""
 import json
-import os
 import re
 import shlex
-import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("WEFT_TEST_BUILD", "build")).resolve()
-VM = ROOT / "tests/vm/rdma-vm"
-LIMIT_S = 150
+from guest import BUILD, rows, vm
 
 # Host 1 serves, host 0 comes when it listens.
 SERVE = "touch $RDMA_VM_JOB/ready; wait $served"
 AWAIT = "until [ -e $RDMA_VM_JOB/ready ]; do sleep 0.1; done"
-
-
-def vm(script, *options, limit_s=LIMIT_S):
-    """(status, stdout, stderr) of a shell script in a guest, or in two."""
-    argv = [VM, "--cache", ROOT / "build/vm", "--timeout", limit_s - 30, *options, "--", "bash", "-c", f"weft={shlex.quote(str(BUILD / 'weft'))}\n{script}"]
-    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=limit_s, cwd=ROOT)
-    return done.returncode, done.stdout, done.stderr
 
 
 def two_hosts(host0, host1, *options):
@@ -35,10 +22,6 @@ def two_hosts(host0, host1, *options):
     status, out, err = vm(script, "--two-hosts", *options)
     mine = "\n".join(s[3:] for s in out.splitlines() if s.startswith("0: "))
     return status, mine, out + err
-
-
-def rows(text):
-    return [json.loads(s) for s in text.splitlines() if s.startswith("{")]
 
 
 def test_tools_know_the_devices():

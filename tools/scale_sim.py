@@ -1,0 +1,419 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""scale_sim.py - what 10 to 100,000 peers cost over RDMA: memory, queue pairs, start-up time; for docs/SCALE.md.
+
+    tools/scale_sim.py                      all tables
+    tools/scale_sim.py --write docs/SCALE.md   puts them between that page's marks
+    tools/scale_sim.py -n 20000 --ppn 32 --pattern stencil6 [--design rc]    one case, in parts
+
+Nobody here has 100,000 ports, so this is arithmetic: the constants of the transport are read from its header, the sizes that the
+driver makes of them follow its source, and what is left (times, sizes in the kernel) stands in ASSUMED with where it comes
+from. The busiest node decides. Its start-up is a line of stations (processes, adapter, wire) through which all its connections
+pass; `closed_form()` says when the last has passed, and `events()` plays the same on a small job, connection by connection, so that
+a test can hold the one against the other.
+"""
+import argparse
+import functools
+import heapq
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = ROOT / "src/transports/verbs/verbs.h"
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+# name: (value, unit, where it comes from)
+ASSUMED = {
+    "own_lane": (2024, "B", "sizeof(struct verbs_lane), x86-64"),
+    "own_qp": (2216, "B", "sizeof(struct verbs_qp), x86-64"),
+    "own_endpoint": (1940, "B", "measured: RSS of 2,000 idle endpoints over tcp, a side, with their Python objects"),
+    "tcp_kernel": (3850, "B", "measured: growth of Slab by 8,000 connected sockets, Linux on x86-64"),
+    "qp_user": (1024, "B", "struct mlx5_qp, its verbs_qp and doorbell record (rdma-core providers/mlx5/mlx5.h), rounded up"),
+    "qp_kernel": (2048, "B", "struct mlx5_ib_qp, the user memory's page list, resource tracking: estimated"),
+    "qp_nic": (256, "B", "struct mlx5_ifc_qpc_bits is 0x740 bits (mlx5_ifc.h), in the adapter's memory: rounded up"),
+    "nic_qps": (131072, "", "2^17: max_qp of libfabric issue 8256; creation failed at 130,763 in issue 7368"),
+    "connect_cpu": (120e-6, "s", "measured: weft.connect() and accept over tcp, 242 us for both sides, with asyncio; in C it is less"),
+    "qp_command": (100e-6, "s", "a firmware command, four for each queue pair, one after another: guessed (see the page)"),
+    "trip": (30e-6, "s", "TCP's round trip in a cluster: guessed"),
+    "ud_exchange_cpu": (10e-6, "s", "an address handle, two datagrams, their completions: guessed"),
+    "ud_peer": (1600, "B", "address handle, window of 64 datagrams, timers, reordering: estimated"),
+    "ud_recv": (4096, "", "receive buffers of a UD queue pair as UCX has them (issue 8336: RX wr:4096), of 4 KiB and a GRH"),
+    "dc_initiators": (8, "", "UCX_DC_MLX5_NUM_DCI=8 (issue 9430)"),
+    "dc_peer": (256, "B", "address vector and endpoint: estimated"),
+}
+A = {name: row[0] for name, row in ASSUMED.items()}
+TRIPS = 4           # SYN; HELLO, WELCOME; READY; ASK, ANSWER (docs/PROTOCOL.md)
+COMMANDS = 4        # create, to INIT, to RTR, to RTS (src/transports/verbs/verbs_conn.c)
+PAGE = 4096
+
+SIZES = (10, 100, 1000, 10_000, 100_000)
+PATTERNS = ("all", "stencil6", "ring", "tree", "star")
+
+
+def constants(header=HEADER):
+    """The transport's own, by name without VERBS_."""
+    found = {}
+    for name, text in re.findall(r"^#define VERBS_(\w+)\s+([\d()<u ]+?)\s*(?:/\*.*)?$", header.read_text(), re.M):
+        found[name] = eval(text.replace("u", ""), {})  # digits, brackets and shifts only
+    return found
+
+
+W = constants()
+
+
+# ---- what the driver makes of it: rdma-core, providers/mlx5 ---------------------------------------------------------
+
+
+def pow2(n):
+    return 1 << max(0, (n - 1).bit_length())
+
+
+def align(n, a):
+    return (n + a - 1) // a * a
+
+
+def mlx5_wqe(inline, sge=1):
+    """A send's entry on a reliable connection: mlx5_calc_send_wqe(), sq_overhead() in verbs.c. Room is kept for a memory window's
+    binding in each: control 16, UMR control 48, key context 64, and 64."""
+    overhead = 16 + max(16 + 16, 48 + 64 + 64)
+    return align(max(overhead + 16 * sge, overhead + align(4 + inline, 16) if inline else 0), 64)
+
+
+def mlx5_qp(wr, inline):
+    """User memory of a queue pair without a receive queue: mlx5_calc_sq_size(), mlx5_alloc_qp_buf(). Beside the queue there are a
+    work request's number (8), its data (4) and head (4) for each 64 bytes."""
+    queue = pow2(wr * mlx5_wqe(inline))
+    return align(queue, PAGE) + queue // 64 * (8 + 4 + 4) + A["qp_user"]
+
+
+def mlx5_srq(wr):
+    """mlx5_alloc_srq_buf(): twice as many entries as asked for and one, of 32 bytes, and their numbers."""
+    return pow2(2 * wr + 1) * (32 + 8)
+
+
+def mlx5_cq(cqe):
+    """mlx5_create_cq(): one more than asked for, of 64 bytes."""
+    return pow2(cqe + 1) * 64
+
+
+# ---- who talks to whom ----------------------------------------------------------------------------------------------
+
+
+def grid(n):
+    """The most cubic three factors of n."""
+    best = (1, 1, n)
+    for a in range(1, int(round(n ** (1 / 3))) + 1):
+        if n % a == 0:
+            for b in range(a, int((n // a) ** 0.5) + 1):
+                if n // a % b == 0:
+                    best = min(best, (a, b, n // a // b), key=lambda d: max(d) - min(d))
+    return best
+
+
+def peers(pattern, rank, n, dims=None):
+    """The set of those that `rank` of n exchanges messages with."""
+    if pattern == "all":
+        return set(range(n)) - {rank}
+    if pattern == "ring":
+        return {(rank - 1) % n, (rank + 1) % n} - {rank}
+    if pattern == "star":       # a scheduler and its workers
+        return set(range(1, n)) if rank == 0 else {0}
+    if pattern == "tree":       # binomial, as of a broadcast: the parent lacks the lowest bit, children have one below it
+        below = rank & -rank if rank else pow2(n)
+        found = {rank & (rank - 1)} if rank else set()
+        bit = 1
+        while bit < below:
+            if rank + bit < n:
+                found.add(rank + bit)
+            bit <<= 1
+        return found
+    x, y, z = dims or grid(n)
+    i, j, k = rank // (y * z), rank // z % y, rank % z
+    near = {((i + d) % x, j, k) for d in (-1, 1)} | {(i, (j + d) % y, k) for d in (-1, 1)} | {(i, j, (k + d) % z) for d in (-1, 1)}
+    return {(a * y + b) * z + c for a, b, c in near} - {rank}
+
+
+@functools.lru_cache(None)
+def busiest(pattern, n, ppn):
+    """(lanes of the busiest process, of the busiest node): peers on other nodes, ranks placed node by node."""
+    nodes = -(-n // ppn)
+    if pattern == "all":
+        held = {min(ppn, n), n - (nodes - 1) * ppn}     # by a full node, by the last
+        return n - min(held), max(k * (n - k) for k in held)
+    dims = grid(n) if pattern == "stencil6" else None
+    remote = [sum(p // ppn != r // ppn for p in peers(pattern, r, n, dims)) for r in range(n)]
+    return max(remote), max(sum(remote[i:i + ppn]) for i in range(0, n, ppn))
+
+
+# ---- designs --------------------------------------------------------------------------------------------------------
+
+
+def shared():
+    """What a worker has on a device however many peers there are: receive buffers, their queue, buffers to send from."""
+    return W["SRQ"] * W["BUF"] + mlx5_srq(W["SRQ"]) + W["SENDS"] * W["BUF"]
+
+
+def cqs(lanes, wr, each):
+    """Completion queues: each has room for the whole receive queue and all work requests of its lanes (verbs_cq_get())."""
+    return -(-lanes // each) * mlx5_cq(W["SRQ"] + each * wr)
+
+
+class Design:
+    """What a lane costs: bytes() of a process with so many lanes, cpu and adapter seconds and trips for one, queue pairs."""
+
+    def __init__(self, name, says, wr=None, inline=None, per_cq=None, cap=None, tcp=True):
+        self.name, self.says, self.cap, self.tcp = name, says, cap, tcp
+        self.wr, self.inline = wr or W["SQ"], W["INLINE"] if inline is None else inline
+        self.per_cq = per_cq or W["CQ_LANES"]
+
+    def qps(self, lanes):
+        return min(lanes, self.cap) if self.cap else lanes
+
+    def parts(self, lanes):
+        q = self.qps(lanes)
+        return {
+            "buffers and their queues": shared(),
+            "queue pairs, user": q * mlx5_qp(self.wr, self.inline),
+            "completion queues": cqs(q, self.wr, self.per_cq),
+            "queue pairs, kernel and adapter": q * (A["qp_kernel"] + A["qp_nic"]),
+            "ours": q * (A["own_lane"] + A["own_qp"]) + lanes * A["own_endpoint"],
+            "TCP, kernel": lanes * A["tcp_kernel"] if self.tcp else 0,
+            "datagrams": 0 if self.tcp else mlx5_qp(256, 64) + 256 * (PAGE + 40) + lanes * A["ud_peer"],
+        }
+
+    def bytes(self, lanes):
+        return sum(self.parts(lanes).values())
+
+    def times(self, lanes=0):
+        """(processor seconds of a connection on one side, of the adapter, round trips)"""
+        share = self.qps(lanes) / lanes if lanes else 1
+        return A["connect_cpu"] if self.tcp else A["ud_exchange_cpu"], COMMANDS * A["qp_command"] * share, TRIPS if self.tcp else 2
+
+
+class Datagrams(Design):
+    """Everything but bulk over one UD queue pair; lanes of their own for the `cap` peers that exchange large buffers."""
+
+    def parts(self, lanes):
+        found = super().parts(lanes)
+        found["datagrams"] = (mlx5_qp(256, 64) + A["ud_recv"] * (PAGE + 40 + 16) + 1024 * PAGE + lanes * A["ud_peer"])
+        return found
+
+    def qps(self, lanes):
+        return min(lanes, self.cap) + 1
+
+
+class Dynamic(Design):
+    """As UCX has it: a few initiators, one target, no queue pair for a peer. Mellanox's only."""
+
+    def parts(self, lanes):
+        return {"buffers and their queues": shared(), "queue pairs, user": (A["dc_initiators"] + 1) * mlx5_qp(self.wr, self.inline),
+                "completion queues": mlx5_cq(W["SRQ"] + A["dc_initiators"] * self.wr), "ours": lanes * A["dc_peer"],
+                "queue pairs, kernel and adapter": (A["dc_initiators"] + 1) * (A["qp_kernel"] + A["qp_nic"])}
+
+    def qps(self, lanes):
+        return A["dc_initiators"] + 1
+
+    def times(self, lanes=0):
+        return A["ud_exchange_cpu"], COMMANDS * A["qp_command"] * self.qps(lanes) / max(lanes, 1), 2
+
+
+def cq_fit(wr, cqe=16384):
+    """Lanes that share a completion queue which mlx5 makes just `cqe` long."""
+    return (cqe - 1 - W["SRQ"]) // wr
+
+
+DESIGNS = {d.name: d for d in (
+    Design("rc", "as it is"),
+    Design("rc-short", "RC, 32 sends of 60 B inline", wr=32, inline=60, per_cq=cq_fit(32)),
+    Design("rc-512", "RC for 512 peers, tcp for the others", cap=512),
+    Design("ud-setup", "RC, set up by UD instead of TCP", tcp=False),
+    Datagrams("ud", "UD, and RC for 64 peers", cap=64, tcp=False),
+    Dynamic("dc", "DC, as in UCX"),
+)}
+
+
+# ---- start-up -------------------------------------------------------------------------------------------------------
+
+
+def closed_form(lanes, node_lanes, times):
+    """When the busiest node's last connection is up, all having begun at once: the slowest station's work, and one connection's way
+    through the others. A process does its own connections one after another; the adapter those of all."""
+    cpu, nic, trips = times
+    work = max(lanes * cpu, node_lanes * nic)
+    rest = cpu + nic - (cpu if work == lanes * cpu else nic) if lanes else 0
+    return work + rest + trips * A["trip"] if lanes else 0.0
+
+
+def events(pattern, n, ppn, times):
+    """The same, played: every pair of ranks on different nodes connects at time 0. On both sides half of the processor's work comes
+    before the adapter's and half after it, and round trips lie between; every process and adapter serves in the order of arrival."""
+    cpu, nic, trips = times
+    dims = grid(n) if pattern == "stencil6" else None
+    free, queue, order = {}, [], 0
+    for a in range(n):
+        for b in peers(pattern, a, n, dims):
+            if a < b and a // ppn != b // ppn:
+                queue.append((0.0, order, 0, a, b, None))
+                order += 1
+    heapq.heapify(queue)
+
+    def serve(station, at, work):
+        free[station] = max(free.get(station, 0.0), at) + work
+        return free[station]
+
+    last, both = 0.0, {}
+    while queue:
+        at, number, step, a, b, side = heapq.heappop(queue)
+        if step == 0:       # the connecting side, then the other
+            heapq.heappush(queue, (serve(("p", a), at, cpu / 2) + trips / 2 * A["trip"], number, 1, a, b, None))
+        elif step == 1:
+            then = serve(("p", b), at, cpu / 2)
+            for who in (a, b):
+                heapq.heappush(queue, (then, number, 2, a, b, who))
+        elif step == 2:
+            heapq.heappush(queue, (serve(("n", side // ppn), at, nic), number, 3, a, b, side))
+        else:               # up when both are
+            then = serve(("p", side), at + trips / 4 * A["trip"], cpu / 2)
+            both.setdefault(number, []).append(then)
+            if len(both[number]) == 2:
+                last = max(last, *both[number])
+    return last
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def case(design, pattern, n, ppn):
+    d = DESIGNS[design]
+    lanes, node = busiest(pattern, n, ppn)
+    each = d.qps(node / min(ppn, n)) if lanes else 0
+    return {"lanes": lanes, "bytes": d.bytes(lanes) if lanes else 0, "qps": int(round(each * min(ppn, n))) if lanes else 0,
+            "seconds": closed_form(lanes, node, d.times(lanes)), "node_bytes": int(d.bytes(node / min(ppn, n)) * min(ppn, n)) if lanes else 0}
+
+
+def size(b):
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if b >= unit:
+            return f"{b / unit:,.1f} {name}" if b < 100 * unit else f"{b / unit:,.0f} {name}"
+    return f"{b} B"
+
+
+def span(s):
+    return "-" if not s else f"{s:,.0f} s" if s >= 10 else f"{s:.1f} s" if s >= 0.95 else f"{s * 1e3:.1f} ms"
+
+
+def queue_pairs(n):
+    return f"**{n:,}**" if n > A["nic_qps"] else f"{n:,}"
+
+
+def table(head, rows):
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] + ["| " + " | ".join(map(str, r)) + " |" for r in rows])
+
+
+def constants_table():
+    used = {"SRQ": "receive buffers of a worker on a device", "BUF": "bytes of a buffer", "SENDS": "buffers to send from, at first",
+            "SQ": "work requests of a queue pair", "INLINE": "bytes inline", "SIGNAL": "sends for one completion",
+            "CQ_LANES": "queue pairs for one completion queue"}
+    rows = [(f"`VERBS_{k}`", f"{W[k]:,}", text) for k, text in used.items()]
+    for name, (value, unit, source) in ASSUMED.items():
+        shown = f"{value * 1e6:,.0f} us" if unit == "s" else f"{value:,} {unit}".strip()
+        rows.append((name, shown, source))
+    return table(("parameter", "value", "is, or comes from"), rows)
+
+
+def lane_table():
+    rows = []
+    for wr, inline in ((128, 256), (128, 316), (128, 124), (102, 124), (128, 60), (64, 60), (32, 60), (16, 60), (16, 0)):
+        wqe = mlx5_wqe(inline)
+        rows.append((wr, inline, wqe, pow2(wr * wqe) // wqe, size(pow2(wr * wqe)), size(mlx5_qp(wr, inline))))
+    return table(("sends", "inline", "entry", "sends that fit", "queue", "queue pair in user memory"), rows)
+
+
+def cq_table():
+    rows = []
+    for wr, each in ((W["SQ"], W["CQ_LANES"]), (W["SQ"], cq_fit(W["SQ"])), (32, cq_fit(32)), (W["SQ"] // W["SIGNAL"] + 8, 1000)):
+        total = mlx5_cq(W["SRQ"] + each * wr)
+        rows.append((each, wr, f"{W['SRQ'] + each * wr:,}", f"{pow2(W['SRQ'] + each * wr + 1):,}", size(total), size(int(total / each))))
+    return table(("lanes for a queue", "entries for a lane", "asked for", "made", "bytes", "for a lane"), rows)
+
+
+def parts_table():
+    one, many = DESIGNS["rc"].parts(1), DESIGNS["rc"].parts(1 + W["CQ_LANES"] * 100)
+    zero = DESIGNS["rc"].parts(0)
+    rows = []
+    for name in one:
+        if name == "datagrams":
+            continue
+        slope = (many[name] - one[name]) / (W["CQ_LANES"] * 100)
+        rows.append((name, size(zero[name]) if zero[name] else "", size(int(slope)) if slope else ""))
+    rows.append(("together", size(sum(zero.values())), size(int((sum(many.values()) - sum(one.values())) / (W["CQ_LANES"] * 100)))))
+    return table(("", "a worker on a device", "each lane"), rows)
+
+
+def pattern_table(ppn):
+    rows = []
+    for n in SIZES:
+        for p in PATTERNS:
+            c = case("rc", p, n, ppn)
+            rows.append((f"{n:,}", p, f"{c['lanes']:,}", size(c["bytes"]) if c["lanes"] else "-", queue_pairs(c["qps"]), span(c["seconds"])))
+    return table(("processes", "pattern", "lanes of the busiest", "its memory", "queue pairs of the adapter", "all up after"), rows)
+
+
+def design_table(pattern, ppn):
+    rows = []
+    for n in (1000, 10_000, 100_000):
+        for name, d in DESIGNS.items():
+            c = case(name, pattern, n, ppn)
+            rows.append((f"{n:,}", d.says, size(c["bytes"]), size(c["node_bytes"]), queue_pairs(c["qps"]), span(c["seconds"])))
+    return table(("processes", "design", "the busiest process", "its node", "queue pairs of the adapter", "all up after"), rows)
+
+
+def setup_table():
+    """How much of a connection's time and memory goes when UD takes TCP's place in setting it up."""
+    rows = []
+    for command in (25e-6, 50e-6, 100e-6, 200e-6):
+        saved = A["qp_command"]
+        A["qp_command"] = command
+        a, b = (case(name, "all", 10_000, 64)["seconds"] for name in ("rc", "ud-setup"))
+        c, d = (case(name, "all", 10_000, 1)["seconds"] for name in ("rc", "ud-setup"))
+        A["qp_command"] = saved
+        rows.append((f"{command * 1e6:.0f} us", span(c), span(d), span(a), span(b)))
+    return table(("a firmware command", "1 a node, TCP", "1 a node, UD", "64 a node, TCP", "64 a node, UD"), rows)
+
+
+TABLES = {
+    "constants": constants_table, "lane": lane_table, "cq": cq_table, "parts": parts_table,
+    "patterns-1": lambda: pattern_table(1), "patterns-64": lambda: pattern_table(64),
+    "designs-all": lambda: design_table("all", 64), "designs-stencil6": lambda: design_table("stencil6", 64), "setup": setup_table,
+}
+
+
+def filled(page):
+    """The page's text with each table between its marks made anew. An unknown mark is an error."""
+    def put(m):
+        return f"<!-- scale_sim: {m[1]} -->\n{TABLES[m[1]]()}\n<!-- end -->"
+    return re.sub(r"<!-- scale_sim: ([\w-]+) -->\n.*?<!-- end -->", put, page, flags=re.S)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--write", type=Path, help="a page whose tables shall be made anew")
+    ap.add_argument("-n", type=int, help="processes: one case")
+    ap.add_argument("--ppn", type=int, default=64, help="processes of a node, which has one adapter (64)")
+    ap.add_argument("--pattern", choices=PATTERNS, default="all")
+    ap.add_argument("--design", choices=DESIGNS, default="rc")
+    o = ap.parse_args()
+    if o.write:
+        o.write.write_text(filled(o.write.read_text()))
+    elif o.n:
+        c = case(o.design, o.pattern, o.n, o.ppn)
+        print(f"{c['lanes']:,} lanes, {size(c['bytes'])}, {c['qps']:,} queue pairs of the adapter, all up after {span(c['seconds'])}")
+        for name, b in DESIGNS[o.design].parts(c["lanes"]).items():
+            print(f"  {size(b):>12}  {name}")
+    else:
+        for name, make in TABLES.items():
+            print(f"\n{name}\n\n{make()}")
+
+
+if __name__ == "__main__":
+    main()
