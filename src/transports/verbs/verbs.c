@@ -393,6 +393,7 @@ const struct wf_transport wf_verbs = {
 	.replay = verbs_replay,
 	.lane_close = verbs_lane_close,
 	.send = verbs_send,
+	.send_short = verbs_send_short,
 	.resume = verbs_resume,
 	.copy_offer = verbs_copy_offer,
 	.copy_start = verbs_copy_start,

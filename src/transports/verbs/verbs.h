@@ -123,6 +123,8 @@ struct verbs_buf {
 	uint8_t *bytes;                  /* VERBS_BUF of them; in a small one VERBS_INLINE */
 	uint32_t lkey;
 	bool is_small;
+	struct ibv_sge sge;              /* the whole buffer; receive buffers are posted with it again and again, */
+	struct ibv_recv_wr wr;           /* in a chain of these */
 };
 
 struct verbs_block {                     /* of buffers, in one mapping and one registration */
@@ -168,17 +170,15 @@ struct verbs_dev {
 	struct wf_list cqs;
 	struct wf_list dying;            /* struct verbs_qp: broken or closed, until the adapter has let go of it */
 	struct wf_map qps;               /* number -> struct verbs_qp */
-	uint32_t last_qpn;               /* the one that was looked up last */
-	struct verbs_qp *last_qp;
+	struct verbs_qp *last_qp;        /* the one that was looked up last */
 	struct verbs_block *blocks;
 	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together */
-	unsigned n_unposted;
 	struct verbs_buf *sends, *smalls;   /* free */
 	unsigned n_sends, n_smalls;
 	struct wf_map mrs;               /* region -> struct verbs_mr */
 	struct wf_list idle;             /* of them without users, the longest unused first */
 	size_t registered;               /* bytes */
-	uint64_t n_posts, n_wrs, n_signalled, n_cqes;   /* counted for tests and explain */
+	uint64_t n_posts, n_signalled;   /* counted for tests */
 };
 
 /* ---- a connection ---- */
@@ -207,6 +207,8 @@ struct verbs_qp {
 	uint64_t until;                  /* dying: not longer */
 	bool emptied;                    /* broken: the adapter holds no receive buffer for it any more */
 	struct verbs_end self, peer;
+	struct ibv_sge sge;              /* a SEND, made once but for its address, length and flags */
+	struct ibv_send_wr wr;
 	struct verbs_wr ring[VERBS_SQ];
 };
 
@@ -311,8 +313,12 @@ int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
 struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
 void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b);
 /* The buffer may be received into again, from the next verbs_repost() on. */
-void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b);
-void verbs_repost(struct verbs_dev *d);
+static inline void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
+{
+	b->wr.next = d->unposted ? &d->unposted->wr : NULL;
+	d->unposted = b;
+}
+void verbs_repost(struct verbs_dev *d);  /* there is one at least */
 
 /* ---- verbs_route.c ---- */
 
@@ -349,6 +355,7 @@ void verbs_mr_explain(struct wf_lane *l, int err, size_t len);
 
 /* ---- verbs_tx.c ---- */
 int verbs_send(struct wf_lane *l, const struct wf_tx *tx);
+bool verbs_send_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *p, uint32_t len);
 int verbs_replay(struct wf_lane *l, uint32_t from, wf_replay_fn *fn, void *arg);
 void verbs_unsent_drop(struct verbs_lane *l);
 /* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */

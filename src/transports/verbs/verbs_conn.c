@@ -267,6 +267,7 @@ static struct verbs_qp *new_rail(struct verbs_lane *l, struct verbs_dev *d, unsi
 		return NULL;
 	}
 	q->qp_num = q->qp->qp_num;
+	q->wr = (struct ibv_send_wr){ .sg_list = &q->sge, .num_sge = 1, .opcode = IBV_WR_SEND };
 	q->psn = random & 0xffffff;      /* a late packet of an earlier connection shall not fit */
 	q->self = (struct verbs_end){ .qpn = q->qp->qp_num, .psn = q->psn, .lid = d->lid, .mtu = d->mtu, .reads = d->reads };
 	memcpy(q->self.gid, d->gid[gid_at].gid.raw, sizeof(q->self.gid));

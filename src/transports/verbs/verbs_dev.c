@@ -336,8 +336,13 @@ static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t eac
 		wf_free(b);
 		return NULL;
 	}
-	for (unsigned i = 0; i < n; i++)
-		b->buf[i] = (struct verbs_buf){ .bytes = (uint8_t *)b->map + i * each, .lkey = b->mr->lkey, .is_small = each < VERBS_BUF };
+	for (unsigned i = 0; i < n; i++) {
+		struct verbs_buf *buf = &b->buf[i];
+
+		*buf = (struct verbs_buf){ .bytes = (uint8_t *)b->map + i * each, .lkey = b->mr->lkey, .is_small = each < VERBS_BUF };
+		buf->sge = (struct ibv_sge){ .addr = (uintptr_t)buf->bytes, .length = (uint32_t)each, .lkey = buf->lkey };
+		buf->wr = (struct ibv_recv_wr){ .wr_id = (uintptr_t)buf, .sg_list = &buf->sge, .num_sge = 1 };
+	}
 	b->next = d->blocks;
 	d->blocks = b;
 	return b;
@@ -380,34 +385,13 @@ void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 	*list = b;
 }
 
-void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
-{
-	b->next = d->unposted;
-	d->unposted = b;
-	d->n_unposted++;
-}
-
 void verbs_repost(struct verbs_dev *d)
 {
-	struct ibv_recv_wr wr[VERBS_BATCH], *bad;
-	struct ibv_sge sge[VERBS_BATCH];
-	int ret;
+	struct ibv_recv_wr *bad;
 
-	while (d->unposted) {
-		unsigned n = 0;
-
-		for (; n < VERBS_BATCH && d->unposted; n++, d->unposted = d->unposted->next) {
-			sge[n] = (struct ibv_sge){ .addr = (uintptr_t)d->unposted->bytes, .length = VERBS_BUF, .lkey = d->unposted->lkey };
-			wr[n] = (struct ibv_recv_wr){ .wr_id = (uintptr_t)d->unposted, .next = &wr[n + 1], .sg_list = &sge[n], .num_sge = 1 };
-		}
-		wr[n - 1].next = NULL;
-		d->n_unposted -= n;
-		ret = ibv_post_srq_recv(d->srq, wr, &bad);
-		if (ret) {
-			fail_lanes(d, "buffers cannot be given to its shared receive queue");
-			return;
-		}
-	}
+	if (ibv_post_srq_recv(d->srq, &d->unposted->wr, &bad))
+		fail_lanes(d, "buffers cannot be given to its shared receive queue");
+	d->unposted = NULL;
 }
 
 /* ---- completion queues ---- */
@@ -458,7 +442,7 @@ static void free_blocks(struct verbs_dev *d)
 		wf_free(b);
 	}
 	d->sends = d->smalls = d->unposted = NULL;
-	d->n_sends = d->n_smalls = d->n_unposted = 0;
+	d->n_sends = d->n_smalls = 0;
 }
 
 static void stop_dev(struct verbs_dev *d)

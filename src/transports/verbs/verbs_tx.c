@@ -6,9 +6,19 @@
  */
 #include "transports/verbs/verbs.h"
 
-bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr)
+#include "base/copy.h"
+
+static __attribute__((noinline)) bool did_not_post(struct verbs_qp *q, int ret)
 {
-	struct verbs_wr *slot = &q->ring[q->posted % VERBS_SQ];
+	q->posted--;                     /* the adapter has not got it */
+	if (q->lane)
+		verbs_break(q->lane, "%s: posting work: %s", q->dev->name, strerror(ret));
+	return false;
+}
+
+static inline bool post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr)
+{
+	struct verbs_wr *slot = &q->ring[q->posted++ % VERBS_SQ];
 	struct ibv_send_wr *bad;
 	int ret;
 
@@ -20,15 +30,14 @@ bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *
 	wr->wr_id = (uintptr_t)slot;
 	slot->kind = kind;
 	slot->ptr = ptr;
-	q->posted++;
 	q->dev->n_posts++;
 	ret = ibv_post_send(q->qp, wr, &bad);
-	if (wf_likely(!ret))
-		return true;
-	q->posted--;                     /* the adapter has not got it */
-	if (q->lane)
-		verbs_break(q->lane, "%s: posting work: %s", q->dev->name, strerror(ret));
-	return false;
+	return wf_likely(!ret) || did_not_post(q, ret);
+}
+
+bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr)
+{
+	return post(q, wr, kind, ptr);
 }
 
 bool verbs_has_room(const struct verbs_lane *l)
@@ -50,17 +59,38 @@ __attribute__((noinline)) int verbs_starve(struct verbs_lane *l)
 }
 
 /* One SEND of @b's first @len bytes. False: the lane is breaking, and @b still the caller's. */
-static inline bool post_buf(struct verbs_qp *q, struct verbs_buf *b, size_t len, uint8_t kind)
+static inline bool post_buf(struct verbs_qp *q, struct verbs_buf *b, size_t len)
 {
-	struct ibv_sge sge = { .addr = (uintptr_t)b->bytes, .length = (uint32_t)len, .lkey = b->lkey };
-	struct ibv_send_wr wr;
+	q->sge.addr = (uintptr_t)b->bytes;
+	q->sge.length = (uint32_t)len;
+	q->sge.lkey = b->lkey;
+	q->wr.send_flags = len <= q->inline_max ? IBV_SEND_INLINE : 0;
+	return post(q, &q->wr, VERBS_WR_FRAME, b);
+}
 
-	wr.next = NULL;
-	wr.sg_list = &sge;
-	wr.num_sge = 1;
-	wr.opcode = IBV_WR_SEND;
-	wr.send_flags = len <= q->inline_max ? IBV_SEND_INLINE : 0;
-	return verbs_post(q, &wr, kind, b);
+bool verbs_send_short(struct wf_lane *base, uint32_t seq, uint64_t tag, const void *p, uint32_t len)
+{
+	const struct wf_frame h = { .type = WF_FR_EAGER, .tag = tag, .len = len, .seq = seq };
+	struct verbs_lane *l = verbs_lane_of(base);
+	struct verbs_qp *q = l->rail[0];
+	struct verbs_head head = { .kind = VERBS_FRAME, .credits = (uint16_t)l->owed };
+	struct verbs_dev *d = q->dev;
+	struct verbs_buf *b = d->smalls;
+
+	if (wf_unlikely(!l->credits || !b || l->state != VERBS_UP || !verbs_sq_has_room(q, VERBS_SQ_SPARE)))
+		return false;
+	d->smalls = b->next;
+	memcpy(b->bytes, &head, sizeof(head));
+	memcpy(b->bytes + sizeof(head), &h, sizeof(h));
+	wf_copy_short(b->bytes + sizeof(head) + sizeof(h), p, len);
+	l->owed = 0;
+	l->credits--;
+	base->frames_tx++;
+	base->bytes_tx += VERBS_HEAD + WF_FRAME_HDR + len;
+	if (wf_likely(post_buf(q, b, VERBS_HEAD + WF_FRAME_HDR + len)))
+		return true;
+	verbs_send_buf_put(d, b);
+	return false;
 }
 
 int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
@@ -88,7 +118,7 @@ int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 		memcpy(at, tx->pre, tx->pre_len);
 	if (tx->len)
 		wf_bufs_copy_out(at + tx->pre_len, tx->bufs, tx->n, tx->off, tx->len);
-	if (wf_unlikely(!post_buf(q, b, len, VERBS_WR_FRAME))) {
+	if (wf_unlikely(!post_buf(q, b, len))) {
 		verbs_send_buf_put(q->dev, b);
 		return WEFT_AGAIN;
 	}
@@ -111,7 +141,7 @@ bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 		return false;
 	memcpy(b->bytes, &head, sizeof(head));
 	l->owed = 0;
-	if (!post_buf(l->rail[0], b, sizeof(head), VERBS_WR_FRAME))
+	if (!post_buf(l->rail[0], b, sizeof(head)))
 		verbs_send_buf_put(l->rail[0]->dev, b);
 	return true;
 }
