@@ -84,7 +84,7 @@ static int send_slow(struct weft_ep *ep, const weft_buf *b, size_t n, uint64_t l
 static inline bool is_short(const struct weft_ep *ep, const weft_buf *b, size_t n, const weft_call *call)
 {
 	return ep->gate == WF_EP_READY && wf_list_is_empty(&ep->txq) && n == 1 && b && b->addr && !b->kind &&
-	       b->len <= ep->msg->inline_max && (!call || (call->size >= sizeof(*call) && !(call->flags & ~WEFT_COPY) && !call->stream));
+	       b->len <= ep->msg->inline_max && (!call || (call->size >= sizeof(*call) && !(call->flags & ~(WEFT_COPY | WEFT_NO_EVENT)) && !call->stream));
 }
 
 static inline bool send_short(struct weft_ep *ep, const weft_buf *b, uint64_t tag)

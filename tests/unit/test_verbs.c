@@ -142,6 +142,43 @@ static void a_peer_takes_little_memory(void **state)
 	assert_true(sizeof(struct verbs_lane) + sizeof(struct verbs_qp) <= 16 << 10);
 }
 
+/* The adapter's own atomics, where it says that they are atomic with the CPU's; the others by the owner's CPU, as everywhere. */
+static void adapters_do_atomics(void **state)
+{
+	struct wt_pair p;
+	struct wt_mem m;
+	uint64_t *word, posts;
+
+	(void)state;
+	for (int glob = 0; glob < 2; glob++) {
+		if (glob)
+			setenv("WEFT_TEST_IBV_GLOB", "1", 1);
+		wt_pair_open(&p, 0);
+		wt_mem_open(&p, &m, 64, WEFT_READ | WEFT_WRITE | WEFT_ATOMIC, false);
+		word = (uint64_t *)(void *)m.addr;
+		*word = 5;
+		for (uint32_t what = WEFT_ATOMIC_ADD; what <= WEFT_ATOMIC_CAS; what++) {
+			weft_call c = wt_call(0);
+			uint64_t before = *word, frames = p.ep[1]->msg->frames_rx;
+			bool native = glob && (what == WEFT_ATOMIC_ADD || what == WEFT_ATOMIC_CAS);
+			weft_event e = wt_ok(p.w[0], wt_took(p.w[0], weft_atomic(p.ep[0], what, m.remote, 0, 3, before, &c), &c));
+
+			assert_int_equal(e.value, before);
+			if (what == WEFT_ATOMIC_ADD)
+				assert_int_equal(*word, before + 3);
+			if (what == WEFT_ATOMIC_CAS)
+				assert_int_equal(*word, 3);
+			if (what != WEFT_ATOMIC_ADD)     /* the first comes with the answer to OPEN */
+				assert_int_equal(p.ep[1]->msg->frames_rx - frames, !native);
+		}
+		posts = dev_of(p.ep[0])->n_posts;
+		assert_true(posts > 0);
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_GLOB");
+}
+
 /* ---- an adapter gives up ---- */
 
 enum { TAGS = 4, MOST = 200000 };
@@ -254,6 +291,42 @@ static void memory_is_reached_after_an_adapter_gave_up(void **state)
 	free(back);
 }
 
+/* A rail without frames that breaks, here or at the peer's, is left out: messages stay on verbs. */
+static void a_rail_that_breaks_is_left_out(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_DEVICES", "2", 1);
+	for (int round = 0; round < 8; round++) {
+		unsigned char *out = malloc(8 << 20), *in = malloc(8 << 20);
+		struct wt_posted s, r;
+
+		wt_pair_open(&p, 0);
+		assert_int_equal(lane_of(p.ep[0])->n_rails, 2);
+		wt_exchange(&p, round & 1, 8 << 20, 1);
+		for (int k = 0; k < 2; k++)
+			assert_true(lane_of(p.ep[round & 1 ? 0 : 1])->rail[k]->posted > 3);   /* both carried some of it */
+		wt_fill(out, 8 << 20, 2);
+		r = wt_recv(&p, 1, in, 8 << 20, 9, WT_EXACT);
+		s = wt_send(&p, 0, out, 8 << 20, 9, 0);
+		for (int i = 0; i < round / 2; i++)
+			wt_pump();
+		verbs_qp_break(lane_of(p.ep[round & 1])->rail[1]);
+		wt_ok(p.w[1], r);
+		wt_ok(p.w[0], s);
+		wt_assert_data(in, 8 << 20, 2);
+		wt_exchange(&p, 0, 8 << 20, 3);
+		wt_exchange(&p, 1, 100, 4);
+		lane_of(p.ep[0]);
+		lane_of(p.ep[1]);
+		wt_pair_close(&p);
+		free(out);
+		free(in);
+	}
+	unsetenv("WEFT_TEST_IBV_DEVICES");
+}
+
 /* With tcp not allowed there is nothing to go to: all that was pending ends with the reason. */
 static void without_another_lane_the_reason_is_told(void **state)
 {
@@ -273,6 +346,41 @@ static void without_another_lane_the_reason_is_told(void **state)
 	weft_ep_abort(p.ep[1]);
 	p.ep[0] = p.ep[1] = NULL;
 	wt_pair_close(&p);
+}
+
+/* A thousand at once, and each carries a message. */
+static void a_thousand_connect_at_once(void **state)
+{
+	enum { N = 1000 };
+	weft_ep **ep = calloc(2 * N, sizeof(*ep));
+	struct wt_pair p;
+	char in[8];
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	for (unsigned i = 0; i < N; i++) {
+		weft_conn_opts o = { .size = sizeof(o), .user_data = 1000000 + i };
+
+		assert_int_equal(weft_connect(p.w[0]->w, p.url, &o, &ep[i]), WEFT_OK);
+	}
+	for (unsigned i = 0; i < N; i++)
+		ep[N + i] = wt_accept(p.w[1]);
+	for (unsigned i = 0; i < N; i++)
+		wt_wait(p.w[0], WEFT_EV_CONNECTED, 1000000 + i, WT_LIMIT_MS);
+	for (unsigned i = 0; i < N; i++) {
+		weft_buf b = wt_buf("message", 8);
+		weft_call c = wt_call(0);
+		struct wt_posted r = wt_recv(&p, 1, in, 8, i, WT_EXACT);
+
+		wt_ok(p.w[0], wt_took(p.w[0], weft_send(ep[i], &b, 1, i, &c), &c));
+		wt_ok(p.w[1], r);
+		assert_string_equal(in, "message");
+		assert_string_equal(ep[i]->msg->tr->name, "verbs");
+	}
+	for (unsigned i = 0; i < 2 * N; i++)
+		weft_ep_abort(ep[i]);
+	wt_pair_close(&p);
+	free(ep);
 }
 
 /* ---- not here, not allowed ---- */
@@ -361,7 +469,10 @@ static int run(void)
 		CASE(a_peer_takes_little_memory),
 		CASE(nothing_is_lost_or_doubled_when_an_adapter_gives_up),
 		CASE(memory_is_reached_after_an_adapter_gave_up),
+		CASE(a_rail_that_breaks_is_left_out),
+		CASE(adapters_do_atomics),
 		CASE(without_another_lane_the_reason_is_told),
+		CASE(a_thousand_connect_at_once),
 		CASE(what_is_missing_is_named),
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
 		CASE(nonsense_about_queue_pairs_ends_the_endpoint),

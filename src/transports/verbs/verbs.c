@@ -148,6 +148,9 @@ static void keep_time(struct verbs_port *p)
 	struct wf_list *it, *tmp;
 
 	p->wake_at = 0;
+	for (unsigned i = 0; i < p->n_dev; i++)
+		if (p->dev[i]->started)
+			verbs_dev_events(p->dev[i]);   /* what broken queue pairs wait for */
 	wf_list_foreach(it, tmp, &p->timed) {
 		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, timed);
 
@@ -309,6 +312,7 @@ static int verbs_open(struct wf_port *base)
 	for (size_t i = 0; i < WF_ARRAY_LEN(lists); i++)
 		wf_list_init(lists[i]);
 	wf_pool_init(&p->xfers, verbs_xfer_size(), 0);
+	wf_pool_init(&p->reads, verbs_read_size(), 0);
 	wf_pool_init(&p->ops, verbs_op_size(), 0);
 	return 0;
 }
@@ -320,6 +324,7 @@ static void verbs_close(struct wf_port *base)
 	verbs_devs_close(p);
 	wf_port_wake_at(base, 0);
 	wf_pool_fini(&p->xfers);
+	wf_pool_fini(&p->reads);
 	wf_pool_fini(&p->ops);
 }
 

@@ -46,6 +46,7 @@
 #define VERBS_INLINE 256u                /* bytes that go with the work request itself; asked for */
 #define VERBS_CQ_LANES 64u               /* queue pairs that share a completion queue */
 #define VERBS_BATCH 16u                  /* completions that are fetched at a time */
+#define VERBS_QPS 1024u                  /* queue pairs of a worker on a device: peers beyond it are reached over tcp (docs/SCALE.md) */
 #define VERBS_COPIES 64u                 /* large buffers that one side of a lane offers at a time; a power of two */
 #define VERBS_PIECES 8u                  /* of a large buffer; in more pieces it goes as frames */
 #define VERBS_READ (1u << 20)           /* bytes that one of them reads at most, */
@@ -186,7 +187,7 @@ struct verbs_dev {
 enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA };
 
 struct verbs_wr {                        /* a work request that the adapter has */
-	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_xfer, struct verbs_op */
+	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_read, struct verbs_op */
 	uint8_t kind;
 };
 
@@ -267,7 +268,7 @@ struct verbs_port {
 	struct wf_list copies;           /* struct verbs_xfer: reads to be posted */
 	struct wf_list finished;         /* struct wf_copy: ended, the owner is not told yet */
 	struct wf_list ended;            /* struct wf_rma: the same */
-	struct wf_pool xfers, ops;
+	struct wf_pool xfers, reads, ops;
 	bool chores;
 	uint64_t wake_at;
 };
@@ -303,6 +304,7 @@ int verbs_devs_look(struct verbs_port *p);
 void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap);
+void verbs_dev_events(struct verbs_dev *d);   /* takes those that wait; by itself when the worker looks at descriptors */
 /* A completion queue with room for one more queue pair; NULL: errno says why. */
 struct verbs_cq *verbs_cq_get(struct verbs_dev *d);
 void verbs_cq_put(struct verbs_cq *c);
@@ -379,13 +381,14 @@ void verbs_cq_sweep(struct verbs_qp *q);
 
 /* ---- verbs_copy.c ---- */
 size_t verbs_xfer_size(void);
+size_t verbs_read_size(void);
 int verbs_copy_offer(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r);
 int verbs_copy_start(struct wf_lane *l, struct wf_copy *c, const struct wf_region *r);
 void verbs_copy_stop(struct wf_lane *l, struct wf_copy *c);
 void verbs_copy_end(struct wf_lane *l, struct wf_copy *c);
 bool verbs_copy_hear(struct verbs_lane *l, uint16_t kind, uint32_t arg);   /* false: nonsense */
 bool verbs_copy_say(struct verbs_lane *l);   /* what is due; false: no room, again later */
-void verbs_read_done(struct verbs_qp *q, void *xfer, bool well);
+void verbs_read_done(struct verbs_qp *q, void *read, bool well);
 int verbs_copies_step(struct verbs_port *p);
 int verbs_copies_tell(struct verbs_port *p);
 void verbs_copies_drop(struct verbs_lane *l);   /* lane_close */

@@ -239,6 +239,10 @@ static struct verbs_qp *new_rail(struct verbs_lane *l, struct verbs_dev *d, unsi
 
 	if (verbs_dev_start(d, why, cap))
 		return NULL;
+	if (wf_map_count(&d->qps) >= VERBS_QPS) {
+		snprintf(why, cap, "%s: %u queue pairs of this worker are in use, and no more are made", d->name, VERBS_QPS);
+		return NULL;
+	}
 	q = wf_calloc(1, sizeof(*q));
 	if (q)
 		q->cq = verbs_cq_get(d);

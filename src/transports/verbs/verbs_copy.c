@@ -2,7 +2,8 @@
  *
  * verbs_copy.c - a large buffer that the receiver's adapter reads from the sender's memory. The sender registers it and tells
  * addresses and keys in the announcement; the receiver registers its own and posts RDMA READs, in pieces, a few at a time, on
- * whichever rail has room: a faster rail takes more of them. Nobody's CPU touches a byte.
+ * whichever rail has room: a faster rail takes more of them. What a rail that broke did not read is read again over another.
+ * Nobody's CPU touches a byte.
  *
  * An offer has a place (0 .. VERBS_COPIES - 1) and the number of its use; `id` is both, with the lowest bit free:
  *
@@ -33,17 +34,27 @@ struct verbs_xfer {                      /* a copy into our buffers; c->ptr[0] p
 	struct desc from;
 	uint32_t key[VERBS_PIECES * VERBS_DEVS];
 	uint64_t at;                     /* posted so far */
-	unsigned piece, buf;             /* where `at` lies: in which of the sender's pieces, and of our buffers; */
-	uint64_t piece_off, buf_off;
 	unsigned reading;                /* reads that are posted */
-	bool stopping, failed;
+	unsigned n_again;
+	struct { uint64_t at, len; } again[VERBS_READS * VERBS_DEVS];   /* to be read once more */
+	bool stopping;
 	bool asked;                      /* the sender wants to know how it ended */
 	struct verbs_mr *mr[VERBS_PIECES * VERBS_DEVS];   /* of our buffers, by rail */
+};
+
+struct verbs_read {                      /* one that is posted */
+	struct verbs_xfer *x;
+	uint64_t at, len;
 };
 
 size_t verbs_xfer_size(void)
 {
 	return sizeof(struct verbs_xfer);
+}
+
+size_t verbs_read_size(void)
+{
+	return sizeof(struct verbs_read);
 }
 
 static unsigned place_of(uint32_t id)
@@ -227,7 +238,7 @@ static void end_xfer(struct verbs_xfer *x)
 {
 	struct verbs_lane *l = x->l;
 	struct verbs_port *p = verbs_lane_port(l);
-	bool complete = x->at == x->c->len && !x->failed;
+	bool complete = x->at == x->c->len && !x->n_again;
 	unsigned place = place_of(x->from.id);
 	struct wf_copy *c = x->c;
 
@@ -254,7 +265,7 @@ static struct verbs_qp *pick_rail(const struct verbs_lane *l, unsigned *which)
 	for (unsigned i = 0; i < l->n_rails; i++) {
 		struct verbs_qp *q = l->rail[i];
 
-		if (q->reads >= WF_MIN(VERBS_READS, q->reads_max) || !verbs_sq_has_room(q, VERBS_SQ_SPARE) ||
+		if (q->broken || q->reads >= WF_MIN(VERBS_READS, q->reads_max) || !verbs_sq_has_room(q, VERBS_SQ_SPARE) ||
 		    (best && best->reads <= q->reads))
 			continue;
 		best = q;
@@ -263,41 +274,67 @@ static struct verbs_qp *pick_rail(const struct verbs_lane *l, unsigned *which)
 	return best;
 }
 
-/* Past what is used up, and past empty ones. */
-static void skip_used(struct verbs_xfer *x)
+/* Where byte @at lies: in which of the sender's pieces and of our buffers, and how far in them. */
+struct place {
+	unsigned piece, buf;
+	uint64_t piece_off, buf_off;
+};
+
+static struct place find_place(const struct verbs_xfer *x, uint64_t at)
 {
-	while (x->piece < x->from.n && x->piece_off == x->from.piece[x->piece].len) {
-		x->piece++;
-		x->piece_off = 0;
-	}
-	while (x->buf < x->c->n && x->buf_off == x->c->bufs[x->buf].len) {
-		x->buf++;
-		x->buf_off = 0;
-	}
+	struct place p = { .piece_off = at, .buf_off = at };
+
+	for (; p.piece_off >= x->from.piece[p.piece].len; p.piece++)
+		p.piece_off -= x->from.piece[p.piece].len;
+	for (; p.buf_off >= x->c->bufs[p.buf].len; p.buf++)
+		p.buf_off -= x->c->bufs[p.buf].len;
+	return p;
 }
 
-static bool post_read(struct verbs_xfer *x, struct verbs_qp *q, unsigned rail)
+/* Reads from @at up to @len bytes; how many it posted, 0: none. */
+static uint64_t post_read(struct verbs_xfer *x, struct verbs_qp *q, unsigned rail, uint64_t at, uint64_t len)
 {
 	struct verbs_lane *l = x->l;
-	const weft_buf *b = &x->c->bufs[x->buf];
-	uint64_t most = l->n_rails > 1 ? VERBS_READ_SHARED : VERBS_READ;
-	uint64_t len = WF_MIN(WF_MIN(x->from.piece[x->piece].len - x->piece_off, b->len - x->buf_off), x->c->len - x->at);
-	struct ibv_sge sge = { .addr = (uintptr_t)b->addr + x->buf_off, .lkey = x->mr[x->buf * l->n_rails + rail]->mr->lkey };
+	struct verbs_port *port = verbs_lane_port(l);
+	struct place p = find_place(x, at);
+	const weft_buf *b = &x->c->bufs[p.buf];
+	struct ibv_sge sge = { .addr = (uintptr_t)b->addr + p.buf_off, .lkey = x->mr[p.buf * l->n_rails + rail]->mr->lkey };
 	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .send_flags = IBV_SEND_SIGNALED };
+	struct verbs_read *r = wf_pool_get(&port->reads);
 
-	len = WF_MIN(WF_MIN(len, most), q->dev->max_msg);
+	if (!r)
+		return 0;
+	len = WF_MIN(WF_MIN(x->from.piece[p.piece].len - p.piece_off, b->len - p.buf_off), len);
+	len = WF_MIN(WF_MIN(len, l->n_rails > 1 ? VERBS_READ_SHARED : VERBS_READ), q->dev->max_msg);
+	*r = (struct verbs_read){ .x = x, .at = at, .len = len };
 	sge.length = (uint32_t)len;
-	wr.wr.rdma.remote_addr = x->from.piece[x->piece].addr + x->piece_off;
-	wr.wr.rdma.rkey = x->key[x->piece * l->n_rails + rail];
-	if (!verbs_post(q, &wr, VERBS_WR_COPY, x))
-		return false;
+	wr.wr.rdma.remote_addr = x->from.piece[p.piece].addr + p.piece_off;
+	wr.wr.rdma.rkey = x->key[p.piece * l->n_rails + rail];
+	if (!verbs_post(q, &wr, VERBS_WR_COPY, r)) {
+		wf_pool_put(&port->reads, r);
+		return 0;
+	}
 	q->reads++;
 	x->reading++;
-	x->at += len;
-	x->piece_off += len;
-	x->buf_off += len;
 	l->base.copy_us += len;
-	return true;
+	return len;
+}
+
+/* What failed elsewhere comes first. False: nothing was posted. */
+static bool post_next(struct verbs_xfer *x, struct verbs_qp *q, unsigned rail)
+{
+	uint64_t len;
+
+	if (!x->n_again) {
+		len = post_read(x, q, rail, x->at, x->c->len - x->at);
+		x->at += len;
+		return len != 0;
+	}
+	len = post_read(x, q, rail, x->again[x->n_again - 1].at, x->again[x->n_again - 1].len);
+	x->again[x->n_again - 1].at += len;
+	x->again[x->n_again - 1].len -= len;
+	x->n_again -= !x->again[x->n_again - 1].len;
+	return len != 0;
 }
 
 /* Posts what finds room; ends it when nothing is under way and nothing more is to come. */
@@ -308,14 +345,9 @@ static int step(struct verbs_xfer *x)
 	unsigned rail;
 	int n = 0;
 
-	while (l->state == VERBS_UP && !x->stopping && x->at < x->c->len && (q = pick_rail(l, &rail))) {
-		skip_used(x);
-		if (!post_read(x, q, rail))
-			break;
+	while (l->state == VERBS_UP && !x->stopping && (x->n_again || x->at < x->c->len) && (q = pick_rail(l, &rail)) && post_next(x, q, rail))
 		n++;
-	}
-	if (!x->reading && (x->at == x->c->len || x->stopping || l->state != VERBS_UP)) {
-		x->failed = x->failed || x->at < x->c->len;
+	if (!x->reading && ((x->at == x->c->len && !x->n_again) || x->stopping || l->state != VERBS_UP)) {
 		end_xfer(x);
 		n++;
 	}
@@ -324,11 +356,19 @@ static int step(struct verbs_xfer *x)
 
 void verbs_read_done(struct verbs_qp *q, void *ptr, bool well)
 {
-	struct verbs_xfer *x = ptr;
+	struct verbs_read *r = ptr;
+	struct verbs_xfer *x = r->x;
 
 	q->reads--;
 	x->reading--;
-	x->failed = x->failed || !well;
+	if (!well && x->n_again == WF_ARRAY_LEN(x->again)) {
+		verbs_break(x->l, "%s: reads of large messages fail again and again", q->dev->name);
+	} else if (!well) {
+		x->again[x->n_again].at = r->at;
+		x->again[x->n_again++].len = r->len;
+		x->l->base.copy_us -= r->len;
+	}
+	wf_pool_put(&verbs_lane_port(x->l)->reads, r);
 	verbs_lane_port(x->l)->chores = true;   /* step() goes on, or ends it */
 }
 

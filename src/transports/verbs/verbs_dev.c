@@ -234,7 +234,7 @@ int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid)
 
 /* ---- what it says of itself ---- */
 
-/* Every lane that has a rail there. */
+/* Every lane whose frames go there; of others the rail is left out. */
 static void fail_lanes(struct verbs_dev *d, const char *why)
 {
 	struct wf_list *it, *tmp;
@@ -242,11 +242,16 @@ static void fail_lanes(struct verbs_dev *d, const char *why)
 	wf_list_foreach(it, tmp, &d->port->base.lanes) {
 		struct verbs_lane *l = wf_container_of(wf_list_entry(it, struct wf_lane, link), struct verbs_lane, base);
 
-		for (unsigned i = 0; i < l->n_rails; i++)
-			if (l->rail[i]->dev == d) {
+		for (unsigned i = 0; i < l->n_rails; i++) {
+			if (l->rail[i]->dev != d)
+				continue;
+			if (i) {
+				snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %s", d->name, why);
+				verbs_qp_break(l->rail[i]);
+			} else {
 				verbs_break(l, "%s: %s", d->name, why);
-				break;
 			}
+		}
 	}
 }
 
@@ -283,17 +288,21 @@ static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 	}
 }
 
-static void on_async(void *arg, uint32_t events)
+void verbs_dev_events(struct verbs_dev *d)
 {
-	struct verbs_dev *d = arg;
 	struct ibv_async_event e;
 
-	(void)events;
 	while (!d->port->lib->get_async_event(d->ctx, &e)) {
 		/* acknowledged only after it was looked at: the object in it cannot go meanwhile */
 		on_event(d, &e);
 		d->port->lib->ack_async_event(&e);
 	}
+}
+
+static void on_async(void *arg, uint32_t events)
+{
+	(void)events;
+	verbs_dev_events(arg);
 }
 
 static void on_completion(void *arg, uint32_t events)

@@ -7,6 +7,10 @@
  * Short puts are done when the call returns, from a buffer of ours; short gets go through one, too, because registering costs
  * more than copying. Longer ones are registered and left to the adapter. All of them go over the first rail, where what is
  * sent later arrives later; a get may be overtaken by what follows it, so it is not `ordered`.
+ *
+ * Atomics: one executor for each region, or they are not atomic among each other. An adapter's are atomic with the CPU's only when it
+ * says so (IBV_ATOMIC_GLOB); then it does the two that it knows. Elsewhere, and for the others, the owner's CPU does them, asked by
+ * a frame (docs/adr/0013-atomics-of-adapters.md).
  */
 #include <stdio.h>
 
@@ -16,8 +20,10 @@
 
 struct grant_desc {                      /* in OPENED; a key for each rail */
 	uint64_t addr, len;
-	uint32_t rails, key[VERBS_DEVS];
+	uint32_t rails, atomics;         /* atomics: by the first rail's adapter */
+	uint32_t key[VERBS_DEVS];
 };
+_Static_assert(sizeof(struct grant_desc) == 24 + 4 * VERBS_DEVS, "no padding on the wire");
 
 struct verbs_grant {                     /* on the owner's side */
 	struct wf_list link;             /* lane->grants */
@@ -41,7 +47,7 @@ size_t verbs_op_size(void)
 
 /* ---- the owner ---- */
 
-static uint32_t rights_of(uint32_t access)
+static uint32_t rights_of(const struct verbs_dev *d, uint32_t access)
 {
 	uint32_t rights = 0;
 
@@ -49,6 +55,8 @@ static uint32_t rights_of(uint32_t access)
 		rights |= IBV_ACCESS_REMOTE_READ;
 	if (access & WEFT_WRITE)
 		rights |= IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_LOCAL_WRITE;
+	if (access & WEFT_ATOMIC && d->atomics == IBV_ATOMIC_GLOB)
+		rights |= IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_LOCAL_WRITE;
 	return rights;
 }
 
@@ -69,14 +77,14 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 	struct verbs_grant *g;
 	int err;
 
-	if (cap < sizeof(d) || l->state != VERBS_UP || !len || !rights_of(access))
+	if (cap < sizeof(d) || l->state != VERBS_UP || !len || !rights_of(l->rail[0]->dev, access))
 		return 0;
 	g = wf_calloc(1, sizeof(*g));
 	if (!g)
 		return 0;
 	wf_list_init(&g->link);
 	for (unsigned i = 0; i < l->n_rails; i++) {
-		g->mr[i] = verbs_mr_new(l->rail[i]->dev, (char *)r->addr + off, len, rights_of(access), &err);
+		g->mr[i] = verbs_mr_new(l->rail[i]->dev, (char *)r->addr + off, len, rights_of(l->rail[i]->dev, access), &err);
 		if (!g->mr[i]) {
 			verbs_mr_explain(base, err, len);
 			free_grant(l, g);
@@ -84,6 +92,7 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 		}
 		d.key[i] = g->mr[i]->mr->rkey;
 	}
+	d.atomics = access & WEFT_ATOMIC && l->rail[0]->dev->atomics == IBV_ATOMIC_GLOB;
 	wf_list_push_back(&l->grants, &g->link);
 	*hold = (uintptr_t)g;
 	memcpy(desc, &d, sizeof(d));
@@ -116,6 +125,7 @@ int verbs_mem_open(struct wf_lane *base, struct wf_direct *d)
 		return WEFT_EPROTO;
 	d->word[0] = g.addr;
 	d->word[1] = g.key[0];
+	d->word[2] = g.atomics;
 	d->ready = true;
 	return WEFT_OK;
 }
@@ -174,14 +184,17 @@ static void end_op(struct verbs_op *op)
 	struct verbs_dev *d = l->rail[0]->dev;
 	struct wf_rma *x = op->x;
 
-	if (op->buf && !op->failed)
+	if (op->buf && !op->failed && x->what == WF_RMA_ATOMIC)
+		memcpy(&x->old, op->buf->bytes, sizeof(x->old));
+	else if (op->buf && !op->failed)
 		wf_bufs_copy_in(x->bufs, x->n, 0, op->buf->bytes, x->len);
 	if (op->buf)
 		verbs_send_buf_put(d, op->buf);
 	for (unsigned i = 0; i < op->n_mr; i++)
 		if (op->mr[i])
 			verbs_mr_put(d, op->mr[i]);
-	x->word[0] = (uint64_t)(int64_t)(op->failed ? WEFT_AGAIN : WEFT_OK);
+	/* what may have been done must not be done twice, unless that does no harm */
+	x->word[0] = (uint64_t)(int64_t)(!op->failed ? WEFT_OK : x->what == WF_RMA_ATOMIC ? WEFT_ERESET : WEFT_AGAIN);
 	wf_list_push_back(&p->ended, &x->link);
 	p->chores = true;
 	wf_pool_put(&p->ops, op);
@@ -211,18 +224,38 @@ int verbs_rmas_tell(struct verbs_port *p)
 	return n;
 }
 
-/* A get through one buffer of ours. */
-static int start_short_get(struct verbs_lane *l, struct verbs_op *op)
+static bool is_native(const struct wf_rma *x)
 {
+	return x->direct->word[2] && (x->amo == WEFT_ATOMIC_ADD || x->amo == WEFT_ATOMIC_CAS) && !((x->direct->word[0] + x->off) & 7);
+}
+
+static void make_atomic(struct ibv_send_wr *wr, const struct wf_rma *x)
+{
+	bool add = x->amo == WEFT_ATOMIC_ADD;
+
+	wr->opcode = add ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_ATOMIC_CMP_AND_SWP;
+	wr->wr.atomic.remote_addr = x->direct->word[0] + x->off;
+	wr->wr.atomic.rkey = (uint32_t)x->direct->word[1];
+	wr->wr.atomic.compare_add = add ? x->operand : x->compare;
+	wr->wr.atomic.swap = x->operand;
+}
+
+/* A get, or an atomic, through one buffer of ours. */
+static int start_short(struct verbs_lane *l, struct verbs_op *op)
+{
+	bool atomic = op->x->what == WF_RMA_ATOMIC;
+	uint32_t len = atomic ? 8 : (uint32_t)op->x->len;
 	struct verbs_qp *q = l->rail[0];
 	struct ibv_send_wr wr;
 	struct ibv_sge sge;
 
-	op->buf = verbs_send_buf(q->dev, op->x->len <= VERBS_INLINE);
+	op->buf = verbs_send_buf(q->dev, len <= VERBS_INLINE);
 	if (!op->buf)
 		return WEFT_ENOTSUP;
-	sge = (struct ibv_sge){ .addr = (uintptr_t)op->buf->bytes, .length = (uint32_t)op->x->len, .lkey = op->buf->lkey };
+	sge = (struct ibv_sge){ .addr = (uintptr_t)op->buf->bytes, .length = len, .lkey = op->buf->lkey };
 	wr = request(op->x->direct, IBV_WR_RDMA_READ, op->x->off, &sge);
+	if (atomic)
+		make_atomic(&wr, op->x);
 	wr.send_flags = IBV_SEND_SIGNALED;
 	if (verbs_post(q, &wr, VERBS_WR_RMA, op)) {
 		op->left = 1;
@@ -281,14 +314,14 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_port *p = verbs_lane_port(l);
-	bool short_get = x->what == WF_RMA_GET && x->len <= VERBS_BUF;
+	bool atomic = x->what == WF_RMA_ATOMIC, is_short = atomic || (x->what == WF_RMA_GET && x->len <= VERBS_BUF);
 	struct verbs_op *op;
 	unsigned n;
 	int ret;
 
-	if (l->state != VERBS_UP || x->what == WF_RMA_ATOMIC || !x->len || x->n > VERBS_PIECES)
+	if (l->state != VERBS_UP || (atomic && !is_native(x)) || (!atomic && !x->len) || x->n > VERBS_PIECES)
 		return WEFT_ENOTSUP;
-	n = short_get ? 1 : requests_for(l->rail[0], x);
+	n = is_short ? 1 : requests_for(l->rail[0], x);
 	if (n > VERBS_SQ / 2)
 		return WEFT_ENOTSUP;
 	if (!has_room(l, n)) {
@@ -301,7 +334,7 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	memset(op, 0, sizeof(*op));
 	op->l = l;
 	op->x = x;
-	ret = short_get ? start_short_get(l, op) : start_long(l, op);
+	ret = is_short ? start_short(l, op) : start_long(l, op);
 	if (ret == WEFT_PENDING) {
 		x->ordered = x->what == WF_RMA_PUT;
 		return ret;

@@ -52,7 +52,10 @@ static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 {
 	struct verbs_lane *l = q->lane;
 
-	if (l && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
+	/* a rail that carries no frames is only left out from here on: what it was reading is read over another */
+	if (l && q != l->rail[0] && l->state == VERBS_UP && !q->broken)
+		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s", q->dev->name, words_of(wc->status));
+	else if (l && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
 		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err);
 	verbs_qp_break(q);
 }

@@ -160,7 +160,7 @@ int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 	attr->max_pd = 1 << 15;
 	attr->max_qp_rd_atom = attr->max_qp_init_rd_atom = FK_MAX_RD;
 	attr->max_res_rd_atom = FK_MAX_RD * FK_QPS;
-	attr->atomic_cap = IBV_ATOMIC_HCA;
+	attr->atomic_cap = getenv("WEFT_TEST_IBV_GLOB") ? IBV_ATOMIC_GLOB : IBV_ATOMIC_HCA;
 	attr->max_ah = 1 << 15;
 	attr->max_srq = FK_SRQS;
 	attr->max_srq_wr = FK_MAX_SRQ_WR;

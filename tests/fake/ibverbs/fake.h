@@ -24,6 +24,7 @@
  *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
  *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register
  *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down
+ *   WEFT_TEST_IBV_GLOB     set: atomics are said to be atomic with the CPU's (they are not)
  *   WEFT_TEST_IBV_ABORT    abort() at the first complaint, for a debugger
  */
 #ifndef WT_FAKE_IBVERBS_H
@@ -39,7 +40,7 @@
 
 enum {
 	FK_PROCS = 256, FK_QPS = 4096, FK_CQS = 2048, FK_SRQS = 1024, FK_MRS = 16384, FK_BELLS = 2048,
-	FK_EVENTS = 512,                 /* of a bell */
+	FK_EVENTS = 8192,                /* of a bell */
 	FK_DEVICES = 8, FK_GIDS = 8,
 	FK_MAX_WR = 16384, FK_MAX_SGE = 32, FK_MAX_CQE = 32767, FK_MAX_SRQ_WR = 8192, FK_MAX_INLINE = 512, FK_MAX_RD = 128,
 	FK_MAX_MSG = 8 << 20,
