@@ -55,11 +55,13 @@
 #define VERBS_SECRET 16u
 
 /*
- * Retries of the adapter. A lost packet is sent again after 4.096 us << VERBS_TIMEOUT = 67 ms, VERBS_RETRY times: a peer that is
- * gone is noticed after about half a second (adapters wait up to four times as long). 7 would mean for ever on soft-RoCE (G61).
- * "Receiver not ready" is a living peer's word, so it is waited for without end: 7, each time at least 0.64 ms (code 14).
+ * Retries of the adapter. What is not acknowledged is sent again after 4.096 us << timeout, VERBS_RETRY times; the timeout is
+ * chosen so that all of them together take no longer than the setting failure_detect (adapters wait up to four times as long), and is not
+ * beyond half a second. 7 retries would mean for ever on soft-RoCE (G61). "Receiver not ready" is a living peer's word, so
+ * it is waited for without end: 7, each time at least 0.64 ms (code 14).
  */
-#define VERBS_TIMEOUT 14u
+#define VERBS_TIMEOUT_MIN 8u             /* 1 ms */
+#define VERBS_TIMEOUT_MAX 17u            /* 537 ms */
 #define VERBS_RETRY 6u
 #define VERBS_RNR_RETRY 7u
 #define VERBS_RNR_TIMER 14u

@@ -202,10 +202,21 @@ static int to_rtr(struct verbs_qp *q)
 						   IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
 }
 
+/* The code of the longest time of which all retries take no longer than failure_detect. */
+static uint8_t timeout_code(const struct wf_conf *conf)
+{
+	uint64_t each = conf->failure_detect_ns / (VERBS_RETRY + 1);
+	uint8_t code = VERBS_TIMEOUT_MIN;
+
+	while (code < VERBS_TIMEOUT_MAX && 4096ull << (code + 1) <= each)
+		code++;
+	return code;
+}
+
 static int to_rts(struct verbs_qp *q)
 {
 	struct ibv_qp_attr a = {
-		.qp_state = IBV_QPS_RTS, .timeout = VERBS_TIMEOUT, .retry_cnt = VERBS_RETRY, .rnr_retry = VERBS_RNR_RETRY,
+		.qp_state = IBV_QPS_RTS, .timeout = timeout_code(q->dev->port->base.conf), .retry_cnt = VERBS_RETRY, .rnr_retry = VERBS_RNR_RETRY,
 		.sq_psn = q->psn, .max_rd_atomic = q->reads_max,
 	};
 
