@@ -18,6 +18,7 @@ static const struct perf_way ways[] = {
 	{ "shm", "shm", NULL, NULL, false },
 	{ "shm-ring", "shm", "cma", "no", false },
 	{ "tcp", "tcp", NULL, NULL, false },
+	{ "verbs", "verbs", NULL, NULL, false },
 	{ "loop", "loop", NULL, NULL, true },
 	{ "auto", NULL, NULL, NULL, false },
 };
@@ -30,8 +31,8 @@ void perf_usage(FILE *to)
 	      "       weft perf --listen [ADDRESS:PORT]    serves others until it is interrupted\n"
 	      "       weft perf [OPTION...] HOST[:PORT]    measures with a side that listens there\n"
 	      "\n"
-	      "  --transport NAME[,NAME..]   shm, shm-ring (shm without process_vm_*), tcp, loop, auto (what the library takes);\n"
-	      "                              default shm,tcp, and with HOST or --listen auto\n"
+	      "  --transport NAME[,NAME..]   shm, shm-ring (shm without process_vm_*), tcp, verbs, loop, auto (what the library\n"
+	      "                              takes); default shm,tcp, and with HOST or --listen auto\n"
 	      "  --test NAME[,NAME..]        see below, or all; default tag_lat\n"
 	      "  --size N[,N:N..]            bytes, K, M and G are powers of 1024; 8:1M is 8, 16, 32 and so on to 1M\n"
 	      "  --time SECONDS              for each line, warm-up included; default 1\n"
@@ -47,6 +48,9 @@ void perf_usage(FILE *to)
 	      "  --plot FILE                 a picture besides (.png, .svg, .pdf); needs matplotlib\n"
 	      "  --port N                    where to listen or connect; default 7470\n"
 	      "  --once                      with --listen: serve one peer, then end\n"
+	      "  -d DEVICE, -i PORT, -x GID  as of ib_send_lat: transport verbs over that device, port of it, index of its address; on\n"
+	      "                              the other side the same, unless it listens there (WEFT_RDMA=DEVICE:PORT:GID)\n"
+	      "  -t DEPTH                    as of ib_send_bw: --window\n"
 	      "\n", to);
 	for (int i = 0; i < PERF_TESTS; i++)
 		fprintf(to, "  %-11s %s\n", tests[i].name, tests[i].what);
@@ -121,7 +125,7 @@ static bool add_way(struct perf_opts *o, const char *name)
 		o->way[o->n_ways++] = &ways[i];
 		return true;
 	}
-	return bad("--transport", name, "one of shm, shm-ring, tcp, loop, auto");
+	return bad("--transport", name, "one of shm, shm-ring, tcp, verbs, loop, auto");
 }
 
 static bool add_test(struct perf_opts *o, const char *name)
@@ -223,6 +227,34 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+/* What users of perftest know and weft decides by itself. */
+static bool refuse_known(int option)
+{
+	fprintf(stderr, "weft perf: -%c: %s\n", option,
+		option == 'q' ? "weft has one queue pair on each port that reaches the peer; -d a,b names the devices" :
+				"the MTU is the lesser of both ports' own (weft info shows it); on Ethernet it follows the interface's");
+	return false;
+}
+
+/* "mlx5_0:1:3" for the setting rdma; both sides of this machine find it in their environment. */
+static bool set_rdma(struct perf_opts *o)
+{
+	char text[200];
+	int n = snprintf(text, sizeof(text), "%.100s", o->device ? o->device : "");
+
+	if (!o->device) {
+		if (!o->device_port && !o->device_gid)
+			return true;
+		return bad("-i, -x", o->device_port ? o->device_port : o->device_gid, "of use without -d DEVICE");
+	}
+	if (o->device_port || o->device_gid)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, ":%.20s", o->device_port ? o->device_port : "1");
+	if (o->device_gid)
+		snprintf(text + n, sizeof(text) - (size_t)n, ":%.20s", o->device_gid);
+	setenv("WEFT_RDMA", text, 1);
+	return o->n_ways || add_way(o, "verbs");
+}
+
 static bool take_flag(struct perf_opts *o, int option)
 {
 	switch (option) {
@@ -265,6 +297,7 @@ static bool take(struct perf_opts *o, int option, char *arg)
 		return parse_time(arg, &o->time_s);
 	case ITERATIONS:
 		return set_count("--iterations", arg, UINT64_MAX / 2, &o->iterations);
+	case 't':
 	case WINDOW:
 		ok = set_count("--window", arg, 4096, &v);
 		o->window = (unsigned)v;
@@ -280,6 +313,18 @@ static bool take(struct perf_opts *o, int option, char *arg)
 	case PLOT:
 		o->plot = arg;
 		return true;
+	case 'd':
+		o->device = arg;
+		return true;
+	case 'i':
+		o->device_port = arg;
+		return true;
+	case 'x':
+		o->device_gid = arg;
+		return true;
+	case 'q':
+	case 'm':
+		return refuse_known(option);
 	default:
 		return take_flag(o, option);
 	}
@@ -289,6 +334,8 @@ static bool fill_in(struct perf_opts *o)
 {
 	bool apart = o->listen || o->place;
 
+	if (!set_rdma(o))
+		return false;
 	if (!o->time_s)
 		o->time_s = o->iterations ? TIME_ENOUGH_S : 1;
 	if (!o->n_ways && apart) {
@@ -316,7 +363,7 @@ bool perf_parse(int argc, char **argv, struct perf_opts *o)
 
 	*o = (struct perf_opts){ .pin = true, .cpu = { -1, -1 }, .port = PORT_DEFAULT };
 	argv[0] = name;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "d:i:x:q:m:t:", options, NULL)) != -1)
 		if (!take(o, c, optarg))
 			return false;
 	if (optind < argc)

@@ -200,20 +200,24 @@ def find_py(o):
         return
     if o.san == "thread":
         return  # the interpreter is not built for it
-    yield pytest_job(o, "py", "tests/py", 120)
+    yield pytest_job(o, "py", ["tests/py"], 120)
+    fake = fake_rdma(o, 1)
+    if fake:
+        over = [f"tests/py/test_{name}.py" for name in ("messages", "am_obj", "stream", "remote", "cancel")]
+        env = {"WEFT_TRANSPORTS": "loop,shm,verbs,tcp", "WEFT_TEST_TRANSPORTS": "verbs"}
+        yield pytest_job(o, "py", over, 120, name="py-verbs", env={**fake, **env})
 
 
 def find_vm(o):
-    yield pytest_job(o, "vm", "tests/vm", 300)
+    yield pytest_job(o, "vm", ["tests/vm"], 300)
 
 
-def pytest_job(o, kind, folder, stuck_s):
+def pytest_job(o, kind, folders, stuck_s, name=None, env=None):
     argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider"]
-    argv += ["-o", f"faulthandler_timeout={stuck_s}", folder]
-    argv[-1:-1] = ["-k", o.k] if o.k else []
-    env = python_env(o)
+    argv += ["-o", f"faulthandler_timeout={stuck_s}"] + (["-k", o.k] if o.k else []) + folders
+    env = {**python_env(o), **(env or {})}
     pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
-    return Job(kind, kind, argv, rerun=f"{pre} {shlex.join(argv)}", alone=True, env=env, reader=read_pytest)
+    return Job(kind, name or kind, argv, rerun=f"{pre} {shlex.join(argv)}", alone=True, env=env, reader=read_pytest)
 
 
 def find_torture(o):

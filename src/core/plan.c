@@ -57,7 +57,7 @@ unsigned wf_plan(const struct wf_conf *conf, const struct wf_transport *tr, cons
 	bool maps = can_copy(tr, l) && tr->region_gone && !(tr->caps & (WF_CAP_INTERNAL | WF_CAP_RDMA));
 	struct wf_plan_row *r = out;
 	char key[40], set[120];
-	uint64_t wanted = eager_setting(conf, tr, key, sizeof(key));
+	uint64_t wanted = tr->eager_max ? tr->eager_max : eager_setting(conf, tr, key, sizeof(key));
 	uint64_t eager = l ? l->eager_max : wanted, next = 0;
 
 	wf_plan_setting(conf, key, set, sizeof(set));

@@ -143,6 +143,7 @@ typedef int wf_replay_fn(void *arg, const struct wf_frame *h, const void *payloa
 struct wf_transport {
 	const char *name;                /* "tcp"; in settings, explain, hello                                      */
 	uint32_t caps;                   /* WF_CAP_*                                                                */
+	uint32_t eager_max;              /* of its lanes, where no setting eager_max_<name> has it: for explain            */
 	size_t shared_size;              /* of zeroed memory for all ports of a context, behind port->shared; any thread */
 	size_t port_size, lane_size;     /* of the structs that begin with wf_port and wf_lane; given zeroed         */
 

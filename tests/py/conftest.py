@@ -16,7 +16,7 @@ import pytest
 
 import weft
 
-TRANSPORTS = ["loop", "shm", "tcp"]
+TRANSPORTS = os.environ.get("WEFT_TEST_TRANSPORTS", "loop,shm,tcp").split(",")
 LIMIT = 30  # seconds that anything may take
 LOOPS = ["asyncio", "uvloop"]
 LONG = bool(os.environ.get("WEFT_TEST_LONG"))
