@@ -35,7 +35,7 @@
 #define VERBS_GIDS 4u                    /* of a port that are offered at most */
 #define VERBS_OFFERS 6u                  /* addresses in an offer */
 #define VERBS_BUF (8u << 10)
-#define VERBS_SRQ 1024u                  /* receive buffers of a worker on a device */
+#define VERBS_SRQ 1023u                  /* receive buffers of a worker on a device; with one more drivers take twice the memory */
 #define VERBS_SENDS 256u                 /* buffers to send from; as many again when they are used up, */
 #define VERBS_SENDS_MAX 2048u            /* up to so many, */
 #define VERBS_SMALLS_MAX (64u << 10)     /* and of small ones */
@@ -44,7 +44,7 @@
 #define VERBS_CREDITS 64u
 #define VERBS_SIGNAL 32u
 #define VERBS_INLINE 256u                /* bytes that go with the work request itself; asked for */
-#define VERBS_CQ_LANES 64u               /* queue pairs that share a completion queue */
+#define VERBS_CQ_LANES 119u              /* queue pairs that share a completion queue */
 #define VERBS_BATCH 16u                  /* completions that are fetched at a time */
 #define VERBS_QPS 1024u                  /* queue pairs of a worker on a device: peers beyond it are reached over tcp (docs/SCALE.md) */
 #define VERBS_COPIES 64u                 /* large buffers that one side of a lane offers at a time; a power of two */
