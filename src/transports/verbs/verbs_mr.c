@@ -38,8 +38,11 @@ static struct ibv_mr *reg(struct verbs_dev *d, void *addr, size_t len, uint32_t 
 	const struct verbs_lib *v = d->port->lib;
 
 	errno = 0;
-	/* where the order of the bytes of one transfer does not matter, PCIe may be faster: an adapter that has it takes it */
-	if (v->reg_mr_iova2)
+	/*
+	 * PCIe may be faster where the order of the bytes of one transfer does not matter, because nobody looks at them before the
+	 * completion is seen, which is ordered behind them. Who grants memory to be written may look at it without one.
+	 */
+	if (v->reg_mr_iova2 && !(access & IBV_ACCESS_REMOTE_WRITE))
 		return v->reg_mr_iova2(d->pd, addr, len, (uintptr_t)addr, access | IBV_ACCESS_RELAXED_ORDERING);
 	return v->reg_mr(d->pd, addr, len, (int)access);
 }
