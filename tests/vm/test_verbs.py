@@ -18,9 +18,9 @@ TRAFFIC = f"{PYTHON} {shlex.quote(str(ROOT / 'tests/vm/traffic.py'))}"
 VERBS = "export WEFT_TRANSPORTS=verbs WEFT_TEST_EMULATED=1"
 BOTH = "export WEFT_TRANSPORTS=verbs,tcp"
 
-# Groups that move bytes in every way, for wires on which the whole suite would take too long.
-BYTES = ["messages_go*", "sizes_at*", "same_tag*", "both_sides_may_send*", "full_queues*", "a_sync_send_is*", "a_receive_cancelled*",
-         "puts_and_gets*", "killed_in_mid*", "processes_exchange*"]
+# What moves bytes in every way, of sizes that a wire on which each lost tail costs a tenth of a second carries in time.
+BYTES = ["messages_go*", "same_tag*", "both_sides_may_send*", "full_queues*", "a_sync_send_is*", "a_loop_of_short*", "puts_and_gets*",
+         "chunks_of_the_stream*"]
 
 
 def passed(text):
@@ -65,14 +65,15 @@ PACKETS = "for d in rxe0 rxe1; do echo packets $(cat /sys/class/infiniband/$d/po
 
 @pytest.mark.parametrize("netem", ["loss 1%", "loss 5%", "delay 3ms 1ms reorder 25% 50%", "duplicate 5%"])
 def test_bytes_over_a_bad_wire(netem):
-    runs = "; ".join(f"{CONFORM} verbs '{p}'" for p in BYTES)
-    status, out, err = vm(f"{VERBS}; {runs}", "--wire", "--netem", netem, limit_s=600)
+    runs = "; ".join(f"timeout 100 {CONFORM} verbs '{p}'" for p in BYTES)
+    status, out, err = vm(f"{VERBS} WEFT_FAILURE_DETECT=1s; {runs}", "--wire", "--netem", netem, limit_s=400)
     assert status == 0 and not failed(out) and passed(out) >= len(BYTES), out + err
 
 
 # ---- two hosts ----
 
-SERVE = f"{TRAFFIC} serve 0.0.0.0:7480"
+SERVE = f"export TRAFFIC_FLOWS=$RDMA_VM_JOB/flows; {TRAFFIC} serve 0.0.0.0:7480"
+FLOWS = "until [ -e $RDMA_VM_JOB/flows ]; do sleep 0.1; [ $((m += 1)) -lt 600 ] || break; done; sleep 1"   # a little of it
 
 
 def test_two_hosts_exchange_everything():
@@ -112,7 +113,7 @@ def test_the_other_lane_takes_over_when_the_link_goes_down():
     doubled, and explain says why."""
     status, lines, all_ = two_hosts(
         f"{BOTH} WEFT_RDMA=rxe0; {TRAFFIC} go 192.168.101.2:7480 14 long",
-        f"{BOTH} WEFT_RDMA=rxe0; {SERVE} long & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; sleep 6; {DOWN.format('eth0')}; wait $p",
+        f"{BOTH} WEFT_RDMA=rxe0; {SERVE} long & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; {DOWN.format('eth0')}; wait $p",
         "--rails", "2")
     for host in (0, 1):
         row = said(lines[host])
@@ -126,7 +127,7 @@ def test_two_rails_carry_and_one_is_pulled():
     count = "echo $(cat /sys/class/infiniband/rxe{0}/ports/1/hw_counters/sent_pkts)"
     status, lines, all_ = two_hosts(
         f"{BOTH}; {TRAFFIC} go $RDMA_VM_PEER:7480 14 long",
-        f"{BOTH}; {SERVE} long & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; sleep 6; echo sent $({count.format(0)}) $({count.format(1)}); "
+        f"{BOTH}; {SERVE} long & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; echo sent $({count.format(0)}) $({count.format(1)}); "
         f"{DOWN.format('eth1')}; wait $p", "--rails", "2")
     sent = next(s for s in lines[1] if s.startswith("sent "))
     assert all(int(n) > 100 for n in sent.split()[1:]), all_
@@ -140,7 +141,7 @@ def test_a_link_that_is_all_there_is_goes_down():
     """No reset comes, neither from the adapter's peer nor from its kernel: noticed in time, with the reason."""
     _, lines, all_ = two_hosts(
         f"{BOTH} WEFT_FAILURE_DETECT=2s; {TRAFFIC} go $RDMA_VM_PEER:7480 60; touch $RDMA_VM_JOB/noticed",
-        f"{BOTH} WEFT_FAILURE_DETECT=2s; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; sleep 6; {DOWN.format('eth0')}; "
+        f"{BOTH} WEFT_FAILURE_DETECT=2s; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; {DOWN.format('eth0')}; "
         "until [ -e $RDMA_VM_JOB/noticed ]; do sleep 0.2; [ $((n += 1)) -lt 300 ] || break; done; wait $p; true")
     for host in (0, 1):
         row = said(lines[host])
@@ -154,7 +155,7 @@ def test_a_link_that_is_all_there_is_goes_down():
 def test_a_killed_process_is_noticed_at_once():
     status, lines, all_ = two_hosts(
         f"{BOTH}; {TRAFFIC} go $RDMA_VM_PEER:7480 60; touch $RDMA_VM_JOB/noticed",
-        f"{BOTH}; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; sleep 6; kill -9 $p; "
+        f"{BOTH}; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; kill -9 $p; "
         "until [ -e $RDMA_VM_JOB/noticed ]; do sleep 0.2; [ $((n += 1)) -lt 300 ] || break; done; true")
     row = said(lines[0])
     assert "peer closed the connection" in row["error"] or "reset" in row["error"].lower(), all_
@@ -165,10 +166,10 @@ def test_a_stopped_process_is_waited_for():
     """Ten seconds, more than three times failure_detect: it lives, so nobody is ended, and all goes on."""
     status, lines, all_ = two_hosts(
         f"{BOTH}; {TRAFFIC} go $RDMA_VM_PEER:7480 22",
-        f"{BOTH}; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; sleep 5; kill -STOP $p; sleep 10; kill -CONT $p; wait $p")
+        f"{BOTH}; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; kill -STOP $p; sleep 10; kill -CONT $p; wait $p")
     for host in (0, 1):
         row = said(lines[host])
-        assert status == 0 and "error" not in row and row["messages"] >= 32 and "verbs: rxe0:1" in row["explain"], all_
+        assert status == 0 and "error" not in row and row["messages"] >= 32 and "verbs: rxe0:1" in row["first"], all_
 
 
 # ---- what it is held against ----

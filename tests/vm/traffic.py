@@ -8,9 +8,10 @@ is compared, so that what is lost, doubled or out of order is found. What happen
   ... long                          only puts that are not done at once: others cannot be sent again when an adapter gives up
 
 Each prints one JSON line at its end: how many messages it received, how many times it wrote and read memory, and what explain says
-of the endpoint then; or the error that ended it, and when."""
+of the endpoint then; or the error that ended it, and when. The file that TRAFFIC_FLOWS names is made when messages flow."""
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -42,6 +43,8 @@ async def recv_all(ep, counts):
         expected = message(counts["messages"])
         assert buf[:size] == expected, f"message {counts['messages']}: {size} bytes instead of {len(expected)}, {bytes(buf[:16])}"
         counts["messages"] += 1
+        if counts["messages"] == 64 and "TRAFFIC_FLOWS" in os.environ:
+            open(os.environ["TRAFFIC_FLOWS"], "w").close()
 
 
 async def use_memory(remote, ep, until, counts):

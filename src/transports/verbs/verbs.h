@@ -50,7 +50,8 @@
 #define VERBS_COPIES 64u                 /* large buffers that one side of a lane offers at a time; a power of two */
 #define VERBS_PIECES 8u                  /* of a large buffer; in more pieces it goes as frames */
 #define VERBS_READ (1u << 20)           /* bytes that one of them reads at most, */
-#define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer */
+#define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer, */
+#define VERBS_READ_LEAST (32u << 10)    /* and at least */
 #define VERBS_READS 4u                   /* of a rail that are under way for large buffers */
 #define VERBS_SECRET 16u
 
@@ -235,7 +236,7 @@ struct verbs_lane {
 	struct wf_lane base;
 	uint8_t state;
 	bool active;
-	uint8_t n_rails;
+	uint8_t n_rails, last_rail;      /* last_rail: that a piece of a large buffer was read over */
 	struct verbs_qp *rail[VERBS_DEVS];
 	uint32_t credits;                /* frames that we may send */
 	uint32_t owed;                   /* that the peer may send in addition, not told yet */

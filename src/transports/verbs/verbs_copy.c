@@ -257,12 +257,13 @@ static void end_xfer(struct verbs_xfer *x)
 	finish(p, c, complete ? WEFT_OK : l->state == VERBS_UP ? WEFT_ECANCELED : WEFT_AGAIN);
 }
 
-/* The rail that has the fewest reads under way; NULL: each has enough. */
-static struct verbs_qp *pick_rail(const struct verbs_lane *l, unsigned *which)
+/* The rail that has the fewest reads under way, of several the next in turn; NULL: each has enough. */
+static struct verbs_qp *pick_rail(struct verbs_lane *l, unsigned *which)
 {
 	struct verbs_qp *best = NULL;
 
-	for (unsigned i = 0; i < l->n_rails; i++) {
+	for (unsigned k = 1; k <= l->n_rails; k++) {
+		unsigned i = (l->last_rail + k) % l->n_rails;
 		struct verbs_qp *q = l->rail[i];
 
 		if (q->broken || q->reads >= WF_MIN(VERBS_READS, q->reads_max) || !verbs_sq_has_room(q, VERBS_SQ_SPARE) ||
@@ -271,6 +272,8 @@ static struct verbs_qp *pick_rail(const struct verbs_lane *l, unsigned *which)
 		best = q;
 		*which = i;
 	}
+	if (best)
+		l->last_rail = (uint8_t)*which;
 	return best;
 }
 
@@ -291,6 +294,14 @@ static struct place find_place(const struct verbs_xfer *x, uint64_t at)
 	return p;
 }
 
+/* Bytes that one read takes where several rails share a buffer: each of them some of it, but no little ones. */
+static uint64_t share(const struct verbs_xfer *x)
+{
+	uint64_t each = (x->c->len / x->l->n_rails + 4095) & ~4095ull;
+
+	return WF_MIN(WF_MAX(each, VERBS_READ_LEAST), VERBS_READ_SHARED);
+}
+
 /* Reads from @at up to @len bytes; how many it posted, 0: none. */
 static uint64_t post_read(struct verbs_xfer *x, struct verbs_qp *q, unsigned rail, uint64_t at, uint64_t len)
 {
@@ -305,7 +316,7 @@ static uint64_t post_read(struct verbs_xfer *x, struct verbs_qp *q, unsigned rai
 	if (!r)
 		return 0;
 	len = WF_MIN(WF_MIN(x->from.piece[p.piece].len - p.piece_off, b->len - p.buf_off), len);
-	len = WF_MIN(WF_MIN(len, l->n_rails > 1 ? VERBS_READ_SHARED : VERBS_READ), q->dev->max_msg);
+	len = WF_MIN(WF_MIN(len, l->n_rails > 1 ? share(x) : VERBS_READ), q->dev->max_msg);
 	*r = (struct verbs_read){ .x = x, .at = at, .len = len };
 	sge.length = (uint32_t)len;
 	wr.wr.rdma.remote_addr = x->from.piece[p.piece].addr + p.piece_off;
