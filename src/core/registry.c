@@ -33,6 +33,12 @@ int wf_transport_names_check(const char *list, int32_t status, const char *objec
 	return 0;
 }
 
+bool wf_transport_is_named(const struct wf_conf *conf, const struct wf_transport *tr, const char *allow)
+{
+	return !(tr->caps & WF_CAP_OPT_IN) || wf_conf_list_has(conf->transports, tr->name) ||
+	       (allow && wf_conf_list_has(allow, tr->name));
+}
+
 static int add(struct weft_ctx *ctx, const struct wf_transport *tr)
 {
 	struct wf_tr_state *s = &ctx->tr[ctx->n_tr];
@@ -45,7 +51,7 @@ static int add(struct weft_ctx *ctx, const struct wf_transport *tr)
 		if (!s->shared)
 			return wf_fail(WEFT_ENOMEM, 0, tr->name, NULL, "no memory for the transport");
 	}
-	if (tr->probe)
+	if (tr->probe && wf_transport_is_named(&ctx->conf, tr, NULL))
 		s->status = tr->probe(&ctx->conf, s->why, sizeof(s->why), s->remedy, sizeof(s->remedy));
 	ctx->n_tr++;
 	return 0;
@@ -97,7 +103,7 @@ bool wf_transport_allowed(const struct weft_ctx *ctx, unsigned i, const char *al
 		return false;
 	if (ctx->conf.transports[0] && !wf_conf_list_has(ctx->conf.transports, name))
 		return false;
-	if (wf_conf_list_has(ctx->conf.avoid, name))
+	if (wf_conf_list_has(ctx->conf.avoid, name) || !wf_transport_is_named(&ctx->conf, ctx->tr[i].tr, allow))
 		return false;
 	return !allow || wf_conf_list_has(allow, name);
 }
