@@ -11,6 +11,7 @@
 
 #define DRAIN_POLLS 4096     /* turns of a dead peer's ring at most; a ring holds far fewer batches */
 #define GRACE_NS (70 * WF_NS_PER_MS)   /* longer than a lane with a watchdog takes, see WF_CAP_WATCHDOG */
+#define LATE_NS (20 * WF_NS_PER_MS)    /* for last frames that are on their way, see WF_CAP_LATE */
 
 static void take_up(struct wf_note *n, weft_event *out)
 {
@@ -179,10 +180,11 @@ static void end_grace(struct weft_ep *ep)
 
 void wf_ep_boot_down(struct weft_ep *ep, int32_t status, int sys_errno, const char *cause)
 {
-	bool has_other = ep->state == WF_EP_READY && ep->msg != ep->boot && ep->msg->tr->caps & WF_CAP_WATCHDOG;
-	struct wf_grace *g = has_other && status == WEFT_ERESET && !ep->peer_closed ? wf_calloc(1, sizeof(*g)) : NULL;
+	uint32_t caps = ep->state == WF_EP_READY && ep->msg != ep->boot ? ep->msg->tr->caps : 0;
+	uint64_t wait = caps & WF_CAP_WATCHDOG ? GRACE_NS : caps & WF_CAP_LATE ? LATE_NS : 0;
+	struct wf_grace *g = wait && status == WEFT_ERESET && !ep->peer_closed ? wf_calloc(1, sizeof(*g)) : NULL;
 
-	if (!g || wf_heap_push(&ep->w->deadlines, &g->timer.node, wf_now_ns() + GRACE_NS)) {
+	if (!g || wf_heap_push(&ep->w->deadlines, &g->timer.node, wf_now_ns() + wait)) {
 		wf_free(g);
 		wf_ep_fail(ep, status, sys_errno, cause);
 		return;

@@ -35,6 +35,8 @@ static const char *tr_state(const struct weft_ctx *ctx, unsigned i)
 {
 	if (ctx->tr[i].status)
 		return "unusable";
+	if (!wf_transport_is_named(&ctx->conf, ctx->tr[i].tr, NULL))
+		return "not asked for";
 	return wf_transport_allowed(ctx, i, NULL) ? "ready" : "not allowed by the settings";
 }
 

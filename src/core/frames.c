@@ -197,6 +197,8 @@ void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *
 	l->down = true;
 	if (!owner)
 		return;
+	if (owner->is_ep && l == ep->boot && ep->msg)
+		ep->msg->peer_left = true;
 	if (!owner->is_ep) {
 		wf_incoming_down((struct wf_incoming *)owner);
 		return;

@@ -415,6 +415,8 @@ void wf_registry_close(struct weft_ctx *ctx);
 int wf_transport_names_check(const char *list, int32_t status, const char *object);
 
 bool wf_transport_allowed(const struct weft_ctx *ctx, unsigned i, const char *allow);
+/* One that must be asked for (WF_CAP_OPT_IN): do the settings, or a connection's own list (may be NULL), name it? Others: yes. */
+bool wf_transport_is_named(const struct wf_conf *conf, const struct wf_transport *tr, const char *allow);
 
 static inline bool wf_is_traced(struct weft_ctx *ctx)
 {

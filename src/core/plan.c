@@ -126,12 +126,16 @@ void wf_why_not(const struct weft_ctx *ctx, unsigned i, struct wf_why *out)
 {
 	const struct wf_tr_state *s = &ctx->tr[i];
 	const char *key = forbidden_by(&ctx->conf, s->tr->name);
+	bool asked = wf_transport_is_named(&ctx->conf, s->tr, NULL) || wf_conf_list_has(ctx->conf.avoid, s->tr->name);
 	char set[120];
 
 	*out = (struct wf_why){ .why = "" };
 	if (s->status) {
 		snprintf(out->why, sizeof(out->why), "%s", s->why);
 		snprintf(out->remedy, sizeof(out->remedy), "%s", s->remedy);
+	} else if (!asked) {
+		snprintf(out->why, sizeof(out->why), "not used unless the setting transports, or a connection's own list, names it");
+		snprintf(out->remedy, sizeof(out->remedy), "transports=%s,...", s->tr->name);
 	} else if (key) {
 		wf_plan_setting(&ctx->conf, key, set, sizeof(set));
 		snprintf(out->why, sizeof(out->why), "the setting %s", set);
@@ -180,6 +184,8 @@ bool wf_why_not_here(const struct weft_ep *ep, unsigned i, struct wf_why *out)
 	if (ep->path == i + 1)
 		return false;
 	wf_why_not(ctx, i, out);
+	if (ctx->tr[i].tr->caps & WF_CAP_OPT_IN && !ctx->tr[i].status && note_of(ep, i, out->why, sizeof(out->why)))
+		out->remedy[0] = 0;      /* the connection's own list named it */
 	if (out->why[0])
 		return true;
 	if (ctx->tr[i].tr->caps & WF_CAP_INTERNAL)

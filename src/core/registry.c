@@ -9,7 +9,7 @@
 #include "core/internal.h"
 #include "transports/faulty/faulty.h"
 
-static const struct wf_transport *const known[] = { &wf_loop, &wf_shm, &wf_verbs, &wf_tcp };
+static const struct wf_transport *const known[] = { &wf_loop, &wf_shm, &wf_verbs, &wf_ofi, &wf_tcp };
 
 _Static_assert(WF_ARRAY_LEN(known) <= WF_TR_MAX, "ctx->tr has a place for each");
 
@@ -28,9 +28,15 @@ int wf_transport_names_check(const char *list, int32_t status, const char *objec
 
 	while ((item = wf_conf_list_next(&at, &len)))
 		if (!find(item, len))
-			return wf_fail(status, 0, object, "known transports: loop, shm, verbs, tcp", "\"%.*s\" names no transport",
+			return wf_fail(status, 0, object, "known transports: loop, shm, verbs, ofi, tcp", "\"%.*s\" names no transport",
 				       (int)len, item);
 	return 0;
+}
+
+bool wf_transport_is_named(const struct wf_conf *conf, const struct wf_transport *tr, const char *allow)
+{
+	return !(tr->caps & WF_CAP_OPT_IN) || wf_conf_list_has(conf->transports, tr->name) ||
+	       (allow && wf_conf_list_has(allow, tr->name));
 }
 
 static int add(struct weft_ctx *ctx, const struct wf_transport *tr)
@@ -45,7 +51,7 @@ static int add(struct weft_ctx *ctx, const struct wf_transport *tr)
 		if (!s->shared)
 			return wf_fail(WEFT_ENOMEM, 0, tr->name, NULL, "no memory for the transport");
 	}
-	if (tr->probe)
+	if (tr->probe && wf_transport_is_named(&ctx->conf, tr, NULL))
 		s->status = tr->probe(&ctx->conf, s->why, sizeof(s->why), s->remedy, sizeof(s->remedy));
 	ctx->n_tr++;
 	return 0;
@@ -97,7 +103,7 @@ bool wf_transport_allowed(const struct weft_ctx *ctx, unsigned i, const char *al
 		return false;
 	if (ctx->conf.transports[0] && !wf_conf_list_has(ctx->conf.transports, name))
 		return false;
-	if (wf_conf_list_has(ctx->conf.avoid, name))
+	if (wf_conf_list_has(ctx->conf.avoid, name) || !wf_transport_is_named(&ctx->conf, ctx->tr[i].tr, allow))
 		return false;
 	return !allow || wf_conf_list_has(allow, name);
 }

@@ -40,8 +40,11 @@ enum {                                   /* wf_transport.caps */
 	WF_CAP_BOOTSTRAP = 1,            /* listen and connect by URL; its lanes carry HELLO                        */
 	WF_CAP_ATTACH = 2,               /* made beside a bootstrap lane from offers: offer, attach                 */
 	WF_CAP_INTERNAL = 4,             /* bootstrap inside one context only, not announced (loop)                 */
-	WF_CAP_RDMA = 16,                /* an adapter moves large buffers and remote memory, no CPU copies them     */
 	WF_CAP_WATCHDOG = 8,             /* its own lane notices the peer's death, soon (within 60 ms) and for sure  */
+	WF_CAP_RDMA = 16,                /* an adapter moves large buffers and remote memory, no CPU copies them     */
+	WF_CAP_OPT_IN = 32,              /* not even probed unless the setting transports names it, nor used unless that
+					  * or a connection's own list does: it brings with it what nobody asked for   */
+	WF_CAP_LATE = 64,                /* a peer's last frames may come a little later than the end of its bootstrap lane */
 };
 
 /* One frame to send. The header's seq is put in by the transport's caller. Prefix and struct are borrowed. */
@@ -245,6 +248,8 @@ struct wf_lane {
 	uint32_t inline_max;             /* payload bytes that travel with the header itself; 0: none                 */
 	uint32_t tx_seq, rx_seq;         /* core's */
 	bool up, down;                   /* core's */
+	bool peer_left;                  /* set by core: the bootstrap lane is over, so the peer's side of this one is closed,
+					  * or dead, or out of reach                                                  */
 	bool paused;                     /* set by core: deliver no frame (and read no bytes into a sink) until resume() */
 	bool can_copy;                   /* set by the transport before up: copy rows work both ways                 */
 	struct wf_sink sink;
@@ -319,6 +324,6 @@ void wf_acceptor_failed(struct wf_acceptor *a, int32_t status, int sys_errno, co
 void wf_port_wake_at(struct wf_port *p, uint64_t at_ns);
 
 /* One line for each transport; in order of preference. Defined in core/registry.c. */
-extern const struct wf_transport wf_loop, wf_shm, wf_verbs, wf_tcp;
+extern const struct wf_transport wf_loop, wf_shm, wf_verbs, wf_ofi, wf_tcp;
 
 #endif

@@ -12,6 +12,11 @@
 #include "os/proc.h"
 #include "os/sock.h"
 
+bool wf_file_exists(const char *path)
+{
+	return !access(path, F_OK);
+}
+
 int wf_file_write(int fd, const void *p, size_t len)
 {
 	const char *at = p;

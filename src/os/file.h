@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Is there something at @path? */
+bool wf_file_exists(const char *path);
+
 /* May block as the descriptor does. 0 or -errno. */
 int wf_file_write(int fd, const void *p, size_t len);
 

@@ -242,6 +242,38 @@ static void a_worker_is_freed_in_mid_transfer(void **state)
 	free(in);
 }
 
+/* And the other way round. */
+static void a_receiving_worker_is_freed_in_mid_transfer(void **state)
+{
+	size_t len = 1 << 20;
+	unsigned char *out = calloc(1, len), *in = malloc(len);
+
+	(void)state;
+	for (int turns = 0; turns < 6; turns++) {
+		struct wt_posted s;
+		struct wt_pair p;
+		uint64_t start;
+
+		wt_pair_open(&p, 0);
+		wt_recv(&p, 1, in, len, 1, WT_EXACT);
+		s = wt_send(&p, 0, out, len, 1, 0);
+		for (int i = 0; i < turns; i++)
+			weft_progress(p.w[i & 1]->w);
+		start = wt_now_ns();
+		wt_worker_free(p.w[1]);
+		assert_true(wt_now_ns() - start < wt_slow(2000) * 1000000ull);
+		memset(in, 7, len);
+		wt_done(p.w[0], s);              /* it went, or its receiver is gone */
+		wt_pump_ms(2);
+		for (size_t i = 0; i < len; i++) /* quiet */
+			assert_int_equal(in[i], 7);
+		wt_worker_free(p.w[0]);
+		wt_close(p.ctx);
+	}
+	free(out);
+	free(in);
+}
+
 static void a_cancelled_probed_message_goes_back(void **state)
 {
 	static unsigned char out[1000000], in[1000000];
@@ -497,6 +529,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(a_send_cancelled_in_mid_transfer_ends_once),
 	WT_CASE(a_send_is_cancelled_while_the_receiver_looks_elsewhere),
 	WT_CASE(a_worker_is_freed_in_mid_transfer),
+	WT_CASE(a_receiving_worker_is_freed_in_mid_transfer),
 	WT_CASE(a_cancelled_probed_message_goes_back),
 	WT_CASE(a_receive_ends_at_its_deadline),
 	WT_CASE(many_deadlines_end_in_their_order),

@@ -110,7 +110,7 @@ static void the_plan_is_what_happens(void **state)
 /* Every transport but the one that carries the messages, each with a reason. */
 static void paths_that_are_not_used_say_why(void **state)
 {
-	static const char *const names[] = { "loop", "shm", "verbs", "tcp" };
+	static const char *const names[] = { "loop", "shm", "verbs", "ofi", "tcp" };
 	struct wt_pair p;
 	char *text, *json, want[60];
 	weft_config *c;
@@ -132,7 +132,7 @@ static void paths_that_are_not_used_say_why(void **state)
 	free(json);
 	wt_pair_close(&p);
 	assert_int_equal(weft_config_new(&c), WEFT_OK);
-	assert_int_equal(weft_config_set(c, "transports", "loop,shm,verbs,tcp"), WEFT_OK); /* also one that this machine lacks */
+	assert_int_equal(weft_config_set(c, "transports", wt_is("ofi") ? "ofi" : "loop,shm,verbs,tcp"), WEFT_OK); /* also one that this machine lacks */
 	assert_int_equal(weft_config_set(c, "avoid", wt_variant->transport), WEFT_OK);
 	assert_int_equal(weft_open(c, &ctx), WEFT_OK);
 	weft_config_free(c);
@@ -408,10 +408,86 @@ static void opening_is_quick_and_leaves_nothing(void **state)
 	weft_config_free(c);
 }
 
+static bool has_libfabric(void)
+{
+	char line[400];
+	FILE *f = fopen("/proc/self/maps", "r");
+	bool found = false;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		found = found || strstr(line, "libfabric");
+	fclose(f);
+	return found;
+}
+
+/* One end of a connection that says @allow, on a context without settings. */
+static weft_ep *try_with(struct wt_w *w[2], const char *url, const char *allow_connect, const char *allow_accept, weft_event *e)
+{
+	weft_conn_opts o = { .size = sizeof(o), .user_data = 4711, .allow = allow_connect };
+	weft_ep *ep, *accepted;
+
+	assert_int_equal(weft_connect(w[0]->w, url, &o, &ep), WEFT_OK);
+	o.user_data++;
+	o.allow = allow_accept;
+	*e = wt_wait(w[1], WEFT_EV_REQUEST, UINT64_MAX, WT_LIMIT_MS);
+	assert_int_equal(weft_accept(e->data, w[1]->w, &o, &accepted), WEFT_OK);
+	*e = wt_wait(w[0], 0, 4711, WT_LIMIT_MS);
+	weft_ep_abort(accepted);
+	return ep;
+}
+
+/* Some libraries bring threads and handlers with them: they are not touched unless somebody names their transport. */
+static void what_must_be_named_is_not_used_unnamed(void **state)
+{
+	bool is_ofi = wt_is("ofi"), was_here = has_libfabric();
+	char *text, url[160];
+	struct wt_w *w[2];
+	weft_listener *l;
+	weft_config *c;
+	weft_event e;
+	weft_ctx *ctx;
+	weft_ep *ep;
+
+	(void)state;
+	assert_int_equal(weft_config_new(&c), WEFT_OK);
+	assert_int_equal(weft_open(c, &ctx), WEFT_OK);
+	weft_config_free(c);
+	w[0] = wt_worker(ctx, 0);
+	w[1] = wt_worker(ctx, 0);
+	l = wt_listen(w[1], url, sizeof(url));
+	text = explain(ctx, NULL, NULL, 0);
+	assert_non_null(strstr(text, "ofi   not asked for: not used unless the setting transports, or a connection's own list, names it"));
+	free(text);
+	ep = try_with(w, url, "shm,tcp", NULL, &e);
+	text = explain(ctx, ep, NULL, 0);
+	assert_non_null(strstr(text, "not used: ofi: not used unless"));
+	free(text);
+	weft_ep_abort(ep);
+	assert_true(was_here || !has_libfabric());
+	if (is_ofi) {
+		ep = try_with(w, url, "ofi", NULL, &e);
+		assert_int_equal(e.kind, WEFT_EV_DOWN);
+		wt_says(&e, "the peer does not offer it");
+		weft_ep_abort(ep);
+		ep = try_with(w, url, "ofi", "ofi", &e);
+		assert_int_equal(e.kind, WEFT_EV_CONNECTED);
+		text = explain(ctx, ep, NULL, 0);
+		assert_non_null(strstr(text, ", ofi: libfabric"));
+		free(text);
+		weft_ep_abort(ep);
+	}
+	assert_int_equal(weft_listener_close(l), WEFT_OK);
+	wt_worker_free(w[0]);
+	wt_worker_free(w[1]);
+	assert_int_equal(weft_close(ctx), WEFT_OK);
+}
+
 static const struct CMUnitTest cases[] = {
 	WT_CASE(explain_names_the_path),
 	WT_CASE(the_plan_is_what_happens),
 	WT_CASE(paths_that_are_not_used_say_why),
+	WT_CASE(what_must_be_named_is_not_used_unnamed),
 	WT_CASE(stats_are_counted),
 	WT_CASE(events_say_which_path_carried_them),
 	WT_CASE(a_trace_is_json),

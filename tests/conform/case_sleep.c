@@ -34,6 +34,8 @@ static void an_idle_worker_sleeps(void **state)
 	struct wt_pair p;
 
 	(void)state;
+	if (wt_variant->naps)
+		wt_skip("this provider of libfabric's can wake nobody: sleepers look every now and then");
 	wt_pair_open(&p, 0);
 	wt_exchange(&p, 0, 100, 1);
 	wt_pump_ms(20);
@@ -103,10 +105,13 @@ static void a_deadline_wakes(void **state)
 	c.deadline_ns = wt_in_ms(40);
 	r = wt_took(p.w[1], weft_recv(p.w[1]->w, &b, 1, 1, WT_EXACT, &c), &c);
 	arm(p.w[1]);
-	assert_false(is_readable(p.w[1]->w, 10));
-	assert_true(is_readable(p.w[1]->w, wt_slow(1000)));
-	assert_true(wt_now_ns() >= c.deadline_ns);
+	if (!wt_variant->naps) {
+		assert_false(is_readable(p.w[1]->w, 10));
+		assert_true(is_readable(p.w[1]->w, wt_slow(1000)));
+		assert_true(wt_now_ns() >= c.deadline_ns);
+	}
 	wt_fails(p.w[1], r, WEFT_ETIMEDOUT);
+	assert_true(wt_now_ns() >= c.deadline_ns);
 	wt_pair_close(&p);
 }
 

@@ -34,6 +34,8 @@ static int run(void)
 
 int main(int argc, char **argv)
 {
+	char why[200];
+
 	if (argc == 2 && !strcmp(argv[1], "--list")) {
 		for (const struct wt_variant *v = wt_variants; v->name; v++)
 			puts(v->name);
@@ -45,6 +47,10 @@ int main(int argc, char **argv)
 	}
 	if (wt_is("verbs") && !getenv("WEFT_TEST_IBV") && access("/sys/class/infiniband", F_OK)) {
 		puts("no RDMA device here, and no fake one (WEFT_TEST_IBV, tests/fake/ibverbs)");
+		return 77;
+	}
+	if (!wt_works(why, sizeof(why))) {
+		printf("%s: %s\n", wt_variant->name, why);
 		return 77;
 	}
 	if (argc == 3)

@@ -36,6 +36,8 @@ struct wt_variant {
 	const char *key, *value; /* one more setting, or NULL */
 	bool processes;         /* works between processes */
 	bool slow;              /* frames are late on purpose: fewer rounds */
+	const char *provider;   /* of libfabric's (its FI_PROVIDER), or NULL */
+	bool naps;              /* nothing wakes its sleepers: they look every now and then */
 };
 
 extern const struct wt_variant *wt_variant;
@@ -44,6 +46,8 @@ extern const struct wt_variant wt_variants[];   /* ends with a name of NULL */
 /* The variant of that name becomes wt_variant. False: no such. */
 bool wt_choose(const char *name);
 bool wt_is(const char *transport);
+/* Can this machine do it? False, and why not. */
+bool wt_works(char *why, size_t cap);
 
 /* Ends the case as skipped, with a reason that the runner reads. */
 #define wt_skip(...)                                 \
@@ -207,6 +211,8 @@ int wt_fd_count(void);
 /* cmocka's setup and teardown of every case: the time limit of a case, leftovers, descriptors. */
 int wt_setup(void **state);
 int wt_teardown(void **state);
+/* Not to be compared at the end of this case, where the transport is a library's that does not close all of them. */
+void wt_provider_keeps_fds(const char *why);
 
 /* A well-formed JSON text? Place of the first fault, or SIZE_MAX. */
 size_t wt_json_fault(const char *text);

@@ -79,6 +79,21 @@ static void sleep_us(long us)
 	nanosleep(&ts, NULL);
 }
 
+/* Takes away what libfabric's shm leaves in /dev/shm of a process that did not close it. */
+static void clear_shm_of(pid_t pid)
+{
+	DIR *d = wt_variant && wt_variant->provider ? opendir("/dev/shm") : NULL;
+	struct dirent *f;
+	char mine[20];
+
+	snprintf(mine, sizeof(mine), "%d:", (int)pid);
+	while (d && (f = readdir(d)))
+		if (!strncmp(f->d_name, mine, strlen(mine)))
+			unlinkat(dirfd(d), f->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
 int wt_child_wait(struct wt_child *c, unsigned ms)
 {
 	uint64_t limit = wt_in_ms(wt_slow(ms));
@@ -91,18 +106,25 @@ int wt_child_wait(struct wt_child *c, unsigned ms)
 		wt_pump(); /* the peer may be waiting for us */
 	}
 	wt_must(got == c->pid);
+	clear_shm_of(got);
 	note_child(c->pid, 0);
 	close(c->sock);
 	c->pid = 0;
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+static void kill_now(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	clear_shm_of(pid);
+}
+
 void wt_child_kill(struct wt_child *c)
 {
 	if (!c->pid)
 		return;
-	kill(c->pid, SIGKILL);
-	waitpid(c->pid, NULL, 0);
+	kill_now(c->pid);
 	note_child(c->pid, 0);
 	close(c->sock);
 	c->pid = 0;
@@ -113,8 +135,7 @@ void wt_kill_children(void)
 	for (int i = 0; i < CHILDREN; i++) {
 		if (!children[i])
 			continue;
-		kill(children[i], SIGKILL);
-		waitpid(children[i], NULL, 0);
+		kill_now(children[i]);
 		children[i] = 0;
 	}
 }

@@ -496,6 +496,7 @@ static void wrap(struct faulty *f, const struct wf_transport *inner)
 	f->tr.move = inner->move ? faulty_move : NULL;
 	f->tr.lane_close = faulty_lane_close;
 	f->tr.send = faulty_send;
+	f->tr.send_short = NULL;         /* it would pass by the frames that are held back */
 	f->tr.resume = faulty_resume;
 	f->tr.copy_offer = inner->copy_offer ? faulty_copy_offer : NULL;
 	f->tr.copy_start = inner->copy_start ? faulty_copy_start : NULL;
