@@ -385,7 +385,7 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 
 const struct wf_transport wf_verbs = {
 	.name = "verbs",
-	.caps = WF_CAP_ATTACH | WF_CAP_RDMA,
+	.caps = WF_CAP_ATTACH | WF_CAP_RDMA | WF_CAP_LATE,
 	.eager_max = VERBS_FRAME_MAX,
 	.port_size = sizeof(struct verbs_port),
 	.lane_size = sizeof(struct verbs_lane),
