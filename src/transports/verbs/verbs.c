@@ -83,6 +83,7 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	l->state = VERBS_DOWN;
 	l->down_status = status;
 	l->down_errno = sys_errno;
+	verbs_copies_stopped(l);
 	notify(l);
 }
 
@@ -112,6 +113,7 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 	}
 	wf_list_remove(&l->timed);
 	l->state = VERBS_DOWN;
+	verbs_copies_stopped(l);
 	notify(l);
 }
 

@@ -393,6 +393,7 @@ bool verbs_copy_say(struct verbs_lane *l);   /* what is due; false: no room, aga
 void verbs_read_done(struct verbs_qp *q, void *read, bool well);
 int verbs_copies_step(struct verbs_port *p);
 int verbs_copies_tell(struct verbs_port *p);
+void verbs_copies_stopped(struct verbs_lane *l);   /* its queue pairs are broken, and all that came was heard */
 void verbs_copies_drop(struct verbs_lane *l);   /* lane_close */
 
 /* ---- verbs_rma.c ---- */
