@@ -244,6 +244,7 @@ struct verbs_lane {
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
+	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
 	bool lost;                       /* something came back that was said to be done, and cannot be sent again */
 	int32_t down_status;
 	int down_errno;
