@@ -726,6 +726,38 @@ static void review_nobody_sleeps_through_the_switch(void **state)
 	}
 }
 
+/* R9: a peer that does not keep to its credits: what it sends to a lane that is paused is copied out without bound. */
+static void review_a_peer_keeps_to_its_credits(void **state)
+{
+	static unsigned char out[8000];
+	struct verbs_lane *there;
+	struct wt_pair p;
+	unsigned held = 0;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_unexpected", "64K");
+	wt_exchange(&p, 0, 100, 1);
+	there = lane_of(p.ep[1]);
+	p.ep[0]->pressure = false;
+	for (int i = 0; i < 2000 && p.ep[1]->state == WF_EP_READY; i++) {
+		struct wf_tx tx = { .h = { .type = WF_FR_EAGER, .tag = 1, .len = 8000 }, .pre = out, .pre_len = 8000 };
+
+		lane_of(p.ep[0])->credits += !lane_of(p.ep[0])->credits;   /* the peer is a liar */
+		if (wf_ep_tx(p.ep[0], &tx) != WEFT_OK)
+			p.ep[0]->blocked = false;
+		weft_progress(p.w[0]->w);
+		weft_progress(p.w[1]->w);
+	}
+	for (const struct wf_list *it = there->held.next; p.ep[1]->state == WF_EP_READY && it != &there->held; it = it->next)
+		held++;
+	fprintf(stderr, "held %u state %d paused %d unexpected %zu\n", held, p.ep[1]->state, p.ep[1]->msg ? p.ep[1]->msg->paused : -1, p.w[1]->w->unexpected);
+	assert_true(held <= VERBS_CREDITS);
+	weft_ep_abort(p.ep[0]);
+	weft_ep_abort(p.ep[1]);
+	p.ep[0] = p.ep[1] = NULL;
+	wt_pair_close(&p);
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -751,6 +783,7 @@ static int run(void)
 		CASE(review_a_fence_holds_across_a_break),
 		CASE(review_revoked_while_it_breaks),
 		CASE(review_revoked_while_a_signal_is_due),
+		CASE(review_a_peer_keeps_to_its_credits),
 		CASE(review_nobody_sleeps_through_the_switch),
 	};
 

@@ -241,6 +241,7 @@ struct verbs_lane {
 	uint32_t owed;                   /* that the peer may send in addition, not told yet */
 	uint32_t granted;                /* that it may have on their way at most */
 	struct wf_list held;             /* struct verbs_held */
+	uint32_t n_held;
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
