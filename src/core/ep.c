@@ -52,6 +52,7 @@ struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 	wf_list_init(&ep->dying_link);
 	wf_list_init(&ep->stalled_link);
 	wf_list_init(&ep->answers);
+	wf_list_init(&ep->redo);
 	wf_list_init(&ep->txq);
 	wf_list_init(&ep->streamq);
 	wf_list_init(&ep->bulkq);

@@ -234,6 +234,7 @@ struct weft_ep {
 	struct wf_lane *boot, *msg;      /* bootstrap and message lane, may be the same */
 	struct wf_conn *conn;
 	struct wf_list answers;          /* control frames that wait for room only */
+	struct wf_list redo;             /* puts of a lane that broke, until another takes over */
 	struct wf_list txq, streamq, bulkq;
 	struct wf_list lent;             /* operations that have ended but for frames that still read their bytes */
 	struct wf_list ops, rx_ops;      /* pending: sending kinds in order of posting; receives bound to it */
@@ -519,6 +520,7 @@ bool wf_switch_begin(struct weft_ep *ep, const char *cause);    /* its message l
 int wf_switch_heard(struct weft_ep *ep, const struct wf_frame *h);
 bool wf_switch_holds(struct weft_ep *ep, struct wf_lane *l);    /* frames of @l have to wait */
 void wf_switch_step(struct weft_worker *w);
+bool wf_switch_is_due(const struct weft_worker *w);
 void wf_switch_drop(struct weft_ep *ep);
 
 /* ---- tx.c ---- */

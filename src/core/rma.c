@@ -196,7 +196,11 @@ static void again_by_frames(struct wf_op *op)
 	op->rma.may_start = false;
 	op->state = RMA_QUEUED;
 	op->queued = true;
-	wf_list_push_front(&ep->txq, &op->tx.link);   /* not behind a fence that came after it */
+	/* not behind a fence that came after it, nor behind frames that are sent again: they were behind it */
+	if (op->kind == &kind_put)
+		wf_list_push_back(&ep->redo, &op->tx.link);
+	else
+		wf_list_push_front(&ep->txq, &op->tx.link);
 }
 
 void wf_rma_done(struct wf_rma *x, int32_t status)
@@ -210,15 +214,15 @@ void wf_rma_done(struct wf_rma *x, int32_t status)
 	r->started--;
 	if (op->ep->dying)               /* the burial waits for this and completes the operation */
 		return;
+	if (op->rma.signal_due && !status)
+		send_signal(op);         /* before the owner forgets what it names */
+	if (!r->started && r->state == WF_REMOTE_FAILED)
+		agree_to_revoke(r);
 	if (status == WEFT_AGAIN) {      /* its lane broke: once more, by frames */
 		again_by_frames(op);
 		return;
 	}
 	op->ep->n_direct++;
-	if (!r->started && r->state == WF_REMOTE_FAILED)
-		agree_to_revoke(r);
-	if (op->rma.signal_due && !status)
-		send_signal(op);
 	wf_op_done(op, status);
 }
 

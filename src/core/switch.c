@@ -185,8 +185,9 @@ static void take_over(struct weft_ep *ep)
 	forget_offers(ep);
 	forget_memory(ep);
 	ret = old->tr->replay(old, sw->came, repeat, &a);
-	wf_list_splice_back(&a.frames, &ep->answers);
-	wf_list_splice_back(&ep->answers, &a.frames);
+	wf_list_splice_back(&ep->redo, &a.frames);
+	wf_list_splice_back(&ep->redo, &ep->answers);
+	wf_list_splice_back(&ep->answers, &ep->redo);   /* puts, what did not come, what waits */
 	if (ret && !ep->dying)
 		wf_ep_fail(ep, ret, 0, "the connection broke, and not all that was accepted can be sent again");
 	if (ep->dying)
@@ -205,8 +206,25 @@ static void take_over(struct weft_ep *ep)
 		ep->boot->paused = false;
 		ep->boot->tr->resume(ep->boot);
 	}
+	if (ep->closed_due) {
+		wf_order_closed(ep);
+		return;
+	}
 	wf_ep_kick(ep);
 	wf_ep_ops_moved(ep);
+}
+
+static bool is_due(const struct wf_switch *sw)
+{
+	return sw->down && sw->heard && !sw->ep->dying && is_quiet(sw->ep);
+}
+
+bool wf_switch_is_due(const struct weft_worker *w)
+{
+	for (const struct wf_list *it = w->switching.next; it != &w->switching; it = it->next)
+		if (is_due(wf_container_of(it, const struct wf_switch, link)))
+			return true;
+	return false;
 }
 
 void wf_switch_step(struct weft_worker *w)
@@ -216,7 +234,7 @@ void wf_switch_step(struct weft_worker *w)
 	wf_list_foreach(it, tmp, &w->switching) {
 		struct wf_switch *sw = wf_list_entry(it, struct wf_switch, link);
 
-		if (sw->down && sw->heard && !sw->ep->dying && is_quiet(sw->ep))
+		if (is_due(sw))
 			take_over(sw->ep);
 	}
 }

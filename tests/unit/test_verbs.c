@@ -458,6 +458,306 @@ static void nonsense_about_queue_pairs_ends_the_endpoint(void **state)
 	wt_pair_close(&p);
 }
 
+/* ---- review: what should hold and does not ---- */
+
+static bool ends_within(struct wt_pair *p, struct wt_w *w, struct wt_posted what, unsigned ms, weft_event *out)
+{
+	uint64_t end = wt_in_ms(ms);
+
+	(void)p;
+	while (wt_now_ns() < end) {
+		if (wt_take(w, WEFT_EV_OP, what.id, out))
+			return true;
+		wt_pump();
+	}
+	return wt_take(w, WEFT_EV_OP, what.id, out);
+}
+
+/* R1: buffers of sends that did not ask to be told are held back by each lane: with many lanes all of them are, for ever. */
+static void review_many_peers_and_middle_messages(void **state)
+{
+	enum { N = 100, ROUNDS = 30, LEN = 1000 };
+	static weft_ep *ep[N][2];
+	static unsigned char out[LEN], in[N][LEN];
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	for (unsigned i = 0; i < N; i++)
+		wt_pair_more(&p, ep[i]);
+	for (unsigned k = 0; k < ROUNDS; k++) {
+		struct wt_posted r[N], s[N];
+
+		for (unsigned i = 0; i < N; i++) {
+			weft_buf b = wt_buf(out, LEN);
+			weft_call c = wt_call(0);
+
+			r[i] = wt_recv(&p, 1, in[i], LEN, i, WT_EXACT);
+			s[i] = wt_took(p.w[0], weft_send(ep[i][0], &b, 1, i, &c), &c);
+		}
+		for (unsigned i = 0; i < N; i++) {
+			if (!ends_within(&p, p.w[1], r[i], 3000, &e))
+				fail_msg("round %u, endpoint %u: nothing moves any more", k, i);
+			wt_ok(p.w[0], s[i]);
+		}
+	}
+	for (unsigned i = 0; i < N; i++) {
+		weft_ep_abort(ep[i][0]);
+		weft_ep_abort(ep[i][1]);
+	}
+	wt_pair_close(&p);
+}
+
+/* R2: a large send is taken back, and the lane breaks before the peer has answered. */
+static void review_cancelled_send_and_a_break(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *out = malloc(LEN);
+	struct wt_posted s;
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	wt_exchange(&p, 0, 100, 1);
+	s = wt_send(&p, 0, out, LEN, 2, 0);
+	wt_pump();
+	assert_int_equal(weft_cancel(p.w[0]->w, s.op), WEFT_OK);
+	verbs_break(lane_of(p.ep[0]), "the test pulled it");
+	assert_true(ends_within(&p, p.w[0], s, 5000, &e));
+	assert_int_equal(e.status, WEFT_ECANCELED);
+	wt_exchange(&p, 0, 100, 3);
+	wt_pair_close(&p);
+	free(out);
+}
+
+/* R2b: the same, and the endpoint is aborted: weft_worker_free() never returns. */
+static void review_cancelled_send_and_abort(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *out = malloc(LEN);
+	struct wt_posted s;
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 100, 1);
+	s = wt_send(&p, 0, out, LEN, 2, 0);
+	wt_pump();
+	assert_int_equal(weft_cancel(p.w[0]->w, s.op), WEFT_OK);
+	weft_ep_abort(p.ep[0]);
+	if (!ends_within(&p, p.w[0], s, 3000, &e)) {
+		fprintf(stderr, "review_cancelled_send_and_abort: never ends; weft_worker_free() would loop for ever\n");
+		_exit(1);
+	}
+	p.ep[0] = NULL;
+	weft_ep_abort(p.ep[1]);
+	p.ep[1] = NULL;
+	wt_pair_close(&p);
+	free(out);
+}
+
+/* R3: the peer's CLOSE is among the last frames of a lane that breaks. */
+static void review_close_among_the_last_frames(void **state)
+{
+	weft_call c = wt_call(0);
+	struct wt_posted closed;
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	wt_exchange(&p, 0, 100, 1);
+	closed = wt_took(p.w[0], weft_ep_close(p.ep[0], &c), &c);
+	verbs_break(lane_of(p.ep[1]), "the test pulled it");
+	assert_true(ends_within(&p, p.w[0], closed, 5000, &e));
+	p.ep[0] = NULL;
+	weft_ep_abort(p.ep[1]);
+	p.ep[1] = NULL;
+	wt_pair_close(&p);
+}
+
+/* R4: put, fence, message: the message must not be there before the bytes, also over the lane that takes over. */
+static void review_a_fence_holds_across_a_break(void **state)
+{
+	enum { LEN = 4 << 20 };
+	unsigned char *buf = malloc(LEN), in[8];
+	struct wt_posted put, s, r;
+	weft_call c = wt_call(0);
+	weft_buf b = wt_buf(buf, LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	wt_mem_open(&p, &m, LEN, WEFT_READ | WEFT_WRITE, false);
+	for (int i = 0; i < 20; i++)
+		wt_pump();
+	wt_fill(buf, LEN, 7);
+	r = wt_recv(&p, 1, in, sizeof(in), 1, WT_EXACT);
+	verbs_break(lane_of(p.ep[1]), "the test pulled it");   /* what is posted from here on does not come there */
+	put = wt_took(p.w[0], weft_put(p.ep[0], &b, 1, m.remote, 0, &c), &c);
+	assert_int_equal(weft_fence(p.ep[0]), WEFT_OK);
+	s = wt_send(&p, 0, "ready!!", 8, 1, 0);
+	assert_true(ends_within(&p, p.w[1], r, 5000, &e));
+	assert_int_equal(e.status, WEFT_OK);
+	wt_assert_data(m.addr, LEN, 7);
+	wt_ok(p.w[0], put);
+	wt_ok(p.w[0], s);
+	wt_mem_close(&p, &m);
+	wt_pair_close(&p);
+	free(buf);
+}
+
+/* R5: REVOKE comes while a put is in the adapter's hands, and the lane breaks then. */
+static void review_revoked_while_it_breaks(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *buf = malloc(LEN);
+	struct wt_posted put, gone;
+	weft_call c[2] = { wt_call(0), wt_call(0) };
+	weft_buf b = wt_buf(buf, LEN);
+	struct wf_frame h;
+	struct wt_pair p;
+	struct wt_mem m;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	wt_mem_open(&p, &m, LEN, WEFT_READ | WEFT_WRITE, false);
+	for (int i = 0; i < 20; i++)
+		wt_pump();
+	verbs_break(lane_of(p.ep[1]), "the test pulled it");
+	put = wt_took(p.w[0], weft_put(p.ep[0], &b, 1, m.remote, 0, &c[0]), &c[0]);
+	assert_int_equal(m.remote->started, 1);
+	/* as if it had been sent before the break */
+	h = (struct wf_frame){ .type = WF_FR_REVOKE, .seq = p.ep[1]->msg->tx_seq++, .id = wf_wire_id(m.remote) };
+	assert_int_equal(wf_frame_in(p.ep[0]->msg, &h, NULL), 0);
+	gone = wt_took(p.w[1], weft_grant_revoke(m.mem, m.grant, &c[1]), &c[1]);
+	assert_true(ends_within(&p, p.w[0], put, 5000, &e));
+	assert_true(ends_within(&p, p.w[1], gone, 3000, &e));
+	weft_remote_close(m.remote);
+	assert_int_equal(weft_mem_free(m.mem), WEFT_OK);
+	free(m.own);
+	wt_pair_close(&p);
+	free(buf);
+}
+
+/* R6: the owner takes a grant back while a put with a signal is under way: no reason to lose the endpoint. */
+static void review_revoked_while_a_signal_is_due(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *buf = malloc(LEN);
+	struct wt_posted put, gone;
+	weft_call c[2] = { wt_call(0), wt_call(0) };
+	weft_buf b = wt_buf(buf, LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_mem_open(&p, &m, LEN, WEFT_READ | WEFT_WRITE, false);
+	for (int i = 0; i < 20; i++)
+		wt_pump();
+	put = wt_took(p.w[0], weft_put_signal(p.ep[0], &b, 1, m.remote, 0, 5, &c[0]), &c[0]);
+	gone = wt_took(p.w[1], weft_grant_revoke(m.mem, m.grant, &c[1]), &c[1]);
+	for (int i = 0; i < 20; i++)
+		weft_progress(p.w[1]->w);
+	assert_true(ends_within(&p, p.w[0], put, 5000, &e));
+	assert_true(ends_within(&p, p.w[1], gone, 3000, &e));
+	wt_pump_ms(50);
+	assert_int_equal(p.ep[0]->state, WF_EP_READY);
+	assert_int_equal(p.ep[1]->state, WF_EP_READY);
+	weft_remote_close(m.remote);
+	assert_int_equal(weft_mem_free(m.mem), WEFT_OK);
+	free(m.own);
+	wt_pair_close(&p);
+	free(buf);
+}
+
+static struct verbs_lane *lane_or_null(weft_ep *ep)
+{
+	return strcmp(ep->msg->tr->name, "verbs") ? NULL : verbs_lane_of(ep->msg);
+}
+
+/* R7: weft_arm() does not say "sleep" while the switch is due. (Mostly an event of the flushed request wakes it by luck.) */
+static void review_nobody_sleeps_through_the_switch(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	for (unsigned round = 0; round < 16; round++) {
+		struct weft_worker *b;
+
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		for (unsigned i = 0; i < 5 + round; i++)
+			wt_exchange(&p, 0, 100, i);
+		b = p.w[1]->w;
+		wt_pump_ms(20);                          /* the bootstrap lanes are cold by then */
+		b->lead = p.ep[1]->msg->port;            /* where something moved last, as with a stream of messages */
+		verbs_break(lane_of(p.ep[0]), "the test pulled it");
+		while (lane_or_null(p.ep[1]) && lane_or_null(p.ep[1])->state != VERBS_DOWN) {
+			weft_progress(p.w[0]->w);
+			/* as when the event is found by epoll, before the flushed requests */
+			verbs_dev_events(lane_or_null(p.ep[1])->rail[0]->dev);
+			weft_progress(b);
+		}
+		for (int i = 0; i < 10000; i++)          /* the peer has nothing more to say */
+			weft_progress(p.w[0]->w);
+		if (weft_arm(b) == WEFT_OK) {
+			struct pollfd fd = { .fd = weft_worker_fd(b), .events = POLLIN };
+
+			uint64_t t0 = wt_now_ns();
+
+			if (lane_or_null(p.ep[1]) && poll(&fd, 1, 5) == 0) {
+				int woke = poll(&fd, 1, 5000);
+
+				fail_msg("round %u: it sleeps (for %llu ms, %s), and the switch is due; its lane is %s", round,
+					 (unsigned long long)((wt_now_ns() - t0) / 1000000), woke ? "then something else wakes it" : "and longer",
+					 p.ep[1]->msg->tr->name);
+			}
+		}
+		wt_pump_ms(20);
+		wt_pair_close(&p);
+	}
+}
+
+/* R9: a peer that does not keep to its credits: what it sends to a lane that is paused is copied out without bound. */
+static void review_a_peer_keeps_to_its_credits(void **state)
+{
+	static unsigned char out[8000];
+	struct verbs_lane *there;
+	struct wt_pair p;
+	unsigned held = 0;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_unexpected", "64K");
+	wt_exchange(&p, 0, 100, 1);
+	there = lane_of(p.ep[1]);
+	p.ep[0]->pressure = false;
+	for (int i = 0; i < 2000 && p.ep[1]->state == WF_EP_READY; i++) {
+		struct wf_tx tx = { .h = { .type = WF_FR_EAGER, .tag = 1, .len = 8000 }, .pre = out, .pre_len = 8000 };
+
+		lane_of(p.ep[0])->credits += !lane_of(p.ep[0])->credits;   /* the peer is a liar */
+		if (wf_ep_tx(p.ep[0], &tx) != WEFT_OK)
+			p.ep[0]->blocked = false;
+		weft_progress(p.w[0]->w);
+		weft_progress(p.w[1]->w);
+	}
+	for (const struct wf_list *it = there->held.next; p.ep[1]->state == WF_EP_READY && it != &there->held; it = it->next)
+		held++;
+	fprintf(stderr, "held %u state %d paused %d unexpected %zu\n", held, p.ep[1]->state, p.ep[1]->msg ? p.ep[1]->msg->paused : -1, p.w[1]->w->unexpected);
+	assert_true(held <= VERBS_CREDITS);
+	weft_ep_abort(p.ep[0]);
+	weft_ep_abort(p.ep[1]);
+	p.ep[0] = p.ep[1] = NULL;
+	wt_pair_close(&p);
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -476,6 +776,15 @@ static int run(void)
 		CASE(what_is_missing_is_named),
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
 		CASE(nonsense_about_queue_pairs_ends_the_endpoint),
+		CASE(review_many_peers_and_middle_messages),
+		CASE(review_cancelled_send_and_a_break),
+		CASE(review_cancelled_send_and_abort),
+		CASE(review_close_among_the_last_frames),
+		CASE(review_a_fence_holds_across_a_break),
+		CASE(review_revoked_while_it_breaks),
+		CASE(review_revoked_while_a_signal_is_due),
+		CASE(review_a_peer_keeps_to_its_credits),
+		CASE(review_nobody_sleeps_through_the_switch),
 	};
 
 	if (!wt_choose("verbs"))

@@ -14,6 +14,8 @@
 
 #define BREAK_NS (50 * WF_NS_PER_MS)     /* for an adapter to say that a broken queue pair holds no receive buffer; it takes microseconds */
 #define GIVE_UP_NS WF_NS_PER_S           /* ... and to give back what was posted, which takes microseconds, too */
+#define LEAVE_NS (10 * WF_NS_PER_MS)
+#define GIVEN_UP "given up on this side, or on the peer's"
 #define BREAK_LOOK_NS WF_NS_PER_MS
 
 /* ---- lanes come and go ---- */
@@ -83,6 +85,7 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	l->state = VERBS_DOWN;
 	l->down_status = status;
 	l->down_errno = sys_errno;
+	verbs_copies_stopped(l);
 	notify(l);
 }
 
@@ -112,6 +115,7 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 	}
 	wf_list_remove(&l->timed);
 	l->state = VERBS_DOWN;
+	verbs_copies_stopped(l);
 	notify(l);
 }
 
@@ -156,6 +160,8 @@ static void keep_time(struct verbs_port *p)
 
 		if (l->state == VERBS_BREAKING)
 			look_whether_drained(l, now);
+		else if (l->leaving && (now >= l->give_up_at || l->rail[0]->done == l->rail[0]->posted))
+			verbs_break(l, GIVEN_UP);
 		else if (now >= l->give_up_at)
 			verbs_fail(l, WEFT_ETIMEDOUT, 0, "the peer did not answer about its queue pair");
 		else
@@ -333,7 +339,17 @@ static void verbs_abandon(struct wf_lane *base)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 
-	verbs_break(l, "given up on this side, or on the peer's");
+	/* what was sent last, the answer to a CLOSE, gets a moment to leave: a broken queue pair would flush it */
+	if (l->state == VERBS_UP && !l->leaving && l->rail[0]->done != l->rail[0]->posted) {
+		l->leaving = true;
+		l->give_up_at = wf_now_ns() + LEAVE_NS;
+		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
+		l->rail[0]->unsignalled = VERBS_SIGNAL - 1;
+		verbs_note(l, VERBS_CREDIT, 0);
+		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+	} else if (!l->leaving) {
+		verbs_break(l, GIVEN_UP);
+	}
 }
 
 static void verbs_lane_close(struct wf_lane *base)

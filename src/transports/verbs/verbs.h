@@ -242,9 +242,11 @@ struct verbs_lane {
 	uint32_t owed;                   /* that the peer may send in addition, not told yet */
 	uint32_t granted;                /* that it may have on their way at most */
 	struct wf_list held;             /* struct verbs_held */
+	uint32_t n_held;
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
+	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
 	bool lost;                       /* something came back that was said to be done, and cannot be sent again */
 	int32_t down_status;
 	int down_errno;
@@ -394,6 +396,7 @@ bool verbs_copy_say(struct verbs_lane *l);   /* what is due; false: no room, aga
 void verbs_read_done(struct verbs_qp *q, void *read, bool well);
 int verbs_copies_step(struct verbs_port *p);
 int verbs_copies_tell(struct verbs_port *p);
+void verbs_copies_stopped(struct verbs_lane *l);   /* its queue pairs are broken, and all that came was heard */
 void verbs_copies_drop(struct verbs_lane *l);   /* lane_close */
 
 /* ---- verbs_rma.c ---- */

@@ -23,6 +23,7 @@
 #include "os/proc.h"
 #include "transports/verbs/verbs.h"
 
+#define LEAVE_NS (10 * WF_NS_PER_MS)
 #define DYING_NS (200 * WF_NS_PER_MS)   /* for the adapter to let go of a queue pair; it takes microseconds */
 
 /* ---- offer ---- */
@@ -130,9 +131,10 @@ void verbs_rails_drop(struct verbs_lane *l)
 	for (unsigned i = 0; i < l->n_rails; i++) {
 		struct verbs_qp *q = l->rail[i];
 
-		verbs_qp_break(q);
 		q->lane = NULL;
-		q->until = wf_now_ns() + DYING_NS;
+		q->until = wf_now_ns() + (q->broken || q->done == q->posted ? DYING_NS : LEAVE_NS);
+		if (q->done == q->posted)
+			verbs_qp_break(q);   /* else what was sent last gets a moment to leave, see verbs_abandon() */
 		wf_list_push_back(&q->dev->dying, &q->link);
 		verbs_wake_at(q->dev->port, q->until);
 	}
@@ -157,6 +159,10 @@ int verbs_dying_step(struct verbs_dev *d, uint64_t now)
 	wf_list_foreach(it, tmp, &d->dying) {
 		struct verbs_qp *q = wf_list_entry(it, struct verbs_qp, link);
 
+		if (!q->broken && (q->until <= now || q->done == q->posted) && now != UINT64_MAX) {
+			verbs_qp_break(q);
+			q->until = now + DYING_NS;
+		}
 		if (q->until > now && !q->emptied) {
 			verbs_wake_at(d->port, q->until);
 			continue;

@@ -193,6 +193,19 @@ static void stop_mine(struct verbs_lane *l, struct wf_copy *c)
 	due(l);
 }
 
+/* Its queue pairs are broken: offers that the peer was asked to let go of end without its word. */
+void verbs_copies_stopped(struct verbs_lane *l)
+{
+	for (unsigned i = 0; i < VERBS_COPIES; i++) {
+		struct wf_copy *c = l->mine[i] && l->mine[i]->stopping ? l->mine[i]->copy : NULL;
+
+		if (!c)
+			continue;
+		free_mine(l, i);
+		finish(verbs_lane_port(l), c, WEFT_ECANCELED);
+	}
+}
+
 /* The peer has let go of the offer. */
 static bool in_stopped(struct verbs_lane *l, uint32_t id)
 {

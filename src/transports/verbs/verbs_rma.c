@@ -169,6 +169,8 @@ int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off,
 	sge = (struct ibv_sge){ .addr = (uintptr_t)b->bytes, .length = (uint32_t)len, .lkey = b->lkey };
 	wr = request(d, IBV_WR_RDMA_WRITE, off, &sge);
 	wr.send_flags = len <= l->rail[0]->inline_max ? IBV_SEND_INLINE : 0;
+	if (!(b->is_small ? l->rail[0]->dev->smalls : l->rail[0]->dev->sends))
+		wr.send_flags |= IBV_SEND_SIGNALED;
 	if (verbs_post(l->rail[0], &wr, VERBS_WR_PUT, b)) {
 		base->bytes_tx += len;
 		return WEFT_OK;

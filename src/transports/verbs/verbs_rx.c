@@ -55,7 +55,7 @@ static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 	/* a rail that carries no frames is only left out from here on: what it was reading is read over another */
 	if (l && q != l->rail[0] && l->state == VERBS_UP && !q->broken)
 		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s", q->dev->name, words_of(wc->status));
-	else if (l && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
+	else if (l && q == l->rail[0] && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
 		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err);
 	verbs_qp_break(q);
 }
@@ -108,6 +108,8 @@ static void on_sent(struct verbs_qp *q, const struct ibv_wc *wc)
 	const struct verbs_wr *at = (const struct verbs_wr *)(uintptr_t)wc->wr_id;
 	struct verbs_wr *wr;
 
+	if (wf_unlikely(q->done == q->posted))
+		return;                  /* it comes after all, and was given up: verbs_qp_give_up() */
 	do {
 		wr = &q->ring[q->done++ % VERBS_SQ];
 		end_wr(q, wr, wr != at || wc->status == IBV_WC_SUCCESS);
@@ -118,8 +120,13 @@ static void on_sent(struct verbs_qp *q, const struct ibv_wc *wc)
 
 static bool hold(struct verbs_lane *l, const struct wf_frame *h, const void *payload)
 {
-	struct verbs_held *held = wf_malloc(sizeof(*held) + h->len);
+	struct verbs_held *held;
 
+	if (++l->n_held > l->granted) {
+		verbs_fail(l, WEFT_EPROTO, 0, "the peer sends more frames than it may");
+		return false;
+	}
+	held = wf_malloc(sizeof(*held) + h->len);
 	if (!held) {
 		verbs_fail(l, WEFT_ENOMEM, 0, "no memory for a frame that waits");
 		return false;
@@ -182,6 +189,7 @@ int verbs_hand_on(struct verbs_lane *l)
 			break;
 		wf_list_remove(it);
 		wf_free(held);
+		l->n_held--;
 		n++;
 		if (ret < 0)
 			break;

@@ -65,6 +65,8 @@ static inline bool post_buf(struct verbs_qp *q, struct verbs_buf *b, size_t len)
 	q->sge.length = (uint32_t)len;
 	q->sge.lkey = b->lkey;
 	q->wr.send_flags = len <= q->inline_max ? IBV_SEND_INLINE : 0;
+	if (wf_unlikely(!(b->is_small ? q->dev->smalls : q->dev->sends)))
+		q->wr.send_flags |= IBV_SEND_SIGNALED;   /* the last one that is free: others wait for what this tells */
 	return post(q, &q->wr, VERBS_WR_FRAME, b);
 }
 

@@ -111,6 +111,7 @@ struct fk_qp {
 	struct ibv_qp_attr attr;         /* as last set */
 	struct fk_ring sq, rq;
 	bool waits;                      /* in fk_shm.waiting */
+	uint64_t lazy_from;
 	uint64_t no_peer_since, rnr_since;
 };
 

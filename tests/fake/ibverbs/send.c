@@ -204,6 +204,16 @@ static int still_waits(struct fk_qp *q, int why)
 
 void fk_run(struct fk_qp *q)
 {
+	/* "lazy": an adapter takes its time, here 20 us */
+	if (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted && fk_has_fault("lazy")) {
+		if (!q->lazy_from)
+			q->lazy_from = fk_now();
+		if (fk_now() - q->lazy_from < 20000) {
+			start_waiting(q);
+			return;
+		}
+	}
+	q->lazy_from = 0;
 	while (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted) {
 		int status = fk_execute(q, fk_slot(&q->sq, q->sq.next));
 
