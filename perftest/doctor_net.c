@@ -29,6 +29,8 @@ static void look_transports(struct finding *f, const char *library)
 		json_text(at, "remedy", remedy, sizeof(remedy));
 		if (!strcmp(state, "ready"))
 			continue;
+		if (!strcmp(state, "not asked for"))
+			continue;
 		found(f, "%s: %s", name, why);
 		if (!strcmp(name, "verbs") && !strcmp(state, "unusable"))
 			continue;        /* what there is of RDMA, and what is amiss: look_rdma() */

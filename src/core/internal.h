@@ -590,6 +590,7 @@ int wf_in_rma_target(struct weft_ep *ep, const struct wf_frame *h, const uint8_t
 int wf_sink_put(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 int wf_sink_got(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 void wf_rma_ep_down(struct weft_ep *ep);
+void wf_rma_was_done(struct wf_op *put);                         /* one that waits to be done once more */
 void wf_rma_remotes_down(struct weft_ep *ep);                    /* the lane is closed: remotes reach nothing any more */
 void wf_revoke_step(struct weft_worker *w);
 void wf_revoke_drop_all(struct weft_worker *w);

@@ -169,6 +169,7 @@ static int start_direct(struct weft_ep *ep, struct wf_op *op)
 	}
 	wf_ep_unqueue(op);
 	r->started++;
+	op->peer_op = l->tx_seq;         /* the frame that follows it */
 	op->direct = x;
 	op->state = RMA_STARTED;
 	if (!x->ordered)
@@ -224,6 +225,13 @@ void wf_rma_done(struct wf_rma *x, int32_t status)
 	}
 	op->ep->n_direct++;
 	wf_op_done(op, status);
+}
+
+void wf_rma_was_done(struct wf_op *put)
+{
+	if (put->rma.signal_due)
+		send_signal(put);
+	wf_op_done(put, WEFT_OK);
 }
 
 static int push_put(struct weft_ep *ep, struct wf_txitem *it)

@@ -173,6 +173,19 @@ static int repeat(void *arg, const struct wf_frame *h, const void *payload)
 	return a->ep->dying ? WEFT_ENOMEM : 0;
 }
 
+/* A put behind which a frame came has come, too. Its bytes must not be written again: who got the frame may have changed them. */
+static void end_done_puts(struct weft_ep *ep)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ep->redo) {
+		struct wf_op *op = wf_list_entry(it, struct wf_op, tx.link);
+
+		if ((int32_t)(ep->sw->came - op->peer_op) > 0)
+			wf_rma_was_done(op);
+	}
+}
+
 /* Frames that did not come go before all that waits. */
 static void take_over(struct weft_ep *ep)
 {
@@ -182,6 +195,7 @@ static void take_over(struct weft_ep *ep)
 	int ret;
 
 	wf_list_init(&a.frames);
+	end_done_puts(ep);
 	forget_offers(ep);
 	forget_memory(ep);
 	ret = old->tr->replay(old, sw->came, repeat, &a);

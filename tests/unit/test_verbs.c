@@ -474,7 +474,7 @@ static bool ends_within(struct wt_pair *p, struct wt_w *w, struct wt_posted what
 }
 
 /* R1: buffers of sends that did not ask to be told are held back by each lane: with many lanes all of them are, for ever. */
-static void review_many_peers_and_middle_messages(void **state)
+static void many_peers_and_middle_messages(void **state)
 {
 	enum { N = 100, ROUNDS = 30, LEN = 1000 };
 	static weft_ep *ep[N][2];
@@ -510,7 +510,7 @@ static void review_many_peers_and_middle_messages(void **state)
 }
 
 /* R2: a large send is taken back, and the lane breaks before the peer has answered. */
-static void review_cancelled_send_and_a_break(void **state)
+static void cancelled_send_and_a_break(void **state)
 {
 	enum { LEN = 1 << 20 };
 	unsigned char *out = malloc(LEN);
@@ -533,7 +533,7 @@ static void review_cancelled_send_and_a_break(void **state)
 }
 
 /* R2b: the same, and the endpoint is aborted: weft_worker_free() never returns. */
-static void review_cancelled_send_and_abort(void **state)
+static void cancelled_send_and_abort(void **state)
 {
 	enum { LEN = 1 << 20 };
 	unsigned char *out = malloc(LEN);
@@ -549,7 +549,7 @@ static void review_cancelled_send_and_abort(void **state)
 	assert_int_equal(weft_cancel(p.w[0]->w, s.op), WEFT_OK);
 	weft_ep_abort(p.ep[0]);
 	if (!ends_within(&p, p.w[0], s, 3000, &e)) {
-		fprintf(stderr, "review_cancelled_send_and_abort: never ends; weft_worker_free() would loop for ever\n");
+		fprintf(stderr, "cancelled_send_and_abort: never ends; weft_worker_free() would loop for ever\n");
 		_exit(1);
 	}
 	p.ep[0] = NULL;
@@ -560,7 +560,7 @@ static void review_cancelled_send_and_abort(void **state)
 }
 
 /* R3: the peer's CLOSE is among the last frames of a lane that breaks. */
-static void review_close_among_the_last_frames(void **state)
+static void close_among_the_last_frames(void **state)
 {
 	weft_call c = wt_call(0);
 	struct wt_posted closed;
@@ -580,7 +580,7 @@ static void review_close_among_the_last_frames(void **state)
 }
 
 /* R4: put, fence, message: the message must not be there before the bytes, also over the lane that takes over. */
-static void review_a_fence_holds_across_a_break(void **state)
+static void a_fence_holds_across_a_break(void **state)
 {
 	enum { LEN = 4 << 20 };
 	unsigned char *buf = malloc(LEN), in[8];
@@ -613,7 +613,7 @@ static void review_a_fence_holds_across_a_break(void **state)
 }
 
 /* R5: REVOKE comes while a put is in the adapter's hands, and the lane breaks then. */
-static void review_revoked_while_it_breaks(void **state)
+static void revoked_while_it_breaks(void **state)
 {
 	enum { LEN = 1 << 20 };
 	unsigned char *buf = malloc(LEN);
@@ -647,7 +647,7 @@ static void review_revoked_while_it_breaks(void **state)
 }
 
 /* R6: the owner takes a grant back while a put with a signal is under way: no reason to lose the endpoint. */
-static void review_revoked_while_a_signal_is_due(void **state)
+static void revoked_while_a_signal_is_due(void **state)
 {
 	enum { LEN = 1 << 20 };
 	unsigned char *buf = malloc(LEN);
@@ -685,7 +685,7 @@ static struct verbs_lane *lane_or_null(weft_ep *ep)
 }
 
 /* R7: weft_arm() does not say "sleep" while the switch is due. (Mostly an event of the flushed request wakes it by luck.) */
-static void review_nobody_sleeps_through_the_switch(void **state)
+static void nobody_sleeps_through_the_switch(void **state)
 {
 	struct wt_pair p;
 
@@ -727,7 +727,7 @@ static void review_nobody_sleeps_through_the_switch(void **state)
 }
 
 /* R9: a peer that does not keep to its credits: what it sends to a lane that is paused is copied out without bound. */
-static void review_a_peer_keeps_to_its_credits(void **state)
+static void a_peer_keeps_to_its_credits(void **state)
 {
 	static unsigned char out[8000];
 	struct verbs_lane *there;
@@ -776,15 +776,15 @@ static int run(void)
 		CASE(what_is_missing_is_named),
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
 		CASE(nonsense_about_queue_pairs_ends_the_endpoint),
-		CASE(review_many_peers_and_middle_messages),
-		CASE(review_cancelled_send_and_a_break),
-		CASE(review_cancelled_send_and_abort),
-		CASE(review_close_among_the_last_frames),
-		CASE(review_a_fence_holds_across_a_break),
-		CASE(review_revoked_while_it_breaks),
-		CASE(review_revoked_while_a_signal_is_due),
-		CASE(review_a_peer_keeps_to_its_credits),
-		CASE(review_nobody_sleeps_through_the_switch),
+		CASE(many_peers_and_middle_messages),
+		CASE(cancelled_send_and_a_break),
+		CASE(cancelled_send_and_abort),
+		CASE(close_among_the_last_frames),
+		CASE(a_fence_holds_across_a_break),
+		CASE(revoked_while_it_breaks),
+		CASE(revoked_while_a_signal_is_due),
+		CASE(a_peer_keeps_to_its_credits),
+		CASE(nobody_sleeps_through_the_switch),
 	};
 
 	if (!wt_choose("verbs"))

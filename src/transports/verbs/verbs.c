@@ -13,8 +13,6 @@
 #include "os/file.h"
 
 #define BREAK_NS (50 * WF_NS_PER_MS)     /* for an adapter to say that a broken queue pair holds no receive buffer; it takes microseconds */
-#define GIVE_UP_NS WF_NS_PER_S           /* ... and to give back what was posted, which takes microseconds, too */
-#define LEAVE_NS (10 * WF_NS_PER_MS)
 #define GIVEN_UP "given up on this side, or on the peer's"
 #define BREAK_LOOK_NS WF_NS_PER_MS
 
@@ -67,6 +65,7 @@ void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...)
 	say_cause(l, cause_fmt, args);
 	va_end(args);
 	l->state = VERBS_BREAKING;
+	l->looked = false;
 	l->down_status = WEFT_ERESET;
 	l->give_up_at = wf_now_ns() + BREAK_NS;
 	wf_list_push_back(&p->timed, &l->timed);
@@ -86,6 +85,11 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	l->down_status = status;
 	l->down_errno = sys_errno;
 	verbs_copies_stopped(l);
+	if (l->n_rails) {                /* an adapter that gives nothing back must not keep the endpoint for ever */
+		l->give_up_at = wf_now_ns() + VERBS_GIVE_UP_NS;
+		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
+		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+	}
 	notify(l);
 }
 
@@ -106,10 +110,12 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 		struct verbs_qp *q = l->rail[i];
 
 		q->emptied = q->emptied || (q->done == q->posted && now >= l->give_up_at);   /* not every adapter says so */
-		if (now >= l->give_up_at + GIVE_UP_NS)
+		if (now >= l->give_up_at + VERBS_GIVE_UP_NS)
 			verbs_qp_give_up(q);
 	}
-	if (!is_drained(l)) {
+	/* what came last may have been put into the queue between our look at it and the adapter's word that nothing more comes */
+	if (!is_drained(l) || !l->looked) {
+		l->looked = is_drained(l);
 		verbs_wake_at(p, now + BREAK_LOOK_NS);
 		return;
 	}
@@ -146,6 +152,39 @@ static int tell_notices(struct verbs_port *p)
 
 /* ---- chores ---- */
 
+/* Of a lane that is down, and of which something may still wait for its queue pairs. */
+static void give_up_rails(struct verbs_lane *l, uint64_t now)
+{
+	if (now < l->give_up_at) {
+		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+		return;
+	}
+	wf_list_remove(&l->timed);
+	for (unsigned i = 0; i < l->n_rails; i++)
+		verbs_qp_give_up(l->rail[i]);
+}
+
+/* Rails that were left out and do not give back what they were reading. */
+static void give_up_left_out(struct verbs_port *p, uint64_t now)
+{
+	struct wf_list *it;
+
+	for (it = p->base.lanes.next; it != &p->base.lanes; it = it->next) {
+		struct verbs_lane *l = wf_container_of(wf_list_entry(it, struct wf_lane, link), struct verbs_lane, base);
+
+		for (unsigned i = 1; l->state == VERBS_UP && i < l->n_rails; i++) {
+			struct verbs_qp *q = l->rail[i];
+
+			if (!q->broken || !q->reads)
+				continue;
+			if (now >= q->until)
+				verbs_qp_give_up(q);
+			else
+				verbs_wake_at(p, q->until);
+		}
+	}
+}
+
 static void keep_time(struct verbs_port *p)
 {
 	uint64_t now = wf_now_ns();
@@ -160,6 +199,8 @@ static void keep_time(struct verbs_port *p)
 
 		if (l->state == VERBS_BREAKING)
 			look_whether_drained(l, now);
+		else if (l->state == VERBS_DOWN)
+			give_up_rails(l, now);
 		else if (l->leaving && (now >= l->give_up_at || l->rail[0]->done == l->rail[0]->posted))
 			verbs_break(l, GIVEN_UP);
 		else if (now >= l->give_up_at)
@@ -170,6 +211,7 @@ static void keep_time(struct verbs_port *p)
 	for (unsigned i = 0; i < p->n_dev; i++)
 		if (p->dev[i]->started)
 			verbs_dying_step(p->dev[i], now);
+	give_up_left_out(p, now);
 	if (!p->wake_at)
 		wf_port_wake_at(&p->base, 0);
 }
@@ -342,7 +384,7 @@ static void verbs_abandon(struct wf_lane *base)
 	/* what was sent last, the answer to a CLOSE, gets a moment to leave: a broken queue pair would flush it */
 	if (l->state == VERBS_UP && !l->leaving && l->rail[0]->done != l->rail[0]->posted) {
 		l->leaving = true;
-		l->give_up_at = wf_now_ns() + LEAVE_NS;
+		l->give_up_at = wf_now_ns() + VERBS_LEAVE_NS;
 		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
 		l->rail[0]->unsignalled = VERBS_SIGNAL - 1;
 		verbs_note(l, VERBS_CREDIT, 0);

@@ -19,7 +19,8 @@
  * (verbs_rma.c); both need registrations (verbs_mr.c).
  *
  * Trust. A peer may write into our receive buffers and, with keys that we gave it, reach what they cover; every number that it
- * tells is checked before it is used. A queue pair that erred is of no more use: the lane ends.
+ * tells is checked before it is used. The key of a large message from a kept registration is good for reading all of its region, as long as
+ * that lives: a peer that was sent one message from it could read the rest. A queue pair that erred is of no more use: the lane ends.
  */
 #ifndef WF_TRANSPORTS_VERBS_H
 #define WF_TRANSPORTS_VERBS_H
@@ -53,19 +54,20 @@
 #define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer, */
 #define VERBS_READ_LEAST (32u << 10)    /* and at least */
 #define VERBS_READS 4u                   /* of a rail that are under way for large buffers */
-#define VERBS_SECRET 16u
+#define VERBS_GIVE_UP_NS WF_NS_PER_S     /* for an adapter to give back what a broken queue pair had posted; it takes microseconds */
+#define VERBS_LEAVE_NS (10 * WF_NS_PER_MS)   /* for what was sent last to leave, before a queue pair is broken */
 
 /*
  * Retries of the adapter. What is not acknowledged is sent again after 4.096 us << timeout, VERBS_RETRY times; the timeout is
  * chosen so that all of them together take no longer than the setting failure_detect (adapters wait up to four times as long), and is not
  * beyond half a second. 7 retries would mean for ever on soft-RoCE (G61). "Receiver not ready" is a living peer's word, so
- * it is waited for without end: 7, each time at least 0.64 ms (code 14).
+ * it is waited for without end: 7, each time at least 0.64 ms (code 12).
  */
 #define VERBS_TIMEOUT_MIN 8u             /* 1 ms */
 #define VERBS_TIMEOUT_MAX 17u            /* 537 ms */
 #define VERBS_RETRY 6u
 #define VERBS_RNR_RETRY 7u
-#define VERBS_RNR_TIMER 14u
+#define VERBS_RNR_TIMER 12u
 
 /* ---- on the wire, little-endian, without padding ---- */
 
@@ -157,6 +159,7 @@ struct verbs_dev {
 	int only_gid;                    /* index of the only GID that may be used, by the setting; -1: any */
 	uint8_t link, mtu;
 	uint16_t lid;
+	bool needs_grh;                  /* InfiniBand that is routed */
 	bool up;                         /* the port is active */
 	bool gone;                       /* the adapter is broken or was taken out */
 	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
@@ -190,6 +193,7 @@ struct verbs_dev {
 enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA };
 
 struct verbs_wr {                        /* a work request that the adapter has */
+	uint32_t next_frame;             /* PUT: number of the frame that follows it */
 	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_read, struct verbs_op */
 	uint8_t kind;
 };
@@ -245,9 +249,13 @@ struct verbs_lane {
 	uint32_t n_held;
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
+	bool looked;                     /* BREAKING: all was back, and the queues are looked at once more */
+	struct verbs_where offered[VERBS_OFFERS];   /* by the peer: it may name no other address later */
+	uint8_t n_offered;
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
-	bool lost;                       /* something came back that was said to be done, and cannot be sent again */
+	bool lost;                       /* a put came back that was said to be done, and cannot be sent again; */
+	uint32_t lost_at;                /* of several the last: the frame that follows it */
 	int32_t down_status;
 	int down_errno;
 	char cause[200];
@@ -263,6 +271,7 @@ struct verbs_port {
 	const struct verbs_lib *lib;
 	char why[200];                   /* why there is no device */
 	bool looked;                     /* for devices */
+	uint64_t looked_at;
 	unsigned n_dev;
 	struct verbs_dev *dev[VERBS_DEVS];
 	struct wf_list notices;          /* lanes that went up or down and whose owner does not know yet */

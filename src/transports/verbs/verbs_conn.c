@@ -23,7 +23,6 @@
 #include "os/proc.h"
 #include "transports/verbs/verbs.h"
 
-#define LEAVE_NS (10 * WF_NS_PER_MS)
 #define DYING_NS (200 * WF_NS_PER_MS)   /* for the adapter to let go of a queue pair; it takes microseconds */
 
 /* ---- offer ---- */
@@ -117,6 +116,8 @@ void verbs_qp_break(struct verbs_qp *q)
 	if (q->broken)
 		return;
 	q->broken = true;
+	q->until = wf_now_ns() + VERBS_GIVE_UP_NS;
+	verbs_wake_at(q->dev->port, q->until);
 	q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE);
 	if (!verbs_sq_has_room(q, 1))
 		return;                  /* then the last one has asked to be told, or is flushed */
@@ -132,7 +133,7 @@ void verbs_rails_drop(struct verbs_lane *l)
 		struct verbs_qp *q = l->rail[i];
 
 		q->lane = NULL;
-		q->until = wf_now_ns() + (q->broken || q->done == q->posted ? DYING_NS : LEAVE_NS);
+		q->until = wf_now_ns() + (q->broken || q->done == q->posted ? DYING_NS : VERBS_LEAVE_NS);
 		if (q->done == q->posted)
 			verbs_qp_break(q);   /* else what was sent last gets a moment to leave, see verbs_abandon() */
 		wf_list_push_back(&q->dev->dying, &q->link);
@@ -196,10 +197,10 @@ static int to_rtr(struct verbs_qp *q)
 	struct ibv_qp_attr a = {
 		.qp_state = IBV_QPS_RTR, .path_mtu = (enum ibv_mtu)WF_MIN(d->mtu, q->peer.mtu), .dest_qp_num = q->peer.qpn,
 		.rq_psn = q->peer.psn, .max_dest_rd_atomic = d->reads, .min_rnr_timer = VERBS_RNR_TIMER,
-		.ah_attr = { .dlid = q->peer.lid, .port_num = d->number, .is_global = ethernet },
+		.ah_attr = { .dlid = q->peer.lid, .port_num = d->number, .is_global = ethernet || d->needs_grh },
 	};
 
-	if (ethernet) {
+	if (a.ah_attr.is_global) {
 		memcpy(a.ah_attr.grh.dgid.raw, q->peer.gid, sizeof(q->peer.gid));
 		a.ah_attr.grh.sgid_index = q->gid_index;
 		a.ah_attr.grh.hop_limit = 64;
@@ -354,6 +355,15 @@ static void come_up(struct verbs_lane *l, uint16_t credits)
 	verbs_set_up(l);
 }
 
+/* The kernel may look for a neighbour while a queue pair is connected, and the worker waits for it: not for any address whatever. */
+static bool was_offered(const struct verbs_lane *l, const uint8_t *gid)
+{
+	for (unsigned i = 0; i < l->n_offered; i++)
+		if (!memcmp(l->offered[i].gid, gid, sizeof(l->offered[i].gid)))
+			return true;
+	return false;
+}
+
 /* The other side has made its queue pairs and wants ours. */
 static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 {
@@ -375,6 +385,10 @@ static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 			verbs_gid_text(s->end[i].to, gid, sizeof(gid));
 			snprintf(why, sizeof(why), "the RDMA address %s is not ours any more, or its port is down", gid);
 			say_no(l, why);
+			return;
+		}
+		if (!was_offered(l, s->end[i].gid)) {
+			say_no(l, "an RDMA address is named that was not offered");
 			return;
 		}
 		q = new_rail(l, d, (unsigned)at, why, sizeof(why));
@@ -477,6 +491,8 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 		return 0;
 	}
 	memcpy(&o, offer, sizeof(o));
+	memcpy(l->offered, o.at, sizeof(o.at));
+	l->n_offered = o.n;
 	if (!active) {
 		l->state = VERBS_WAITING;
 		return 0;

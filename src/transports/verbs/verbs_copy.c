@@ -85,8 +85,10 @@ static bool get_mrs(struct verbs_lane *l, const weft_buf *bufs, size_t n, const 
 
 	for (size_t i = 0; i < n; i++)
 		for (unsigned k = 0; k < l->n_rails; k++, at++) {
-			mr[at] = bufs[i].len ? verbs_mr_get(l->rail[k]->dev, r, bufs[i].addr, bufs[i].len, access, &err) : NULL;
-			if (mr[at] || !bufs[i].len)
+			bool used = bufs[i].len && !l->rail[k]->broken;
+
+			mr[at] = used ? verbs_mr_get(l->rail[k]->dev, r, bufs[i].addr, bufs[i].len, access, &err) : NULL;
+			if (mr[at] || !used)
 				continue;
 			verbs_mr_explain(&l->base, err, bufs[i].len);
 			put_mrs(l, mr, at);
@@ -279,7 +281,7 @@ static struct verbs_qp *pick_rail(struct verbs_lane *l, unsigned *which)
 		unsigned i = (l->last_rail + k) % l->n_rails;
 		struct verbs_qp *q = l->rail[i];
 
-		if (q->broken || q->reads >= WF_MIN(VERBS_READS, q->reads_max) || !verbs_sq_has_room(q, VERBS_SQ_SPARE) ||
+		if (q->broken || !q->reads_max || q->reads >= WF_MIN(VERBS_READS, q->reads_max) || !verbs_sq_has_room(q, VERBS_SQ_SPARE) ||
 		    (best && best->reads <= q->reads))
 			continue;
 		best = q;

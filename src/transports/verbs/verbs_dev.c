@@ -78,6 +78,7 @@ static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 	d->link = a.link_layer == IBV_LINK_LAYER_ETHERNET ? IBV_LINK_LAYER_ETHERNET : IBV_LINK_LAYER_INFINIBAND;
 	d->mtu = (uint8_t)a.active_mtu;
 	d->lid = a.lid;
+	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
 	d->max_msg = a.max_msg_sz;
 	read_gids(d, a.gid_tbl_len, only_gid);
 	if (!d->up)
@@ -203,17 +204,26 @@ static void look_at(struct verbs_port *p, struct ibv_device *dev)
 	}
 }
 
+#define LOOK_AGAIN_NS (2 * WF_NS_PER_S)   /* a port may come up later */
+
 int verbs_devs_look(struct verbs_port *p)
 {
 	struct ibv_device **list;
 	int n = 0;
 
-	if (p->looked)
-		return p->n_dev ? 0 : WEFT_ENOTSUP;
+	if (p->n_dev)
+		return 0;
+	if (p->looked && wf_now_ns() - p->looked_at < LOOK_AGAIN_NS)
+		return WEFT_ENOTSUP;
 	p->looked = true;
+	p->looked_at = wf_now_ns();
+	p->why[0] = 0;
 	p->lib = verbs_lib_open(p->why, sizeof(p->why));
 	if (!p->lib)
 		return WEFT_ENOTSUP;
+	/* where the kernel does not copy pinned pages for a child at fork(), the library keeps them from it; before anything is registered */
+	if (!p->lib->is_fork_initialized || p->lib->is_fork_initialized() == IBV_FORK_DISABLED)
+		p->lib->fork_init();
 	list = p->lib->get_device_list(&n);
 	for (int i = 0; list && i < n; i++)
 		look_at(p, list[i]);

@@ -18,16 +18,15 @@
 #include "base/fault.h"
 #include "transports/verbs/verbs.h"
 
-struct grant_desc {                      /* in OPENED; a key for each rail */
+struct grant_desc {                      /* in OPENED; for the first rail */
 	uint64_t addr, len;
-	uint32_t rails, atomics;         /* atomics: by the first rail's adapter */
-	uint32_t key[VERBS_DEVS];
+	uint32_t key, atomics;           /* atomics: by the adapter */
 };
-_Static_assert(sizeof(struct grant_desc) == 24 + 4 * VERBS_DEVS, "no padding on the wire");
+_Static_assert(sizeof(struct grant_desc) == 24, "no padding on the wire");
 
 struct verbs_grant {                     /* on the owner's side */
 	struct wf_list link;             /* lane->grants */
-	struct verbs_mr *mr[VERBS_DEVS];
+	struct verbs_mr *mr;
 };
 
 struct verbs_op {                        /* an operation that the adapter has; more than one work request */
@@ -62,9 +61,7 @@ static uint32_t rights_of(const struct verbs_dev *d, uint32_t access)
 
 static void free_grant(struct verbs_lane *l, struct verbs_grant *g)
 {
-	for (unsigned i = 0; i < l->n_rails; i++)
-		if (g->mr[i])
-			verbs_mr_put(l->rail[i]->dev, g->mr[i]);
+	verbs_mr_put(l->rail[0]->dev, g->mr);
 	wf_list_remove(&g->link);
 	wf_free(g);
 }
@@ -73,7 +70,7 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 		       uint64_t *hold)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
-	struct grant_desc d = { .addr = (uintptr_t)r->addr + off, .len = len, .rails = l->n_rails };
+	struct grant_desc d = { .addr = (uintptr_t)r->addr + off, .len = len };
 	struct verbs_grant *g;
 	int err;
 
@@ -83,15 +80,13 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 	if (!g)
 		return 0;
 	wf_list_init(&g->link);
-	for (unsigned i = 0; i < l->n_rails; i++) {
-		g->mr[i] = verbs_mr_new(l->rail[i]->dev, (char *)r->addr + off, len, rights_of(l->rail[i]->dev, access), &err);
-		if (!g->mr[i]) {
-			verbs_mr_explain(base, err, len);
-			free_grant(l, g);
-			return 0;
-		}
-		d.key[i] = g->mr[i]->mr->rkey;
+	g->mr = verbs_mr_new(l->rail[0]->dev, (char *)r->addr + off, len, rights_of(l->rail[0]->dev, access), &err);
+	if (!g->mr) {
+		verbs_mr_explain(base, err, len);
+		wf_free(g);
+		return 0;
 	}
+	d.key = g->mr->mr->rkey;
 	d.atomics = access & WEFT_ATOMIC && l->rail[0]->dev->atomics == IBV_ATOMIC_GLOB;
 	wf_list_push_back(&l->grants, &g->link);
 	*hold = (uintptr_t)g;
@@ -121,10 +116,11 @@ int verbs_mem_open(struct wf_lane *base, struct wf_direct *d)
 	if (d->desc_len != sizeof(g))
 		return WEFT_EPROTO;
 	memcpy(&g, d->desc, sizeof(g));
-	if (g.len != d->len || g.rails != verbs_lane_of(base)->n_rails)
+	(void)base;
+	if (g.len != d->len)
 		return WEFT_EPROTO;
 	d->word[0] = g.addr;
-	d->word[1] = g.key[0];
+	d->word[1] = g.key;
 	d->word[2] = g.atomics;
 	d->ready = true;
 	return WEFT_OK;
@@ -226,9 +222,9 @@ int verbs_rmas_tell(struct verbs_port *p)
 	return n;
 }
 
-static bool is_native(const struct wf_rma *x)
+static bool is_native(const struct verbs_dev *d, const struct wf_rma *x)
 {
-	return x->direct->word[2] && (x->amo == WEFT_ATOMIC_ADD || x->amo == WEFT_ATOMIC_CAS) && !((x->direct->word[0] + x->off) & 7);
+	return d->atomics != IBV_ATOMIC_NONE && x->direct->word[2] && (x->amo == WEFT_ATOMIC_ADD || x->amo == WEFT_ATOMIC_CAS) && !((x->direct->word[0] + x->off) & 7);
 }
 
 static void make_atomic(struct ibv_send_wr *wr, const struct wf_rma *x)
@@ -321,7 +317,7 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	unsigned n;
 	int ret;
 
-	if (l->state != VERBS_UP || (atomic && !is_native(x)) || (!atomic && !x->len) || x->n > VERBS_PIECES)
+	if (l->state != VERBS_UP || (atomic && !is_native(l->rail[0]->dev, x)) || (x->what != WF_RMA_PUT && !l->rail[0]->reads_max) || (!atomic && !x->len) || x->n > VERBS_PIECES)
 		return WEFT_ENOTSUP;
 	n = is_short ? 1 : requests_for(l->rail[0], x);
 	if (n > VERBS_SQ / 2)

@@ -30,6 +30,8 @@ static inline bool post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind
 	wr->wr_id = (uintptr_t)slot;
 	slot->kind = kind;
 	slot->ptr = ptr;
+	if (kind == VERBS_WR_PUT)
+		slot->next_frame = q->lane->base.tx_seq;
 	q->dev->n_posts++;
 	ret = ibv_post_send(q->qp, wr, &bad);
 	return wf_likely(!ret) || did_not_post(q, ret);
@@ -138,7 +140,7 @@ bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 
 	if (l->state != VERBS_UP)
 		return true;
-	b = verbs_sq_has_room(l->rail[0], 1) ? verbs_send_buf(l->rail[0]->dev, true) : NULL;
+	b = verbs_sq_has_room(l->rail[0], 2) ? verbs_send_buf(l->rail[0]->dev, true) : NULL;
 	if (!b)
 		return false;
 	memcpy(b->bytes, &head, sizeof(head));
@@ -155,7 +157,8 @@ int verbs_replay(struct wf_lane *base, uint32_t from, wf_replay_fn *fn, void *ar
 	struct verbs_lane *l = verbs_lane_of(base);
 	uint32_t next = from;
 
-	if (l->lost)
+	/* a put before a frame that came has come, too */
+	if (l->lost && (int32_t)(l->lost_at - from) >= 0)
 		return WEFT_ERESET;
 	for (const struct verbs_buf *b = l->unsent; b; b = b->next) {
 		struct verbs_head head;
