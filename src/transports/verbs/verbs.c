@@ -87,6 +87,24 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	l->down_errno = sys_errno;
 	verbs_copies_stopped(l);
 	notify(l);
+	for (unsigned i = 0; i < l->n_rails; i++)
+		if (l->rail[i]->dev->iwarp && l->rail[i]->done != l->rail[i]->posted && !wf_list_is_linked(&l->timed)) {
+			l->give_up_at = wf_now_ns() + BREAK_NS;
+			wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
+			verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+		}
+}
+
+/* Of a lane that failed: whoever waits for what was posted shall not wait for ever. */
+static void give_up_rails(struct verbs_lane *l, uint64_t now)
+{
+	if (now < l->give_up_at) {
+		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+		return;
+	}
+	wf_list_remove(&l->timed);
+	for (unsigned i = 0; i < l->n_rails; i++)
+		verbs_qp_give_up(l->rail[i]);
 }
 
 /* Has the adapter given everything back, and core taken all that came? */
@@ -106,7 +124,8 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 		struct verbs_qp *q = l->rail[i];
 
 		q->emptied = q->emptied || (q->done == q->posted && now >= l->give_up_at);   /* not every adapter says so */
-		if (now >= l->give_up_at + GIVE_UP_NS)
+		/* soft-iWARP forgets what is posted to a broken queue pair; what it has it gives back at once (G82) */
+		if (now >= l->give_up_at + (q->dev->iwarp ? 0 : GIVE_UP_NS))
 			verbs_qp_give_up(q);
 	}
 	if (!is_drained(l)) {
@@ -125,6 +144,12 @@ void verbs_set_up(struct verbs_lane *l)
 	l->down_status = 0;
 	wf_list_remove(&l->timed);
 	notify(l);
+}
+
+void verbs_tell_up(struct verbs_lane *l)
+{
+	wf_list_remove(&l->notice);
+	wf_lane_up(&l->base);
 }
 
 static int tell_notices(struct verbs_port *p)
@@ -162,8 +187,10 @@ static void keep_time(struct verbs_port *p)
 			look_whether_drained(l, now);
 		else if (l->leaving && (now >= l->give_up_at || l->rail[0]->done == l->rail[0]->posted))
 			verbs_break(l, GIVEN_UP);
+		else if (l->state == VERBS_DOWN)
+			give_up_rails(l, now);
 		else if (now >= l->give_up_at)
-			verbs_fail(l, WEFT_ETIMEDOUT, 0, "the peer did not answer about its queue pair");
+			verbs_fail(l, WEFT_ETIMEDOUT, 0, "%s", verbs_cm_late(l));
 		else
 			verbs_wake_at(p, l->give_up_at);
 	}
@@ -328,6 +355,7 @@ static void verbs_close(struct wf_port *base)
 	struct verbs_port *p = verbs_port_of(base);
 
 	verbs_devs_close(p);
+	verbs_cm_close(p);
 	wf_port_wake_at(base, 0);
 	wf_pool_fini(&p->xfers);
 	wf_pool_fini(&p->reads);
@@ -392,8 +420,11 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 		char gid[WF_ADDR_TEXT];
 
 		verbs_gid_text(q->self.gid, gid, sizeof(gid));
-		at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u)", i ? " and " : "", q->dev->name, gid, q->gid_index,
-				       128u << WF_MIN(q->dev->mtu, q->peer.mtu));
+		if (q->cm)
+			at += (size_t)snprintf(out + at, cap - at, "%s from %s (%sby rdma_cm)", q->dev->name, gid, q->dev->iwarp ? "iWARP, " : "");
+		else
+			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u)", i ? " and " : "", q->dev->name, gid,
+					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
 	}
 	if (at < cap && l->base.why[0])
 		snprintf(out + at, cap - at, "; %s", l->base.why);

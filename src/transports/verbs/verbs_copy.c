@@ -218,6 +218,9 @@ static bool in_stopped(struct verbs_lane *l, uint32_t id)
 	c = m->copy;
 	if (id & 1)
 		l->base.copy_peer += c->len;
+	l->stops--;
+	if (l->stop_due)
+		due(l);
 	free_mine(l, place);
 	finish(verbs_lane_port(l), c, id & 1 ? WEFT_OK : WEFT_ECANCELED);
 	return true;
@@ -487,12 +490,13 @@ bool verbs_copy_hear(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 
 bool verbs_copy_say(struct verbs_lane *l)
 {
-	while (l->stop_due) {
+	while (l->stop_due && l->stops < VERBS_STOPS) {
 		unsigned place = (unsigned)__builtin_ctzll(l->stop_due);
 
 		if (!verbs_note(l, VERBS_COPY_STOP, l->mine_gen[place] << 7 | place << 1))
 			return false;
 		l->stop_due &= l->stop_due - 1;
+		l->stops++;
 	}
 	while (l->answer_due) {
 		if (!verbs_note(l, VERBS_COPY_STOPPED, l->theirs[__builtin_ctzll(l->answer_due)]))

@@ -276,6 +276,8 @@ static inline void on_completion(struct verbs_dev *d, const struct ibv_wc *wc)
 		return;
 	}
 	b = (struct verbs_buf *)(uintptr_t)wc->wr_id;
+	if (wf_unlikely(q->lane && q->lane->state == VERBS_ACCEPTED && !wc->status))
+		verbs_cm_first(q->lane);
 	if (wf_unlikely(wc->status))
 		broke(q, wc);
 	else if (wf_likely(q->lane && q->lane->state == VERBS_UP && on_short(q->lane, b->bytes, wc->byte_len)))
