@@ -226,7 +226,7 @@ struct verbs_dev {
 
 /* ---- a connection ---- */
 
-enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA };
+enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA, VERBS_WR_OVER };
 
 struct verbs_wr {                        /* a work request that the adapter has */
 	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_read, struct verbs_op */
@@ -402,6 +402,7 @@ int verbs_attach(struct wf_lane *l, bool active, const void *offer, size_t len);
 void verbs_hear(struct wf_lane *l, const void *p, size_t len);
 /* A rail of @l over @d from the address at @gid_at, not connected. NULL: not possible, and why. */
 struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap);
+uint8_t verbs_timeout_code(const struct wf_conf *conf);   /* of an acknowledgement, by failure_detect */
 void verbs_come_up(struct verbs_lane *l, uint16_t credits);
 void verbs_say_no(struct verbs_lane *l, const char *why);   /* the lane fails, here and at the peer */
 /* Somebody waits for the peer: until half the time for connecting is over. */

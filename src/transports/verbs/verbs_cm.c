@@ -149,10 +149,10 @@ static int change_state(struct verbs_qp *q, enum ibv_qp_state to)
 		return 0;
 	if (d->port->cmlib->init_qp_attr(q->cm, &a, &mask))
 		return errno ? errno : EIO;
-	/* what the connection manager does not know: our rights, and how long we try (see VERBS_TIMEOUT) */
+	/* what the connection manager does not know: our rights, and how long we try (see VERBS_RETRY) */
 	a.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | (d->atomics ? IBV_ACCESS_REMOTE_ATOMIC : 0);
 	a.min_rnr_timer = VERBS_RNR_TIMER;
-	a.timeout = VERBS_TIMEOUT;
+	a.timeout = verbs_timeout_code(d->port->base.conf);
 	a.retry_cnt = VERBS_RETRY;
 	a.rnr_retry = VERBS_RNR_RETRY;
 	if (to == IBV_QPS_RTR)

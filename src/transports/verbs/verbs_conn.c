@@ -213,7 +213,7 @@ static int to_rtr(struct verbs_qp *q)
 }
 
 /* The code of the longest time of which all retries take no longer than failure_detect. */
-static uint8_t timeout_code(const struct wf_conf *conf)
+uint8_t verbs_timeout_code(const struct wf_conf *conf)
 {
 	uint64_t each = conf->failure_detect_ns / (VERBS_RETRY + 1);
 	uint8_t code = VERBS_TIMEOUT_MIN;
@@ -226,8 +226,8 @@ static uint8_t timeout_code(const struct wf_conf *conf)
 static int to_rts(struct verbs_qp *q)
 {
 	struct ibv_qp_attr a = {
-		.qp_state = IBV_QPS_RTS, .timeout = timeout_code(q->dev->port->base.conf), .retry_cnt = VERBS_RETRY, .rnr_retry = VERBS_RNR_RETRY,
-		.sq_psn = q->psn, .max_rd_atomic = q->reads_max,
+		.qp_state = IBV_QPS_RTS, .timeout = verbs_timeout_code(q->dev->port->base.conf), .retry_cnt = VERBS_RETRY,
+		.rnr_retry = VERBS_RNR_RETRY, .sq_psn = q->psn, .max_rd_atomic = q->reads_max,
 	};
 
 	return q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
