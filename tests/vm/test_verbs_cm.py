@@ -24,21 +24,20 @@ def test_the_conformance_suite_over_soft_iwarp():
     assert_conforms(*vm(CONFORM, "--iwarp", limit_s=1000), 150)
 
 
-@pytest.mark.parametrize("options", [[], ["--wire", "--netem", "loss 1%"]], ids=["one_device", "a_bad_wire"])
-def test_soft_roce_connected_by_rdma_cm(options):
+def test_soft_roce_connected_by_rdma_cm():
     cases = "*message* *put* *get* *atomic* *close*".split()
     some = "; ".join(f"{CONFORM} '{c}' || exit 1" for c in cases)
-    assert_conforms(*vm(f"export WEFT_RDMA=cm; {some}", *options, limit_s=600), 40)
+    assert_conforms(*vm(f"export WEFT_RDMA=cm; {some}", limit_s=400), 40)
 
 
 def perf(options, peer="$RDMA_VM_PEER"):
-    return f"{BOTH} $weft perf {peer} --test all --iterations 20 --time 2 --json {options}"
+    return f"{BOTH} $weft perf {peer} --test all --iterations 20 --time 0.3 --json {options}"
 
 
 def test_two_hosts_over_soft_iwarp():
     """All that weft perf has, every size compared byte by byte."""
     status, out, all_ = two_hosts(
-        perf("--size 8,3000,300K,2M"), f"{BOTH} $weft perf --listen 0.0.0.0:7470 --once & served=$!; sleep 1; touch $RDMA_VM_JOB/ready; wait $served",
+        perf("--size 8,3000,300K"), f"{BOTH} $weft perf --listen 0.0.0.0:7470 --once & served=$!; sleep 1; touch $RDMA_VM_JOB/ready; wait $served",
         "--iwarp")
     assert status == 0, all_
     found = rows(out)
@@ -72,11 +71,12 @@ def faulty(tmp_path_factory):
 
 
 # fault of the side that connects, of the one that listens; what explain says then, over iWARP and over RoCE. An address that is
-# nobody's is not tried over soft iWARP, which waits in the kernel for an answer (G81).
+# nobody's is not tried over soft iWARP, which waits in the kernel for an answer (G81). The first has no fault.
 FAULTS = [
+    ("", "", None, None),
     ("channel", "", r"verbs: rdma_cm cannot be used: No such device", r"verbs: rdma_cm cannot be used: No such device"),
     ("", "channel", r"verbs: the peer does not offer it", r"verbs: the peer does not offer it"),
-    ("address", "", r"verbs: siw0:1: rdma_cm.*: Network is unreachable", r"verbs: rxe0:1: rdma_cm"),
+    ("address", "", r"verbs: siw0:1: rdma_cm.*: Network is unreachable", None),   # over RoCE it is "nobody", below
     ("nobody", "", None, r"verbs: (rdma_cm did not connect in time|rxe0:1: rdma_cm: the peer)"),
     ("port", "", r"verbs: siw0:1: rdma_cm: connecting: Connection refused", r"verbs: rxe0:1: rdma_cm: the connection was refused"),
     ("route", "", r"verbs: siw0:1: rdma_cm: resolving the route: Network is unreachable", r"verbs: rxe0:1: rdma_cm: resolving the route: Net"),
@@ -91,18 +91,25 @@ def test_what_goes_wrong_leaves_tcp_and_a_reason(faulty, device):
     """One guest for all of them: it takes longer to boot than they take."""
     folder, real = faulty
     use = f"LD_LIBRARY_PATH={shlex.quote(str(folder))} CM_REAL={shlex.quote(real)}"
-    script = BOTH + "export WEFT_CONNECT_TIMEOUT=4s; " + ("" if device == "iwarp" else "export WEFT_RDMA=cm; ")
-    faults = [f[:2] + (f[2 + (device == "roce")],) for f in FAULTS if device == "roce" or f[2]]
+    script = BOTH + "cd $RDMA_VM_JOB; " + ("" if device == "iwarp" else "export WEFT_RDMA=cm; ")
+    faults = [f[:2] + (f[2 + (device == "roce")],) for f in FAULTS]
+    faults = [f for f in faults if f[2] or f[:2] == ("", "")]
     for n, (mine, peers, _) in enumerate(faults):
         script += f"""
             {use} CM_FAULT={peers} $weft perf --listen 0.0.0.0:{7500 + n} >/dev/null 2>&1 & served=$!
             until (echo >/dev/tcp/127.0.0.1/{7500 + n}) 2>/dev/null; do sleep 0.1; done
-            echo "== {n}"; {use} CM_FAULT={mine} timeout 40 $weft explain weft://$RDMA_VM_IP:{7500 + n} 2>&1; kill $served
+            for try in 1 2 3; do    # explain waits 3 s for a connection, and the machine is slow
+                {use} CM_FAULT={mine} {"WEFT_CONNECT_TIMEOUT=2s" if n else ""} timeout 40 $weft explain weft://$RDMA_VM_IP:{7500 + n} >said 2>&1
+                ! grep -q 'not connected: ' said || continue
+                break
+            done
+            echo "== {n}"; cat said; kill $served
         """
     status, out, err = vm(script + "true", *(["--iwarp"] if device == "iwarp" else []), limit_s=300)
     assert status == 0, out + err
     said = dict(re.findall(r"^== (\d+)\n(.*?)(?=^== |\Z)", out, re.M | re.S))
-    for n, (mine, peers, words) in enumerate(faults):
+    assert re.search(r"messages: path \d+, verbs: \S+ from \S+ \((iWARP, )?by rdma_cm\)", said["0"]), said["0"]
+    for n, (mine, peers, words) in enumerate(faults[1:], 1):
         text = said[str(n)]
         assert re.search(r"messages: path \d+, tcp: ", text), (mine, peers, text)
         assert re.search("not used: " + words, text), (mine, peers, text)
