@@ -4,7 +4,7 @@
  * `cm`. A table of its exported functions under their names without "rdma_".
  *
  * A call that failed returns NULL or -1 with errno set. None of them waits for the network on a channel whose descriptor is
- * non-blocking, with the exception that docs/GOTCHAS.md tells of soft-iWARP (G81).
+ * non-blocking, except `connect` on soft-iWARP (G81).
  */
 #ifndef WF_TRANSPORTS_VERBS_CMLIB_H
 #define WF_TRANSPORTS_VERBS_CMLIB_H
