@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "torture"]
 MORE = ["vm"]  # only when asked for
-LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "torture": 900, "vm": 1200}
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "torture": 900, "vm": 2400}
 SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 
 

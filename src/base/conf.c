@@ -71,7 +71,8 @@ static const struct wf_conf_row rows[] = {
 	  "Whether local peers may copy straight between their memories (process_vm_readv)." },
 	{ "rdma", WF_CONF_LIST, "devices", "", 0, 0, false, AT(rdma),
 	  "RDMA devices that may be used, with port and GID index where that matters (mlx5_0, "
-	  "mlx5_0:1, mlx5_0:1:3); empty: all whose address a peer's route leads to." },
+	  "mlx5_0:1, mlx5_0:1:3); empty: all whose address a peer's route leads to. The word cm among them: "
+	  "connections are made by rdma_cm, as over iWARP always." },
 	{ "limit_registered", WF_CONF_SIZE, "bytes", "16G", 1 * MI, 1024 * GI, false, AT(limit_registered),
 	  "Memory that a worker keeps registered with one RDMA device beyond the operation that "
 	  "needed it." },

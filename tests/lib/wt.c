@@ -4,6 +4,7 @@
  */
 #include "lib/wt.h"
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -406,6 +407,19 @@ void wt_forget(void)
 	memset(ctxs, 0, sizeof(ctxs));
 }
 
+/* librdmacm keeps devices open that it has met, until the process ends (G84). Was it loaded in the case that is over? */
+static bool is_new_rdmacm(void)
+{
+	static bool known;
+	bool before = known;
+	void *lib = dlopen("librdmacm.so.1", RTLD_LAZY | RTLD_NOLOAD);
+
+	known = lib;
+	if (lib)
+		dlclose(lib);
+	return known && !before;
+}
+
 int wt_teardown(void **state)
 {
 	bool left = false;
@@ -429,7 +443,7 @@ int wt_teardown(void **state)
 	}
 	alarm(0);
 	fds = wt_fd_count();
-	if (left || fds == fds_before || fds_may_stay)
+	if (left || fds == fds_before || fds_may_stay || is_new_rdmacm())
 		return 0;
 	print_error("%d descriptors before the case, %d after it\n", fds_before, fds);
 	return -1;

@@ -86,7 +86,7 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	l->down_errno = sys_errno;
 	verbs_copies_stopped(l);
 	if (l->n_rails) {                /* an adapter that gives nothing back must not keep the endpoint for ever */
-		l->give_up_at = wf_now_ns() + VERBS_GIVE_UP_NS;
+		l->give_up_at = wf_now_ns() + (l->rail[0]->dev->iwarp ? BREAK_NS : VERBS_GIVE_UP_NS);
 		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
 		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
 	}
@@ -110,7 +110,8 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 		struct verbs_qp *q = l->rail[i];
 
 		q->emptied = q->emptied || (q->done == q->posted && now >= l->give_up_at);   /* not every adapter says so */
-		if (now >= l->give_up_at + VERBS_GIVE_UP_NS)
+		/* soft-iWARP forgets what is posted to a broken queue pair; what it has it gives back at once (G82) */
+		if (now >= l->give_up_at + (q->dev->iwarp ? 0 : VERBS_GIVE_UP_NS))
 			verbs_qp_give_up(q);
 	}
 	/* what came last may have been put into the queue between our look at it and the adapter's word that nothing more comes */
@@ -131,6 +132,12 @@ void verbs_set_up(struct verbs_lane *l)
 	l->down_status = 0;
 	wf_list_remove(&l->timed);
 	notify(l);
+}
+
+void verbs_tell_up(struct verbs_lane *l)
+{
+	wf_list_remove(&l->notice);
+	wf_lane_up(&l->base);
 }
 
 static int tell_notices(struct verbs_port *p)
@@ -204,7 +211,7 @@ static void keep_time(struct verbs_port *p)
 		else if (l->leaving && (now >= l->give_up_at || l->rail[0]->done == l->rail[0]->posted))
 			verbs_break(l, GIVEN_UP);
 		else if (now >= l->give_up_at)
-			verbs_fail(l, WEFT_ETIMEDOUT, 0, "the peer did not answer about its queue pair");
+			verbs_fail(l, WEFT_ETIMEDOUT, 0, "%s", verbs_cm_late(l));
 		else
 			verbs_wake_at(p, l->give_up_at);
 	}
@@ -370,6 +377,7 @@ static void verbs_close(struct wf_port *base)
 	struct verbs_port *p = verbs_port_of(base);
 
 	verbs_devs_close(p);
+	verbs_cm_close(p);
 	wf_port_wake_at(base, 0);
 	wf_pool_fini(&p->xfers);
 	wf_pool_fini(&p->reads);
@@ -434,8 +442,11 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 		char gid[WF_ADDR_TEXT];
 
 		verbs_gid_text(q->self.gid, gid, sizeof(gid));
-		at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u)", i ? " and " : "", q->dev->name, gid, q->gid_index,
-				       128u << WF_MIN(q->dev->mtu, q->peer.mtu));
+		if (q->cm)
+			at += (size_t)snprintf(out + at, cap - at, "%s from %s (%sby rdma_cm)", q->dev->name, gid, q->dev->iwarp ? "iWARP, " : "");
+		else
+			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u)", i ? " and " : "", q->dev->name, gid,
+					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
 	}
 	if (at < cap && l->base.why[0])
 		snprintf(out + at, cap - at, "; %s", l->base.why);

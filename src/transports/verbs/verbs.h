@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * verbs.h - RDMA adapters (InfiniBand, RoCE): the private structs of this transport, and what is said between two sides.
+ * verbs.h - RDMA adapters (InfiniBand, RoCE, iWARP): the private structs of this transport, and what is said between two sides.
  *
  * Model. A worker opens each usable port of an adapter for itself (struct verbs_dev): protection domain, completion queues on one
  * channel, a shared receive queue whose buffers all peers share, buffers for sending. A lane has a reliable connection (RC queue
@@ -12,6 +12,9 @@
  * sends anyway, or by a message of its own. Many peers together may have promised more than there are buffers: then the
  * adapter's own "receiver not ready" holds them back. Frames that core does not take now are copied out, so that a lane that is
  * paused never keeps a buffer from the others.
+ *
+ * An iWARP adapter has no "receiver not ready": a message for which there is no buffer ends the connection. So there every lane's
+ * promise stands behind it in buffers (verbs_promise()), and a buffer is posted again before its credit is given back.
  *
  * Completions are asked for once in VERBS_SIGNAL sends: those before are done, too. Work that has somebody waiting asks always.
  *
@@ -29,6 +32,7 @@
 #include "core/transport.h"
 #include "os/addr.h"
 #include "os/clock.h"
+#include "transports/verbs/verbs_cmlib.h"
 #include "transports/verbs/verbs_lib.h"
 
 #define VERBS_VERSION 1u
@@ -37,12 +41,16 @@
 #define VERBS_OFFERS 6u                  /* addresses in an offer */
 #define VERBS_BUF (8u << 10)
 #define VERBS_SRQ 1023u                  /* receive buffers of a worker on a device; with one more drivers take twice the memory */
+#define VERBS_SRQ_IWARP 8192u            /* at most; VERBS_SRQ at first, more when lanes need them */
 #define VERBS_SENDS 256u                 /* buffers to send from; as many again when they are used up, */
 #define VERBS_SENDS_MAX 2048u            /* up to so many, */
 #define VERBS_SMALLS_MAX (64u << 10)     /* and of small ones */
 #define VERBS_SQ 128u                    /* work requests of a queue pair; a power of two */
 #define VERBS_SQ_SPARE 8u                /* of them for credits and the like: frames leave them free */
 #define VERBS_CREDITS 64u
+#define VERBS_CREDITS_FEW 16u            /* of an iWARP lane that comes when others have taken what there is at first */
+#define VERBS_STOPS 4u                   /* COPY_STOPs of a lane that are not answered yet */
+#define VERBS_NOTES (2 * VERBS_STOPS + 3)   /* messages without credit that may be on their way: stops, answers, credits */
 #define VERBS_SIGNAL 32u
 #define VERBS_INLINE 256u                /* bytes that go with the work request itself; asked for */
 #define VERBS_CQ_LANES 119u              /* queue pairs that share a completion queue */
@@ -54,6 +62,7 @@
 #define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer, */
 #define VERBS_READ_LEAST (32u << 10)    /* and at least */
 #define VERBS_READS 4u                   /* of a rail that are under way for large buffers */
+#define VERBS_SECRET 16u
 #define VERBS_GIVE_UP_NS WF_NS_PER_S     /* for an adapter to give back what a broken queue pair had posted; it takes microseconds */
 #define VERBS_LEAVE_NS (10 * WF_NS_PER_MS)   /* for what was sent last to leave, before a queue pair is broken */
 
@@ -85,18 +94,23 @@ struct verbs_head {                      /* in front of each SEND */
 struct verbs_where {                     /* a port's address, in the offer */
 	uint8_t gid[16];
 	uint16_t lid;                    /* InfiniBand; else 0 */
-	uint8_t link;                    /* IBV_LINK_LAYER_* */
+	uint8_t link;                    /* IBV_LINK_LAYER_* or VERBS_LINK_* */
 	uint8_t mtu;                     /* enum ibv_mtu */
 };
 
+/* More kinds of address: IP addresses of interfaces, told as IPv6 ones, that only rdma_cm can make use of. */
+enum { VERBS_LINK_IWARP = 3, VERBS_LINK_IPOIB };
+
+enum { VERBS_WANTS_CM = 1 };             /* the setting `rdma` of this side says so: connections by rdma_cm */
+
 struct verbs_offer {
 	uint8_t version, n;
-	uint16_t reserved;
+	uint16_t flags;
 	struct verbs_where at[VERBS_OFFERS];
 };
 _Static_assert(sizeof(struct verbs_offer) == 4 + 20 * VERBS_OFFERS, "no padding on the wire");
 
-enum { VERBS_ASK = 1, VERBS_ANSWER, VERBS_NO };
+enum { VERBS_ASK = 1, VERBS_ANSWER, VERBS_NO, VERBS_CM_ASK, VERBS_CM_INVITE };
 
 struct verbs_end {                       /* one side of a rail */
 	uint8_t gid[16], to[16];         /* its own, and the one at the other end */
@@ -106,10 +120,24 @@ struct verbs_end {                       /* one side of a rail */
 };
 
 struct verbs_say {                       /* ASK by the side that connected, ANSWER; NO is followed by words instead of ends */
-	uint8_t version, what, n, reserved;
-	uint16_t credits, reserved2;
-	struct verbs_end end[VERBS_DEVS];
+	uint8_t version, what, n;
+	uint8_t link;                    /* CM_ASK: of both addresses */
+	uint16_t credits;
+	uint16_t port;                   /* CM_INVITE: where the listener is */
+	union {
+		struct verbs_end end[VERBS_DEVS];
+		struct {
+			struct verbs_end self;
+			uint8_t secret[VERBS_SECRET];   /* CM_INVITE: to be shown when connecting */
+		} cm;
+	};
 };
+
+struct verbs_hail {                      /* private data of a connection request: who it is for */
+	uint8_t version, reserved[3];
+	uint8_t secret[VERBS_SECRET];
+};
+_Static_assert(sizeof(struct verbs_hail) == 20, "no padding on the wire");
 _Static_assert(sizeof(struct verbs_end) == 44 && sizeof(struct verbs_say) == 8 + 44 * VERBS_DEVS, "no padding on the wire");
 _Static_assert(sizeof(struct verbs_say) <= WF_SAY_MAX, "is said in one piece");
 
@@ -151,6 +179,12 @@ struct verbs_cq {
 	struct ibv_wc *stash;
 };
 
+struct verbs_listener {                  /* for connections by rdma_cm to one address of a device */
+	struct rdma_cm_id *id;           /* NULL: none */
+	uint8_t gid[16];
+	uint16_t port;
+};
+
 struct verbs_dev {
 	struct verbs_port *port;
 	char name[64];                   /* "mlx5_0:1" */
@@ -166,6 +200,9 @@ struct verbs_dev {
 	uint32_t max_msg;
 	int max_cqe;
 	int atomics;                     /* enum ibv_atomic_cap */
+	bool iwarp;                      /* no "receiver not ready"; reads need a sink that may be written; the active side sends first */
+	bool cm;                         /* connections are made by rdma_cm */
+	unsigned srq_max;                /* receive buffers that its shared queue may have */
 	unsigned n_gid;
 	struct { union ibv_gid gid; uint8_t index; } gid[VERBS_GIDS];
 	/* from here on only once it carries something */
@@ -179,6 +216,9 @@ struct verbs_dev {
 	struct wf_map qps;               /* number -> struct verbs_qp */
 	struct verbs_qp *last_qp;        /* the one that was looked up last */
 	struct verbs_block *blocks;
+	struct verbs_listener listener[VERBS_GIDS];
+	unsigned n_recvs;                /* receive buffers that there are, */
+	unsigned promised;               /* and that peers may fill at the same time; counted for iWARP only */
 	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together */
 	struct verbs_buf *sends, *smalls;   /* free */
 	unsigned n_sends, n_smalls;
@@ -190,7 +230,7 @@ struct verbs_dev {
 
 /* ---- a connection ---- */
 
-enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA };
+enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA, VERBS_WR_OVER };
 
 struct verbs_wr {                        /* a work request that the adapter has */
 	uint32_t next_frame;             /* PUT: number of the frame that follows it */
@@ -213,6 +253,8 @@ struct verbs_qp {
 	bool broken;
 	struct wf_list link;             /* dev->dying */
 	uint64_t until;                  /* dying: not longer */
+	struct rdma_cm_id *cm;           /* that connected it, and keeps it connected; NULL: we did */
+	unsigned promised;               /* of dev->promised */
 	bool emptied;                    /* broken: the adapter holds no receive buffer for it any more */
 	struct verbs_end self, peer;
 	struct ibv_sge sge;              /* a SEND, made once but for its address, length and flags */
@@ -221,7 +263,11 @@ struct verbs_qp {
 };
 
 /* BREAKING: the adapter has given up; what came before is still being delivered, nothing is sent any more. */
-enum verbs_state { VERBS_NEW, VERBS_OFFERED, VERBS_WAITING, VERBS_ASKED, VERBS_UP, VERBS_BREAKING, VERBS_DOWN };
+enum verbs_state {
+	VERBS_NEW, VERBS_OFFERED, VERBS_WAITING, VERBS_ASKED,
+	VERBS_INVITED, VERBS_CONNECTING, VERBS_ACCEPTED,   /* by rdma_cm, see verbs_cm.c */
+	VERBS_UP, VERBS_BREAKING, VERBS_DOWN,
+};
 
 struct verbs_held {                      /* a frame that core did not take, copied out of its buffer */
 	struct wf_list link;
@@ -261,9 +307,12 @@ struct verbs_lane {
 	char cause[200];
 	struct verbs_mine *mine[VERBS_COPIES];
 	uint32_t mine_gen[VERBS_COPIES]; /* which use of the place */
+	unsigned stops;                  /* COPY_STOPs that are not answered yet */
 	uint64_t stop_due, answer_due;   /* a bit for each place: COPY_STOP, COPY_STOPPED is to be sent */
 	uint32_t theirs[VERBS_COPIES];   /* by place: which of the peer's offers has ended last, and how; see verbs_copy.c */
 	struct wf_list grants;           /* struct verbs_grant */
+	uint8_t secret[VERBS_SECRET];    /* rdma_cm: that the connecting side shows */
+	uint16_t cm_credits;             /* that the peer gave us, from when the connection will be up */
 };
 
 struct verbs_port {
@@ -283,6 +332,9 @@ struct verbs_port {
 	struct wf_list finished;         /* struct wf_copy: ended, the owner is not told yet */
 	struct wf_list ended;            /* struct wf_rma: the same */
 	struct wf_pool xfers, reads, ops;
+	const struct verbs_cmlib *cmlib;
+	struct rdma_event_channel *cm;   /* NULL: rdma_cm was not needed yet, or is not there */
+	struct wf_watch cm_watch;
 	bool chores;
 	uint64_t wake_at;
 };
@@ -309,6 +361,8 @@ void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...) WF_PRINTF(2, 
 /* The lane is over: its owner is told in the next poll(). First cause stays. */
 void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char *cause_fmt, ...) WF_PRINTF(4, 5);
 void verbs_set_up(struct verbs_lane *l);
+/* Now that a message has come: in verbs_poll() only. */
+void verbs_tell_up(struct verbs_lane *l);
 void verbs_wake_at(struct verbs_port *p, uint64_t at_ns);
 
 /* ---- verbs_dev.c ---- */
@@ -335,6 +389,11 @@ static inline void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 	d->unposted = b;
 }
 void verbs_repost(struct verbs_dev *d);  /* there is one at least */
+/*
+ * How many frames a new peer may have on their way to this queue pair: without "receiver not ready" so many that all together
+ * find buffers, more of which are made. 0: no more peers, and why.
+ */
+unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap);
 
 /* ---- verbs_route.c ---- */
 
@@ -351,12 +410,35 @@ void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
 size_t verbs_offer(struct wf_lane *l, void *out, size_t cap);
 int verbs_attach(struct wf_lane *l, bool active, const void *offer, size_t len);
 void verbs_hear(struct wf_lane *l, const void *p, size_t len);
+/* A rail of @l over @d from the address at @gid_at, not connected. NULL: not possible, and why. */
+struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap);
+uint8_t verbs_timeout_code(const struct wf_conf *conf);   /* of an acknowledgement, by failure_detect */
+void verbs_come_up(struct verbs_lane *l, uint16_t credits);
+void verbs_say_no(struct verbs_lane *l, const char *why);   /* the lane fails, here and at the peer */
+/* Somebody waits for the peer: until half the time for connecting is over. */
+void verbs_time(struct verbs_lane *l);
 /* Its queue pairs: broken now, freed when the adapter has let go. */
 void verbs_rails_drop(struct verbs_lane *l);
 void verbs_qp_break(struct verbs_qp *q);
 int verbs_dying_step(struct verbs_dev *d, uint64_t now);   /* frees those that are done with */
 void verbs_dying_free(struct verbs_dev *d);                /* all, now */
 void verbs_qp_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the adapter holds no receive buffer for it any more */
+
+/* ---- verbs_cm.c ---- */
+
+/* rdma_cm can be used in this worker. 0, or WEFT_ENOTSUP and why. */
+int verbs_cm_open(struct verbs_port *p, char *why, size_t cap);
+void verbs_cm_close(struct verbs_port *p);                  /* after the devices */
+/* Fills @d->gid with the addresses of this host that rdma_cm takes for @d's. */
+void verbs_cm_addresses(struct verbs_dev *d);
+void verbs_cm_unlisten(struct verbs_dev *d);
+/* Does this pair of sides connect by rdma_cm? Leaves the one of @pairs that it would be. */
+bool verbs_cm_wanted(const struct verbs_offer *o, struct verbs_pair *pairs, unsigned *n);
+void verbs_cm_ask(struct verbs_lane *l, const struct verbs_pair *pair);
+bool verbs_cm_hear(struct verbs_lane *l, const struct verbs_say *s);   /* false: not asked for */
+void verbs_cm_first(struct verbs_lane *l);                  /* the first message has come: up */
+void verbs_cm_free(struct verbs_qp *q);                     /* its identifier */
+const char *verbs_cm_late(const struct verbs_lane *l);      /* what did not come in time */
 
 /* ---- verbs_mr.c ---- */
 

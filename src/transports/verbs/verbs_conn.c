@@ -10,7 +10,8 @@
  *                              <------ ANSWER { its number }, or NO { why }
  *   connects its own: up
  *
- * over the bootstrap lane (wf_lane_say()). Where shm or a better transport is taken meanwhile, nothing was made.
+ * over the bootstrap lane (wf_lane_say()). Where the adapter or the setting wants rdma_cm, it is that which tells the numbers
+ * (verbs_cm.c). Where shm or a better transport is taken meanwhile, nothing was made.
  *
  * A queue pair that broke or whose lane was closed still holds one receive buffer of the shared queue, maybe, until the
  * adapter has flushed it (IBV_EVENT_QP_LAST_WQE_REACHED): it dies slowly, on the device's list (G63).
@@ -65,7 +66,7 @@ size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_port *p = verbs_lane_port(l);
-	struct verbs_offer o = { .version = VERBS_VERSION };
+	struct verbs_offer o = { .version = VERBS_VERSION, .flags = wf_conf_list_has(base->port->conf->rdma, "cm") ? VERBS_WANTS_CM : 0 };
 
 	init_lane(l);
 	if (cap < sizeof(o) || verbs_devs_look(p)) {
@@ -85,13 +86,15 @@ static void qp_free(struct verbs_qp *q)
 {
 	struct verbs_dev *d = q->dev;
 
-	wf_map_remove(&d->qps, q->qp->qp_num);
+	verbs_cm_free(q);
+	wf_map_remove(&d->qps, q->qp_num);
 	if (d->last_qp == q)
 		d->last_qp = NULL;
 	/* destroying takes completions out of the queue, and with them buffers that were received into: they are fetched before */
 	verbs_cq_sweep(q);
 	d->port->lib->destroy_qp(q->qp);
 	verbs_cq_sweep(q);
+	d->promised -= q->promised;
 	verbs_cq_put(q->cq);
 	wf_list_remove(&q->link);
 	for (; q->done != q->posted; q->done++) {
@@ -119,7 +122,7 @@ void verbs_qp_break(struct verbs_qp *q)
 	q->until = wf_now_ns() + VERBS_GIVE_UP_NS;
 	verbs_wake_at(q->dev->port, q->until);
 	q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE);
-	if (!verbs_sq_has_room(q, 1))
+	if (!verbs_sq_has_room(q, 1) || q->dev->iwarp)
 		return;                  /* then the last one has asked to be told, or is flushed */
 	*slot = (struct verbs_wr){ .kind = VERBS_WR_NONE };
 	marker.wr_id = (uintptr_t)slot;
@@ -186,7 +189,8 @@ static int to_init(struct verbs_qp *q)
 		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | (q->dev->atomics ? IBV_ACCESS_REMOTE_ATOMIC : 0),
 	};
 
-	return q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+	return q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_ACCESS_FLAGS |
+							(q->dev->iwarp ? 0 : IBV_QP_PKEY_INDEX | IBV_QP_PORT));
 }
 
 /* Ready to receive: knows its peer. The kernel may ask the network for the peer's hardware address here. */
@@ -210,7 +214,7 @@ static int to_rtr(struct verbs_qp *q)
 }
 
 /* The code of the longest time of which all retries take no longer than failure_detect. */
-static uint8_t timeout_code(const struct wf_conf *conf)
+uint8_t verbs_timeout_code(const struct wf_conf *conf)
 {
 	uint64_t each = conf->failure_detect_ns / (VERBS_RETRY + 1);
 	uint8_t code = VERBS_TIMEOUT_MIN;
@@ -223,8 +227,8 @@ static uint8_t timeout_code(const struct wf_conf *conf)
 static int to_rts(struct verbs_qp *q)
 {
 	struct ibv_qp_attr a = {
-		.qp_state = IBV_QPS_RTS, .timeout = timeout_code(q->dev->port->base.conf), .retry_cnt = VERBS_RETRY, .rnr_retry = VERBS_RNR_RETRY,
-		.sq_psn = q->psn, .max_rd_atomic = q->reads_max,
+		.qp_state = IBV_QPS_RTS, .timeout = verbs_timeout_code(q->dev->port->base.conf), .retry_cnt = VERBS_RETRY,
+		.rnr_retry = VERBS_RNR_RETRY, .sq_psn = q->psn, .max_rd_atomic = q->reads_max,
 	};
 
 	return q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
@@ -240,16 +244,15 @@ static int create_qp(struct verbs_qp *q)
 
 	errno = 0;
 	q->qp = q->dev->port->lib->create_qp(q->dev->pd, &a);
-	if (!q->qp) {
-		a.cap.max_inline_data = 0;   /* an adapter that has less refuses; some have none at all */
+	for (unsigned less = 64; !q->qp && a.cap.max_inline_data; less = 0) {
+		a.cap.max_inline_data = less;   /* an adapter that has less refuses; some have none at all */
 		q->qp = q->dev->port->lib->create_qp(q->dev->pd, &a);
 	}
 	q->inline_max = (uint16_t)WF_MIN(a.cap.max_inline_data, VERBS_INLINE);
 	return q->qp ? 0 : errno ? errno : ENOMEM;
 }
 
-/* A rail of @l over @d from the GID at @gid_at. NULL: not possible, and why. */
-static struct verbs_qp *new_rail(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap)
+struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap)
 {
 	struct verbs_qp *q;
 	uint32_t random;
@@ -280,7 +283,8 @@ static struct verbs_qp *new_rail(struct verbs_lane *l, struct verbs_dev *d, unsi
 		wf_free(q);
 		return NULL;
 	}
-	ret = wf_map_insert(&d->qps, q->qp->qp_num, q) ? ENOMEM : -wf_random(&random, sizeof(random));
+	q->qp_num = q->qp->qp_num;
+	ret = wf_map_insert(&d->qps, q->qp_num, q) ? ENOMEM : -wf_random(&random, sizeof(random));
 	if (!ret)
 		ret = to_init(q);
 	if (ret) {
@@ -288,7 +292,6 @@ static struct verbs_qp *new_rail(struct verbs_lane *l, struct verbs_dev *d, unsi
 		qp_free(q);
 		return NULL;
 	}
-	q->qp_num = q->qp->qp_num;
 	q->wr = (struct ibv_send_wr){ .sg_list = &q->sge, .num_sge = 1, .opcode = IBV_WR_SEND };
 	q->psn = random & 0xffffff;      /* a late packet of an earlier connection shall not fit */
 	q->self = (struct verbs_end){ .qpn = q->qp->qp_num, .psn = q->psn, .lid = d->lid, .mtu = d->mtu, .reads = d->reads };
@@ -334,7 +337,7 @@ static int say_ends(struct verbs_lane *l, uint8_t what)
 	return wf_lane_say(&l->base, &s, sizeof(s));
 }
 
-static void say_no(struct verbs_lane *l, const char *why)
+void verbs_say_no(struct verbs_lane *l, const char *why)
 {
 	struct verbs_say s = { .version = VERBS_VERSION, .what = VERBS_NO };
 
@@ -343,7 +346,7 @@ static void say_no(struct verbs_lane *l, const char *why)
 	verbs_fail(l, WEFT_ENOTSUP, 0, "%s", why);
 }
 
-static void come_up(struct verbs_lane *l, uint16_t credits)
+void verbs_come_up(struct verbs_lane *l, uint16_t credits)
 {
 	char there[WF_ADDR_TEXT];
 
@@ -384,25 +387,25 @@ static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 
 			verbs_gid_text(s->end[i].to, gid, sizeof(gid));
 			snprintf(why, sizeof(why), "the RDMA address %s is not ours any more, or its port is down", gid);
-			say_no(l, why);
+			verbs_say_no(l, why);
 			return;
 		}
 		if (!was_offered(l, s->end[i].gid)) {
-			say_no(l, "an RDMA address is named that was not offered");
+			verbs_say_no(l, "an RDMA address is named that was not offered");
 			return;
 		}
-		q = new_rail(l, d, (unsigned)at, why, sizeof(why));
+		q = verbs_rail_new(l, d, (unsigned)at, why, sizeof(why));
 		if (q)
 			q->peer = s->end[i];
 		if (!q || !connect_rail(q, why, sizeof(why))) {
-			say_no(l, why);
+			verbs_say_no(l, why);
 			return;
 		}
 	}
 	if (say_ends(l, VERBS_ANSWER) < 0)
 		verbs_fail(l, WEFT_ERESET, 0, "the connection broke while queue pairs were exchanged");
 	else
-		come_up(l, s->credits);
+		verbs_come_up(l, s->credits);
 }
 
 static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
@@ -420,7 +423,7 @@ static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
 			return;
 		}
 	}
-	come_up(l, s->credits);
+	verbs_come_up(l, s->credits);
 }
 
 void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
@@ -442,21 +445,29 @@ void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 		verbs_fail(l, WEFT_EPROTO, 0, "the peer says something malformed about its queue pairs");
 	} else if (s.what == VERBS_ASK && l->state == VERBS_WAITING) {
 		in_ask(l, &s);
-	} else if (s.what == VERBS_ANSWER && l->state == VERBS_ASKED) {
+	} else if (s.what == VERBS_ANSWER && l->state == VERBS_ASKED && l->n_rails) {
 		in_answer(l, &s);
-	} else {
+	} else if (!verbs_cm_hear(l, &s)) {
 		verbs_fail(l, WEFT_EPROTO, 0, "the peer says something about its queue pairs that was not asked");
 	}
 }
 
 /* ---- attach ---- */
 
+void verbs_time(struct verbs_lane *l)
+{
+	l->give_up_at = wf_now_ns() + l->base.port->conf->connect_timeout_ns / 2;
+	if (!wf_list_is_linked(&l->timed))
+		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
+	verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+}
+
 static void ask(struct verbs_lane *l, const struct verbs_pair *pairs, unsigned n)
 {
 	char why[200] = "";
 
 	for (unsigned i = 0; i < n; i++) {
-		struct verbs_qp *q = new_rail(l, pairs[i].dev, pairs[i].gid_at, why, sizeof(why));
+		struct verbs_qp *q = verbs_rail_new(l, pairs[i].dev, pairs[i].gid_at, why, sizeof(why));
 
 		if (!q) {
 			verbs_fail(l, WEFT_ENOTSUP, 0, "%s", why);
@@ -465,9 +476,7 @@ static void ask(struct verbs_lane *l, const struct verbs_pair *pairs, unsigned n
 		memcpy(q->peer.gid, pairs[i].to.gid, sizeof(q->peer.gid));
 	}
 	l->state = VERBS_ASKED;
-	l->give_up_at = wf_now_ns() + l->base.port->conf->connect_timeout_ns / 2;
-	wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
-	verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+	verbs_time(l);
 	if (say_ends(l, VERBS_ASK) < 0)
 		verbs_fail(l, WEFT_ERESET, 0, "the connection broke while queue pairs were exchanged");
 }
@@ -498,7 +507,9 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 		return 0;
 	}
 	n = verbs_route(verbs_lane_port(l), o.at, o.n, pairs, why, sizeof(why));
-	if (n)
+	if (verbs_cm_wanted(&o, pairs, &n))
+		verbs_cm_ask(l, pairs);
+	else if (n)
 		ask(l, pairs, n);
 	else
 		verbs_fail(l, WEFT_EUNREACHABLE, 0, "%s", why);

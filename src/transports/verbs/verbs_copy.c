@@ -220,6 +220,9 @@ static bool in_stopped(struct verbs_lane *l, uint32_t id)
 	c = m->copy;
 	if (id & 1)
 		l->base.copy_peer += c->len;
+	l->stops--;
+	if (l->stop_due)
+		due(l);
 	free_mine(l, place);
 	finish(verbs_lane_port(l), c, id & 1 ? WEFT_OK : WEFT_ECANCELED);
 	return true;
@@ -398,13 +401,22 @@ void verbs_read_done(struct verbs_qp *q, void *ptr, bool well)
 	verbs_lane_port(x->l)->chores = true;   /* step() goes on, or ends it */
 }
 
+/* A peer whose adapter answers no reads, on any rail, has to send frames. */
+static bool can_read(const struct verbs_lane *l)
+{
+	for (unsigned i = 0; i < l->n_rails; i++)
+		if (l->rail[i]->reads_max && !l->rail[i]->broken)
+			return true;
+	return false;
+}
+
 int verbs_copy_start(struct wf_lane *base, struct wf_copy *c, const struct wf_region *r)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_port *p = verbs_lane_port(l);
 	struct verbs_xfer *x;
 
-	if (l->state != VERBS_UP || !c->n || c->n > VERBS_PIECES)
+	if (l->state != VERBS_UP || !c->n || c->n > VERBS_PIECES || !can_read(l))
 		return WEFT_AGAIN;
 	x = wf_pool_get(&p->xfers);
 	if (!x)
@@ -489,12 +501,13 @@ bool verbs_copy_hear(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 
 bool verbs_copy_say(struct verbs_lane *l)
 {
-	while (l->stop_due) {
+	while (l->stop_due && l->stops < VERBS_STOPS) {
 		unsigned place = (unsigned)__builtin_ctzll(l->stop_due);
 
 		if (!verbs_note(l, VERBS_COPY_STOP, l->mine_gen[place] << 7 | place << 1))
 			return false;
 		l->stop_due &= l->stop_due - 1;
+		l->stops++;
 	}
 	while (l->answer_due) {
 		if (!verbs_note(l, VERBS_COPY_STOPPED, l->theirs[__builtin_ctzll(l->answer_due)]))

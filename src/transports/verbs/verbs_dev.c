@@ -48,6 +48,10 @@ static void read_gids(struct verbs_dev *d, int n, int only)
 	const struct verbs_lib *v = d->port->lib;
 	int from = only < 0 ? 0 : only, to = only < 0 ? WF_MIN(n, GIDS_LOOKED_AT) : only + 1;
 
+	if (d->link == VERBS_LINK_IWARP || d->link == VERBS_LINK_IPOIB) {
+		verbs_cm_addresses(d);
+		return;
+	}
 	d->n_gid = 0;
 	for (int i = from; i < to && i < n && d->n_gid < VERBS_GIDS; i++) {
 		struct ibv_gid_entry e = { .gid_type = IBV_GID_TYPE_ROCE_V2 };   /* an older library cannot say */
@@ -76,6 +80,10 @@ static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 	}
 	d->up = a.state == IBV_PORT_ACTIVE;
 	d->link = a.link_layer == IBV_LINK_LAYER_ETHERNET ? IBV_LINK_LAYER_ETHERNET : IBV_LINK_LAYER_INFINIBAND;
+	if (d->iwarp)
+		d->link = VERBS_LINK_IWARP;
+	else if (d->cm && d->link == IBV_LINK_LAYER_INFINIBAND)
+		d->link = VERBS_LINK_IPOIB;
 	d->mtu = (uint8_t)a.active_mtu;
 	d->lid = a.lid;
 	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
@@ -84,12 +92,12 @@ static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 	if (!d->up)
 		snprintf(why, cap, "%s: its port is not active", d->name);
 	else if (!d->n_gid)
-		snprintf(why, cap, "%s: it has no address (GID) that peers could reach%s", d->name,
-			 only_gid < 0 ? "" : " at the index that the setting rdma names");
+		snprintf(why, cap, "%s: it has no address (%s) that peers could reach%s", d->name,
+			 d->iwarp ? "IP, of its network interface" : "GID", only_gid < 0 ? "" : " at the index that the setting rdma names");
 	return d->up && d->n_gid;
 }
 
-/* ---- the setting rdma: "mlx5_0", "mlx5_0:1", "mlx5_0:1:3", with commas between ---- */
+/* ---- the setting rdma: "mlx5_0", "mlx5_0:1", "mlx5_0:1:3", with commas between; "cm" among them is no device ---- */
 
 struct wish {
 	bool any;                        /* nothing was said of devices */
@@ -106,6 +114,8 @@ static struct wish wish_for(const struct wf_conf *conf, const char *dev, unsigne
 	while ((item = wf_conf_list_next(&at, &len))) {
 		const char *rest = item + name, *end = item + len;
 
+		if (len == 2 && !memcmp(item, "cm", 2))
+			continue;
 		w.any = false;
 		if (len < name || memcmp(item, dev, name) || (rest < end && *rest != ':'))
 			continue;
@@ -151,6 +161,8 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 	d->port = p;
 	d->number = (uint8_t)number;
 	d->only_gid = wish->gid;
+	d->iwarp = dev->transport_type == IBV_TRANSPORT_IWARP;
+	d->cm = d->iwarp || wf_conf_list_has(p->base.conf->rdma, "cm");
 	snprintf(d->name, sizeof(d->name), "%s:%u", name, number);
 	errno = 0;
 	d->ctx = p->lib->open_device(dev);
@@ -163,6 +175,7 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 		d->reads = (uint8_t)WF_MIN(WF_MIN(a.max_qp_rd_atom, a.max_qp_init_rd_atom), 16);
 		d->max_cqe = a.max_cqe;
 		d->atomics = a.atomic_cap;
+		d->srq_max = WF_MIN(d->iwarp ? VERBS_SRQ_IWARP : VERBS_SRQ, (unsigned)a.max_srq_wr);
 		if (read_port(d, wish->gid, why, sizeof(why)))
 			return d;
 	}
@@ -190,8 +203,14 @@ static void look_at(struct verbs_port *p, struct ibv_device *dev)
 	const char *name = p->lib->get_device_name(dev);
 	unsigned n;
 
-	if (dev->transport_type != IBV_TRANSPORT_IB) {
-		note(p, "an iWARP adapter needs connections by rdma_cm, which this version does not make");
+	if (dev->transport_type == IBV_TRANSPORT_IWARP || wf_conf_list_has(p->base.conf->rdma, "cm")) {
+		char why[160];
+
+		if (verbs_cm_open(p, why, sizeof(why))) {
+			note(p, why);
+			return;
+		}
+	} else if (dev->transport_type != IBV_TRANSPORT_IB) {
 		return;
 	}
 	n = ports_of(p->lib, dev);
@@ -404,6 +423,37 @@ void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 	*list = b;
 }
 
+static int more_recvs(struct verbs_dev *d, unsigned n, char *why, size_t cap)
+{
+	struct verbs_block *b = new_block(d, n, VERBS_BUF, why, cap);
+
+	if (!b)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++)
+		verbs_recv_buf_put(d, &b->buf[i]);
+	d->n_recvs += n;
+	verbs_repost(d);
+	return 0;
+}
+
+unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap)
+{
+	struct verbs_dev *d = q->dev;
+	unsigned credits = d->promised + VERBS_CREDITS + VERBS_NOTES <= VERBS_SRQ ? VERBS_CREDITS : VERBS_CREDITS_FEW;
+
+	if (!d->iwarp)
+		return VERBS_CREDITS;
+	if (d->promised + credits + VERBS_NOTES > d->srq_max) {
+		snprintf(why, cap, "%s: its shared receive queue has no place for the messages of one more peer", d->name);
+		return 0;
+	}
+	if (d->promised + credits + VERBS_NOTES > d->n_recvs && more_recvs(d, WF_MIN(VERBS_SENDS, d->srq_max - d->n_recvs), why, cap))
+		return 0;
+	q->promised = credits + VERBS_NOTES;
+	d->promised += q->promised;
+	return credits;
+}
+
 void verbs_repost(struct verbs_dev *d)
 {
 	struct ibv_recv_wr *bad;
@@ -420,11 +470,11 @@ struct verbs_cq *verbs_cq_get(struct verbs_dev *d)
 	struct wf_list *it, *tmp;
 	struct verbs_cq *c;
 	/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
-	int n = (int)WF_MIN(VERBS_SRQ + VERBS_CQ_LANES * VERBS_SQ, (unsigned)d->max_cqe);
+	int n = (int)WF_MIN(d->srq_max + VERBS_CQ_LANES * VERBS_SQ, (unsigned)d->max_cqe);
 
 	wf_list_foreach(it, tmp, &d->cqs) {
 		c = wf_list_entry(it, struct verbs_cq, link);
-		if (VERBS_SRQ + (c->lanes + 1) * VERBS_SQ <= (unsigned)c->cq->cqe) {
+		if (d->srq_max + (c->lanes + 1) * VERBS_SQ <= (unsigned)c->cq->cqe) {
 			c->lanes++;
 			return c;
 		}
@@ -461,7 +511,7 @@ static void free_blocks(struct verbs_dev *d)
 		wf_free(b);
 	}
 	d->sends = d->smalls = d->unposted = NULL;
-	d->n_sends = d->n_smalls = 0;
+	d->n_sends = d->n_smalls = d->n_recvs = 0;
 }
 
 static void stop_dev(struct verbs_dev *d)
@@ -469,6 +519,7 @@ static void stop_dev(struct verbs_dev *d)
 	const struct verbs_lib *v = d->port->lib;
 	struct wf_list *it;
 
+	verbs_cm_unlisten(d);
 	verbs_dying_free(d);
 	wf_poll_del(d->port->base.poll, &d->comp);
 	wf_poll_del(d->port->base.poll, &d->async);
@@ -513,7 +564,7 @@ static int watch(struct verbs_dev *d, const char **what)
 static int make(struct verbs_dev *d, const char **what)
 {
 	const struct verbs_lib *v = d->port->lib;
-	struct ibv_srq_init_attr srq = { .attr = { .max_wr = VERBS_SRQ, .max_sge = 1 } };
+	struct ibv_srq_init_attr srq = { .attr = { .max_wr = d->srq_max, .max_sge = 1 } };
 
 	errno = 0;
 	*what = "a protection domain";
@@ -533,7 +584,6 @@ static int make(struct verbs_dev *d, const char **what)
 
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
 {
-	struct verbs_block *b;
 	const char *what;
 	int ret;
 
@@ -553,16 +603,12 @@ int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
 		stop_dev(d);
 		return ret;
 	}
-	b = new_block(d, VERBS_SRQ, VERBS_BUF, why, cap);
-	if (!b) {
+	ret = more_recvs(d, WF_MIN(VERBS_SRQ, d->srq_max), why, cap);
+	if (ret)
 		stop_dev(d);
-		return -ENOMEM;
-	}
-	for (unsigned i = 0; i < VERBS_SRQ; i++)
-		verbs_recv_buf_put(d, &b->buf[i]);
-	verbs_repost(d);
-	d->started = true;
-	return 0;
+	else
+		d->started = true;
+	return ret;
 }
 
 void verbs_devs_close(struct verbs_port *p)

@@ -36,13 +36,17 @@ static void make_room(struct verbs_dev *d, size_t len)
 static struct ibv_mr *reg(struct verbs_dev *d, void *addr, size_t len, uint32_t access)
 {
 	const struct verbs_lib *v = d->port->lib;
+	bool granted = access & IBV_ACCESS_REMOTE_WRITE;
 
 	errno = 0;
+	/* iWARP: the peer's adapter answers a read by writing here, under this registration's key */
+	if (d->iwarp && access & IBV_ACCESS_LOCAL_WRITE)
+		access |= IBV_ACCESS_REMOTE_WRITE;
 	/*
 	 * PCIe may be faster where the order of the bytes of one transfer does not matter, because nobody looks at them before the
 	 * completion is seen, which is ordered behind them. Who grants memory to be written may look at it without one.
 	 */
-	if (v->reg_mr_iova2 && !(access & IBV_ACCESS_REMOTE_WRITE))
+	if (v->reg_mr_iova2 && !granted)
 		return v->reg_mr_iova2(d->pd, addr, len, (uintptr_t)addr, access | IBV_ACCESS_RELAXED_ORDERING);
 	return v->reg_mr(d->pd, addr, len, (int)access);
 }

@@ -167,6 +167,7 @@ int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off,
 	wr.send_flags = len <= l->rail[0]->inline_max ? IBV_SEND_INLINE : 0;
 	if (!(b->is_small ? l->rail[0]->dev->smalls : l->rail[0]->dev->sends))
 		wr.send_flags |= IBV_SEND_SIGNALED;
+	l->lost = l->lost || l->rail[0]->dev->iwarp;   /* there "done" means sent, not come: it cannot be made good on another lane */
 	if (verbs_post(l->rail[0], &wr, VERBS_WR_PUT, b)) {
 		base->bytes_tx += len;
 		return WEFT_OK;
@@ -312,12 +313,15 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_port *p = verbs_lane_port(l);
-	bool atomic = x->what == WF_RMA_ATOMIC, is_short = atomic || (x->what == WF_RMA_GET && x->len <= VERBS_BUF);
+	bool atomic = x->what == WF_RMA_ATOMIC, is_short;
 	struct verbs_op *op;
 	unsigned n;
 	int ret;
 
-	if (l->state != VERBS_UP || (atomic && !is_native(l->rail[0]->dev, x)) || (x->what != WF_RMA_PUT && !l->rail[0]->reads_max) || (!atomic && !x->len) || x->n > VERBS_PIECES)
+	/* no short gets over iWARP: the peer may write into what is read into, and our buffers for sending are everybody's */
+	is_short = atomic || (x->what == WF_RMA_GET && x->len <= VERBS_BUF && !l->rail[0]->dev->iwarp);
+	if (l->state != VERBS_UP || (atomic && !is_native(l->rail[0]->dev, x)) || (!atomic && !x->len) || x->n > VERBS_PIECES ||
+	    (x->what != WF_RMA_PUT && !l->rail[0]->reads_max))
 		return WEFT_ENOTSUP;
 	n = is_short ? 1 : requests_for(l->rail[0], x);
 	if (n > VERBS_SQ / 2)
@@ -335,6 +339,7 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	ret = is_short ? start_short(l, op) : start_long(l, op);
 	if (ret == WEFT_PENDING) {
 		x->ordered = x->what == WF_RMA_PUT;
+		l->lost = l->lost || (x->ordered && l->rail[0]->dev->iwarp);   /* as with short ones */
 		return ret;
 	}
 	for (unsigned i = 0; i < op->n_mr; i++)

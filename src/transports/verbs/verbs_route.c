@@ -26,10 +26,10 @@ static bool is_taken(const struct verbs_pair *pairs, unsigned n, const struct ve
 }
 
 /* The one of our ports that has @from, and which of its addresses that is. */
-static struct verbs_dev *owner_of(const struct verbs_port *p, const struct wf_addr *from, uint8_t *gid_at)
+static struct verbs_dev *owner_of(const struct verbs_port *p, const struct wf_addr *from, uint8_t link, uint8_t *gid_at)
 {
 	for (unsigned i = 0; i < p->n_dev; i++)
-		for (unsigned k = 0; k < p->dev[i]->n_gid; k++) {
+		for (unsigned k = 0; p->dev[i]->link == link && k < p->dev[i]->n_gid; k++) {
 			struct wf_addr mine;
 
 			wf_addr_from_ip6(p->dev[i]->gid[k].gid.raw, &mine);
@@ -55,10 +55,10 @@ static struct verbs_dev *by_ip(const struct verbs_port *p, const struct verbs_wh
 		snprintf(why, cap, "no route to the peer's RDMA address %s: %s", there, strerror(-ret));
 		return NULL;
 	}
-	d = owner_of(p, &from, gid_at);
+	d = owner_of(p, &from, to->link, gid_at);
 	if (!d)
-		snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an RDMA device here", there,
-			 wf_addr_format_host(&from, here, sizeof(here)));
+		snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an %s device here", there,
+			 wf_addr_format_host(&from, here, sizeof(here)), to->link == VERBS_LINK_IWARP ? "iWARP" : "RDMA");
 	return d;
 }
 
@@ -85,8 +85,8 @@ unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigne
 	snprintf(why, cap, "the peer offers no address");
 	for (unsigned i = 0; i < n && found < VERBS_DEVS; i++) {
 		uint8_t gid_at = 0;
-		struct verbs_dev *d = to[i].link == IBV_LINK_LAYER_ETHERNET ? by_ip(p, &to[i], &gid_at, why, cap) :
-									     by_subnet(p, &to[i], out, found, why, cap);
+		struct verbs_dev *d = to[i].link == IBV_LINK_LAYER_INFINIBAND ? by_subnet(p, &to[i], out, found, why, cap) :
+									       by_ip(p, &to[i], &gid_at, why, cap);
 
 		if (!d || !d->up || is_taken(out, found, d))
 			continue;

@@ -108,6 +108,25 @@ void verbs_qp_give_up(struct verbs_qp *q)
 	q->emptied = true;
 }
 
+/*
+ * Where a read may be overtaken by what was posted after it (soft-iWARP, G83): what has somebody waiting is done by its own word
+ * only, which it always asks for; the rest is done, in order, when anything later is.
+ */
+static void on_sent_loosely(struct verbs_qp *q, struct verbs_wr *at, bool well)
+{
+	uint32_t i = q->done;
+
+	for (struct verbs_wr *wr = NULL; wr != at && i != q->posted; i++) {
+		wr = &q->ring[i % VERBS_SQ];
+		if (wr != at && (wr->kind == VERBS_WR_COPY || wr->kind == VERBS_WR_RMA))
+			continue;
+		end_wr(q, wr, wr != at || well);
+		wr->kind = VERBS_WR_OVER;
+	}
+	while (q->done != q->posted && q->ring[q->done % VERBS_SQ].kind == VERBS_WR_OVER)
+		q->done++;
+}
+
 /* Those posted before it are done, too: they had not asked to be told. */
 static void on_sent(struct verbs_qp *q, const struct ibv_wc *wc)
 {
@@ -116,6 +135,10 @@ static void on_sent(struct verbs_qp *q, const struct ibv_wc *wc)
 
 	if (wf_unlikely(q->done == q->posted))
 		return;                  /* it comes after all, and was given up: verbs_qp_give_up() */
+	if (wf_unlikely(q->dev->iwarp)) {
+		on_sent_loosely(q, (struct verbs_wr *)(uintptr_t)wc->wr_id, wc->status == IBV_WC_SUCCESS);
+		return;
+	}
 	do {
 		wr = &q->ring[q->done++ % VERBS_SQ];
 		end_wr(q, wr, wr != at || wc->status == IBV_WC_SUCCESS);
@@ -282,6 +305,8 @@ static inline void on_completion(struct verbs_dev *d, const struct ibv_wc *wc)
 		return;
 	}
 	b = (struct verbs_buf *)(uintptr_t)wc->wr_id;
+	if (wf_unlikely(q->lane && q->lane->state == VERBS_ACCEPTED && !wc->status))
+		verbs_cm_first(q->lane);
 	if (wf_unlikely(wc->status))
 		broke(q, wc);
 	else if (wf_likely(q->lane && q->lane->state == VERBS_UP && on_short(q->lane, b->bytes, wc->byte_len)))

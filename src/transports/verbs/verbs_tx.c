@@ -60,6 +60,16 @@ __attribute__((noinline)) int verbs_starve(struct verbs_lane *l)
 	return WEFT_AGAIN;
 }
 
+/* Credits are good for buffers that the adapter has again: it matters where it cannot say "not ready". */
+static inline uint16_t give_back(struct verbs_lane *l)
+{
+	struct verbs_dev *d = l->rail[0]->dev;
+
+	if (wf_unlikely(d->iwarp && l->owed && d->unposted))
+		verbs_repost(d);
+	return (uint16_t)l->owed;
+}
+
 /* One SEND of @b's first @len bytes. False: the lane is breaking, and @b still the caller's. */
 static inline bool post_buf(struct verbs_qp *q, struct verbs_buf *b, size_t len)
 {
@@ -77,7 +87,7 @@ bool verbs_send_short(struct wf_lane *base, uint32_t seq, uint64_t tag, const vo
 	const struct wf_frame h = { .type = WF_FR_EAGER, .tag = tag, .len = len, .seq = seq };
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_qp *q = l->rail[0];
-	struct verbs_head head = { .kind = VERBS_FRAME, .credits = (uint16_t)l->owed };
+	struct verbs_head head = { .kind = VERBS_FRAME, .credits = give_back(l) };
 	struct verbs_dev *d = q->dev;
 	struct verbs_buf *b = d->smalls;
 
@@ -113,7 +123,7 @@ int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 	b = verbs_send_buf(q->dev, len <= VERBS_INLINE);
 	if (wf_unlikely(!b))
 		return verbs_starve(l);
-	head.credits = (uint16_t)l->owed;
+	head.credits = give_back(l);
 	at = b->bytes;
 	memcpy(at, &head, sizeof(head));
 	memcpy(at + sizeof(head), &tx->h, sizeof(tx->h));
@@ -135,7 +145,7 @@ int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 {
-	struct verbs_head head = { .kind = kind, .credits = (uint16_t)l->owed, .arg = arg };
+	struct verbs_head head = { .kind = kind, .credits = give_back(l), .arg = arg };
 	struct verbs_buf *b;
 
 	if (l->state != VERBS_UP)
