@@ -209,11 +209,14 @@ def find_py(o):
 
 
 def find_vm(o):
-    yield pytest_job(o, "vm", ["tests/vm"], 300)
+    # one after the other: a guest keeps both CPUs busy, and has time limits inside
+    for name in ("verbs", "vm", "verbs_cm", "bare", "ibv_layout"):
+        yield pytest_job(o, "vm", [f"tests/vm/test_{name}.py"], 300, name=f"vm/{name}")
 
 
 def pytest_job(o, kind, folders, stuck_s, name=None, env=None):
     argv = [sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "-p", "no:cacheprovider"]
+    argv += ["--durations=8"] if kind == "vm" else []
     argv += ["-o", f"faulthandler_timeout={stuck_s}"] + (["-k", o.k] if o.k else []) + folders
     env = {**python_env(o), **(env or {})}
     pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
