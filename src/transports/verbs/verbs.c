@@ -47,6 +47,21 @@ static void say_cause(struct verbs_lane *l, const char *cause_fmt, va_list args)
 		verbs_qp_break(l->rail[i]);   /* all that is under way comes back flushed */
 }
 
+/* Its cause is said. */
+static void go_down(struct verbs_lane *l, int32_t status, int sys_errno)
+{
+	l->state = VERBS_DOWN;
+	l->down_status = status;
+	l->down_errno = sys_errno;
+	verbs_copies_stopped(l);
+	if (l->n_rails) {                /* an adapter that gives nothing back must not keep the endpoint for ever */
+		l->give_up_at = wf_now_ns() + (l->rail[0]->dev->iwarp ? BREAK_NS : VERBS_GIVE_UP_NS);
+		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
+		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+	}
+	notify(l);
+}
+
 void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...)
 {
 	struct verbs_port *p = verbs_lane_port(l);
@@ -54,16 +69,13 @@ void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...)
 
 	if (l->state >= VERBS_BREAKING)
 		return;
-	if (l->state != VERBS_UP) {
-		va_start(args, cause_fmt);
-		vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
-		va_end(args);
-		verbs_fail(l, WEFT_ERESET, 0, "%s", l->cause);
-		return;
-	}
 	va_start(args, cause_fmt);
 	say_cause(l, cause_fmt, args);
 	va_end(args);
+	if (l->state != VERBS_UP) {
+		go_down(l, WEFT_ERESET, 0);
+		return;
+	}
 	l->state = VERBS_BREAKING;
 	l->looked = false;
 	l->down_status = WEFT_ERESET;
@@ -81,16 +93,7 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	va_start(args, cause_fmt);
 	say_cause(l, cause_fmt, args);
 	va_end(args);
-	l->state = VERBS_DOWN;
-	l->down_status = status;
-	l->down_errno = sys_errno;
-	verbs_copies_stopped(l);
-	if (l->n_rails) {                /* an adapter that gives nothing back must not keep the endpoint for ever */
-		l->give_up_at = wf_now_ns() + (l->rail[0]->dev->iwarp ? BREAK_NS : VERBS_GIVE_UP_NS);
-		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
-		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
-	}
-	notify(l);
+	go_down(l, status, sys_errno);
 }
 
 /* Has the adapter given everything back, and core taken all that came? */
