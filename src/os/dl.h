@@ -6,6 +6,7 @@
 #ifndef WF_OS_DL_H
 #define WF_OS_DL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Loads library @name ("libfoo.so.1"); NULL, and why in @why, when that fails. */
@@ -13,5 +14,14 @@ void *wf_dl_open(const char *name, char *why, size_t cap);
 
 /* The address of @symbol, or NULL. */
 void *wf_dl_sym(void *lib, const char *symbol);
+
+struct wf_dl_row {                       /* a function that is looked for */
+	const char *name, *version;
+	bool optional;                   /* NULL in the table when it is not there; else the whole library is of no use */
+	size_t at;                       /* of its pointer in the table */
+};
+
+/* Loads library @name and fills @table with its functions. False: a sentence in @why names what is missing. */
+bool wf_dl_fill(const char *name, const struct wf_dl_row *rows, size_t n, void *table, char *why, size_t cap);
 
 #endif

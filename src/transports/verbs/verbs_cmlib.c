@@ -5,15 +5,12 @@
  */
 #include "transports/verbs/verbs_cmlib.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/util.h"
-
-#define OBJECT "librdmacm.so.1"
+#include "os/dl.h"
 
 static struct {
 	pthread_once_t once;
@@ -22,49 +19,29 @@ static struct {
 	struct verbs_cmlib fn;
 } lib = { .once = PTHREAD_ONCE_INIT };
 
-static const struct {
-	const char *name, *version;
-	size_t at;
-} symbols[] = {
-	{ "rdma_create_event_channel", "RDMACM_1.0", offsetof(struct verbs_cmlib, create_event_channel) },
-	{ "rdma_destroy_event_channel", "RDMACM_1.0", offsetof(struct verbs_cmlib, destroy_event_channel) },
-	{ "rdma_create_id", "RDMACM_1.0", offsetof(struct verbs_cmlib, create_id) },
-	{ "rdma_destroy_id", "RDMACM_1.0", offsetof(struct verbs_cmlib, destroy_id) },
-	{ "rdma_bind_addr", "RDMACM_1.0", offsetof(struct verbs_cmlib, bind_addr) },
-	{ "rdma_resolve_addr", "RDMACM_1.0", offsetof(struct verbs_cmlib, resolve_addr) },
-	{ "rdma_resolve_route", "RDMACM_1.0", offsetof(struct verbs_cmlib, resolve_route) },
-	{ "rdma_connect", "RDMACM_1.0", offsetof(struct verbs_cmlib, connect) },
-	{ "rdma_listen", "RDMACM_1.0", offsetof(struct verbs_cmlib, listen) },
-	{ "rdma_accept", "RDMACM_1.0", offsetof(struct verbs_cmlib, accept) },
-	{ "rdma_reject", "RDMACM_1.0", offsetof(struct verbs_cmlib, reject) },
-	{ "rdma_notify", "RDMACM_1.0", offsetof(struct verbs_cmlib, notify) },
-	{ "rdma_get_cm_event", "RDMACM_1.0", offsetof(struct verbs_cmlib, get_cm_event) },
-	{ "rdma_ack_cm_event", "RDMACM_1.0", offsetof(struct verbs_cmlib, ack_cm_event) },
-	{ "rdma_get_src_port", "RDMACM_1.0", offsetof(struct verbs_cmlib, get_src_port) },
-	{ "rdma_establish", "RDMACM_1.2", offsetof(struct verbs_cmlib, establish) },
-	{ "rdma_init_qp_attr", "RDMACM_1.2", offsetof(struct verbs_cmlib, init_qp_attr) },
+static const struct wf_dl_row symbols[] = {
+	{ "rdma_create_event_channel", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, create_event_channel) },
+	{ "rdma_destroy_event_channel", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, destroy_event_channel) },
+	{ "rdma_create_id", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, create_id) },
+	{ "rdma_destroy_id", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, destroy_id) },
+	{ "rdma_bind_addr", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, bind_addr) },
+	{ "rdma_resolve_addr", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, resolve_addr) },
+	{ "rdma_resolve_route", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, resolve_route) },
+	{ "rdma_connect", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, connect) },
+	{ "rdma_listen", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, listen) },
+	{ "rdma_accept", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, accept) },
+	{ "rdma_reject", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, reject) },
+	{ "rdma_notify", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, notify) },
+	{ "rdma_get_cm_event", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, get_cm_event) },
+	{ "rdma_ack_cm_event", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, ack_cm_event) },
+	{ "rdma_get_src_port", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, get_src_port) },
+	{ "rdma_establish", "RDMACM_1.2", false, offsetof(struct verbs_cmlib, establish) },
+	{ "rdma_init_qp_attr", "RDMACM_1.2", false, offsetof(struct verbs_cmlib, init_qp_attr) },
 };
 
 static void load(void)
 {
-	void *handle = dlopen(OBJECT, RTLD_NOW | RTLD_LOCAL);
-	const char *err = handle ? NULL : dlerror();
-
-	if (!handle) {
-		snprintf(lib.why, sizeof(lib.why), "%s cannot be loaded: %s", OBJECT, err ? err : "no reason given");
-		return;
-	}
-	for (size_t i = 0; i < WF_ARRAY_LEN(symbols); i++) {
-		void *sym = dlvsym(handle, symbols[i].name, symbols[i].version);
-
-		if (!sym) {
-			snprintf(lib.why, sizeof(lib.why), "%s is too old or not librdmacm: it has no %s@%s", OBJECT, symbols[i].name,
-				 symbols[i].version);
-			return;
-		}
-		memcpy((char *)&lib.fn + symbols[i].at, &sym, sizeof(sym));
-	}
-	lib.usable = true;
+	lib.usable = wf_dl_fill("librdmacm.so.1", symbols, WF_ARRAY_LEN(symbols), &lib.fn, lib.why, sizeof(lib.why));
 }
 
 const struct verbs_cmlib *verbs_cmlib_open(char *why, size_t cap)

@@ -5,16 +5,13 @@
  */
 #include "transports/verbs/verbs_lib.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
-
-#define OBJECT "libibverbs.so.1"
+#include "os/dl.h"
 
 static struct {
 	pthread_once_t once;
@@ -25,11 +22,7 @@ static struct {
 } lib = { .once = PTHREAD_ONCE_INIT };
 
 /* Old ones that every distribution has must be there; newer ones may be missing and are then NULL. */
-static const struct {
-	const char *name, *version;
-	bool optional;
-	size_t at;
-} symbols[] = {
+static const struct wf_dl_row symbols[] = {
 	{ "ibv_get_device_list", "IBVERBS_1.1", false, offsetof(struct verbs_lib, get_device_list) },
 	{ "ibv_free_device_list", "IBVERBS_1.1", false, offsetof(struct verbs_lib, free_device_list) },
 	{ "ibv_get_device_name", "IBVERBS_1.1", false, offsetof(struct verbs_lib, get_device_name) },
@@ -75,27 +68,9 @@ static int query_port_zeroed(struct ibv_context *ctx, uint8_t port, struct ibv_p
 
 static void load(void)
 {
-	void *handle = dlopen(OBJECT, RTLD_NOW | RTLD_LOCAL);
-	const char *err = handle ? NULL : dlerror();
-
-	if (!handle) {
-		/* dlerror() mostly begins with the object, which may be one that it needs in turn */
-		snprintf(lib.why, sizeof(lib.why), "%s cannot be loaded: %s", OBJECT, err ? err : "no reason given");
-		return;
-	}
-	for (size_t i = 0; i < WF_ARRAY_LEN(symbols); i++) {
-		void *sym = dlvsym(handle, symbols[i].name, symbols[i].version);
-
-		if (!sym && !symbols[i].optional) {
-			snprintf(lib.why, sizeof(lib.why), "%s is too old or not libibverbs: it has no %s@%s", OBJECT,
-				 symbols[i].name, symbols[i].version);
-			return; /* and stays loaded: drivers that it may have loaded cannot be unloaded */
-		}
-		memcpy((char *)&lib.fn + symbols[i].at, &sym, sizeof(sym));
-	}
+	lib.usable = wf_dl_fill("libibverbs.so.1", symbols, WF_ARRAY_LEN(symbols), &lib.fn, lib.why, sizeof(lib.why));
 	lib.query_port = lib.fn.query_port;
 	lib.fn.query_port = query_port_zeroed;
-	lib.usable = true;
 }
 
 const struct verbs_lib *verbs_lib_open(char *why, size_t cap)
