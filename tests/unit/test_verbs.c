@@ -473,7 +473,7 @@ static bool ends_within(struct wt_pair *p, struct wt_w *w, struct wt_posted what
 	return wt_take(w, WEFT_EV_OP, what.id, out);
 }
 
-/* R1: buffers of sends that did not ask to be told are held back by each lane: with many lanes all of them are, for ever. */
+/* buffers of sends that did not ask to be told are held back by each lane: with many lanes all of them are, for ever. */
 static void many_peers_and_middle_messages(void **state)
 {
 	enum { N = 100, ROUNDS = 30, LEN = 1000 };
@@ -509,7 +509,7 @@ static void many_peers_and_middle_messages(void **state)
 	wt_pair_close(&p);
 }
 
-/* R2: a large send is taken back, and the lane breaks before the peer has answered. */
+/* a large send is taken back, and the lane breaks before the peer has answered. */
 static void cancelled_send_and_a_break(void **state)
 {
 	enum { LEN = 1 << 20 };
@@ -559,7 +559,7 @@ static void cancelled_send_and_abort(void **state)
 	free(out);
 }
 
-/* R3: the peer's CLOSE is among the last frames of a lane that breaks. */
+/* the peer's CLOSE is among the last frames of a lane that breaks. */
 static void close_among_the_last_frames(void **state)
 {
 	weft_call c = wt_call(0);
@@ -579,7 +579,7 @@ static void close_among_the_last_frames(void **state)
 	wt_pair_close(&p);
 }
 
-/* R4: put, fence, message: the message must not be there before the bytes, also over the lane that takes over. */
+/* put, fence, message: the message must not be there before the bytes, also over the lane that takes over. */
 static void a_fence_holds_across_a_break(void **state)
 {
 	enum { LEN = 4 << 20 };
@@ -612,7 +612,16 @@ static void a_fence_holds_across_a_break(void **state)
 	free(buf);
 }
 
-/* R5: REVOKE comes while a put is in the adapter's hands, and the lane breaks then. */
+/* Of memory whose grant is gone already: wt_mem_close() would take it back once more. */
+static void end_revoked(struct wt_pair *p, struct wt_mem *m)
+{
+	weft_remote_close(m->remote);
+	assert_int_equal(weft_mem_free(m->mem), WEFT_OK);
+	free(m->own);
+	wt_pair_close(p);
+}
+
+/* REVOKE comes while a put is in the adapter's hands, and the lane breaks then. */
 static void revoked_while_it_breaks(void **state)
 {
 	enum { LEN = 1 << 20 };
@@ -639,14 +648,11 @@ static void revoked_while_it_breaks(void **state)
 	gone = wt_took(p.w[1], weft_grant_revoke(m.mem, m.grant, &c[1]), &c[1]);
 	assert_true(ends_within(&p, p.w[0], put, 5000, &e));
 	assert_true(ends_within(&p, p.w[1], gone, 3000, &e));
-	weft_remote_close(m.remote);
-	assert_int_equal(weft_mem_free(m.mem), WEFT_OK);
-	free(m.own);
-	wt_pair_close(&p);
+	end_revoked(&p, &m);
 	free(buf);
 }
 
-/* R6: the owner takes a grant back while a put with a signal is under way: no reason to lose the endpoint. */
+/* the owner takes a grant back while a put with a signal is under way: no reason to lose the endpoint. */
 static void revoked_while_a_signal_is_due(void **state)
 {
 	enum { LEN = 1 << 20 };
@@ -672,10 +678,7 @@ static void revoked_while_a_signal_is_due(void **state)
 	wt_pump_ms(50);
 	assert_int_equal(p.ep[0]->state, WF_EP_READY);
 	assert_int_equal(p.ep[1]->state, WF_EP_READY);
-	weft_remote_close(m.remote);
-	assert_int_equal(weft_mem_free(m.mem), WEFT_OK);
-	free(m.own);
-	wt_pair_close(&p);
+	end_revoked(&p, &m);
 	free(buf);
 }
 
@@ -684,7 +687,7 @@ static struct verbs_lane *lane_or_null(weft_ep *ep)
 	return strcmp(ep->msg->tr->name, "verbs") ? NULL : verbs_lane_of(ep->msg);
 }
 
-/* R7: weft_arm() does not say "sleep" while the switch is due. (Mostly an event of the flushed request wakes it by luck.) */
+/* weft_arm() does not say "sleep" while the switch is due. (Mostly an event of the flushed request wakes it by luck.) */
 static void nobody_sleeps_through_the_switch(void **state)
 {
 	struct wt_pair p;
@@ -726,7 +729,7 @@ static void nobody_sleeps_through_the_switch(void **state)
 	}
 }
 
-/* R9: a peer that does not keep to its credits: what it sends to a lane that is paused is copied out without bound. */
+/* a peer that does not keep to its credits: what it sends to a lane that is paused is copied out without bound. */
 static void a_peer_keeps_to_its_credits(void **state)
 {
 	static unsigned char out[8000];
@@ -750,7 +753,6 @@ static void a_peer_keeps_to_its_credits(void **state)
 	}
 	for (const struct wf_list *it = there->held.next; p.ep[1]->state == WF_EP_READY && it != &there->held; it = it->next)
 		held++;
-	fprintf(stderr, "held %u state %d paused %d unexpected %zu\n", held, p.ep[1]->state, p.ep[1]->msg ? p.ep[1]->msg->paused : -1, p.w[1]->w->unexpected);
 	assert_true(held <= VERBS_CREDITS);
 	weft_ep_abort(p.ep[0]);
 	weft_ep_abort(p.ep[1]);
