@@ -291,6 +291,54 @@ static void memory_is_reached_after_an_adapter_gave_up(void **state)
 	free(back);
 }
 
+/*
+ * A long get is asked for in pieces, a few at a time: what is sent meanwhile does not wait behind all of it. One whose adapter
+ * gives up in the middle is done again over the other lane.
+ */
+static void a_long_get_goes_in_pieces(void **state)
+{
+	enum { LEN = 16 << 20 };
+	unsigned char *back = malloc(LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_FAULT", "lazy", 1);
+	for (int breaks = 0; breaks < 2; breaks++) {
+		weft_call c = wt_call(0);
+		weft_buf r = wt_buf(back, LEN);
+		struct wt_posted get;
+		struct verbs_qp *q;
+		unsigned most = 0;
+		uint64_t posts;
+
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		wt_mem_open(&p, &m, LEN, WEFT_READ, true);
+		wt_fill(m.addr, LEN, (uint64_t)breaks);
+		q = lane_of(p.ep[0])->rail[0];
+		posts = q->dev->n_posts;
+		get = wt_took(p.w[0], weft_get(p.ep[0], &r, 1, m.remote, 0, &c), &c);
+		for (int i = 0; i < 100000 && (breaks ? !q->gets : q->dev->n_posts - posts < LEN / VERBS_READ); i++) {
+			wt_pump();
+			most = WF_MAX(most, q->gets);
+		}
+		assert_true(most > 0);
+		if (breaks)
+			verbs_break(lane_of(p.ep[0]), "the test pulled it");
+		wt_ok(p.w[0], get);
+		wt_assert_data(back, LEN, (uint64_t)breaks);
+		if (!breaks) {
+			assert_in_range(q->dev->n_posts - posts, LEN / VERBS_READ, LEN / VERBS_READ + 4);   /* and OPEN, credits */
+			assert_true(most > 1 && most <= VERBS_READS);
+			assert_int_equal(q->gets, 0);
+		}
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_FAULT");
+	free(back);
+}
+
 /* A rail without frames that breaks, here or at the peer's, is left out: messages stay on verbs. */
 static void a_rail_that_breaks_is_left_out(void **state)
 {
@@ -771,6 +819,7 @@ static int run(void)
 		CASE(a_peer_takes_little_memory),
 		CASE(nothing_is_lost_or_doubled_when_an_adapter_gives_up),
 		CASE(memory_is_reached_after_an_adapter_gave_up),
+		CASE(a_long_get_goes_in_pieces),
 		CASE(a_rail_that_breaks_is_left_out),
 		CASE(adapters_do_atomics),
 		CASE(without_another_lane_the_reason_is_told),

@@ -283,13 +283,13 @@ static __attribute__((noinline)) int chores(struct verbs_port *p)
 	pay(p);
 	if (!wf_list_is_empty(&p->starved))
 		n += tell_room(p);
-	n += verbs_copies_step(p);
+	n += verbs_copies_step(p) + verbs_gets_step(p);
 	n += tell_notices(p);            /* before the ends of what broke with a lane: core asks no more then */
 	n += verbs_copies_tell(p);
 	n += verbs_rmas_tell(p);
 	p->chores = p->wake_at || !wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->starved) || !wf_list_is_empty(&p->owing) ||
-		    !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->copies) || !wf_list_is_empty(&p->finished) ||
-		    !wf_list_is_empty(&p->ended);
+		    !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->copies) || !wf_list_is_empty(&p->gets) ||
+		    !wf_list_is_empty(&p->finished) || !wf_list_is_empty(&p->ended);
 	return n;
 }
 
@@ -365,7 +365,7 @@ static int verbs_probe(const struct wf_conf *conf, char *why, size_t why_cap, ch
 static int verbs_open(struct wf_port *base)
 {
 	struct verbs_port *p = verbs_port_of(base);
-	struct wf_list *lists[] = { &p->notices, &p->timed, &p->starved, &p->resumed, &p->owing, &p->copies, &p->finished, &p->ended };
+	struct wf_list *lists[] = { &p->notices, &p->timed, &p->starved, &p->resumed, &p->owing, &p->copies, &p->gets, &p->finished, &p->ended };
 
 	for (size_t i = 0; i < WF_ARRAY_LEN(lists); i++)
 		wf_list_init(lists[i]);

@@ -61,7 +61,7 @@
 #define VERBS_READ (1u << 20)           /* bytes that one of them reads at most, */
 #define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer, */
 #define VERBS_READ_LEAST (32u << 10)    /* and at least */
-#define VERBS_READS 4u                   /* of a rail that are under way for large buffers */
+#define VERBS_READS 4u                   /* of a rail that are under way for large buffers, and as many for gets */
 #define VERBS_SECRET 16u
 #define VERBS_GIVE_UP_NS WF_NS_PER_S     /* for an adapter to give back what a broken queue pair had posted; it takes microseconds */
 #define VERBS_LEAVE_NS (10 * WF_NS_PER_MS)   /* for what was sent last to leave, before a queue pair is broken */
@@ -248,7 +248,7 @@ struct verbs_qp {
 	uint16_t unsignalled;            /* since the last that asked for its completion */
 	uint16_t inline_max;
 	uint8_t gid_index;               /* in the adapter's table */
-	uint8_t reads;                   /* that are under way */
+	uint8_t reads, gets;             /* that are under way: of large messages, of long gets */
 	uint8_t reads_max;
 	bool broken;
 	struct wf_list link;             /* dev->dying */
@@ -329,6 +329,7 @@ struct verbs_port {
 	struct wf_list resumed;          /* lanes with held frames that core may take now */
 	struct wf_list owing;            /* lanes that owe their peer a good part of its credits, or a word about a copy */
 	struct wf_list copies;           /* struct verbs_xfer: reads to be posted */
+	struct wf_list gets;             /* struct verbs_op: the same */
 	struct wf_list finished;         /* struct wf_copy: ended, the owner is not told yet */
 	struct wf_list ended;            /* struct wf_rma: the same */
 	struct wf_pool xfers, reads, ops;
@@ -501,6 +502,7 @@ void verbs_mem_close(struct wf_lane *l, struct wf_direct *d);
 int verbs_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);
 int verbs_rma_start(struct wf_lane *l, struct wf_rma *x);
 void verbs_rma_ended(struct verbs_qp *q, void *op, bool well);
+int verbs_gets_step(struct verbs_port *p);
 int verbs_rmas_tell(struct verbs_port *p);
 
 #endif

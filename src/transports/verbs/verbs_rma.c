@@ -5,8 +5,10 @@
  * back.
  *
  * Short puts are done when the call returns, from a buffer of ours; short gets go through one, too, because registering costs
- * more than copying. Longer ones are registered and left to the adapter. All of them go over the first rail, where what is
- * sent later arrives later; a get may be overtaken by what follows it, so it is not `ordered`.
+ * more than copying. Longer ones are registered and left to the adapter: a put as a whole, so that what is sent later arrives later,
+ * a get in pieces, a few at a time. An adapter that has more reads than it may ask at a time holds up all that is posted behind
+ * them, and a packet that is lost costs all that was asked for after it. All of them go over the first rail; a get may be overtaken
+ * by what follows it, so it is not `ordered`.
  *
  * Atomics: one executor for each region, or they are not atomic among each other. An adapter's are atomic with the CPU's only when it
  * says so (IBV_ATOMIC_GLOB); then it does the two that it knows. Elsewhere, and for the others, the owner's CPU does them, asked by
@@ -30,10 +32,12 @@ struct verbs_grant {                     /* on the owner's side */
 };
 
 struct verbs_op {                        /* an operation that the adapter has; more than one work request */
+	struct wf_list link;             /* port->gets: there is more of it to post */
 	struct verbs_lane *l;
 	struct wf_rma *x;
+	uint64_t at;                     /* bytes that were posted so far, of a long one */
 	unsigned left;                   /* work requests that are posted */
-	bool failed;
+	bool failed, paced;              /* paced: a long get */
 	struct verbs_buf *buf;           /* of a short get */
 	unsigned n_mr;
 	struct verbs_mr *mr[VERBS_PIECES];
@@ -199,14 +203,25 @@ static void end_op(struct verbs_op *op)
 	wf_pool_put(&p->ops, op);
 }
 
+/* Nothing of it is posted any more, and nothing more will be. */
+static void end_if_over(struct verbs_op *op)
+{
+	if (op->left || (wf_list_is_linked(&op->link) && !op->failed && op->l->state == VERBS_UP))
+		return;
+	op->failed = op->failed || wf_list_is_linked(&op->link);
+	wf_list_remove(&op->link);
+	end_op(op);
+}
+
 void verbs_rma_ended(struct verbs_qp *q, void *ptr, bool well)
 {
 	struct verbs_op *op = ptr;
 
-	(void)q;
 	op->failed = op->failed || !well;
-	if (!--op->left)
-		end_op(op);
+	op->left--;
+	q->gets -= op->paced;
+	verbs_lane_port(op->l)->chores = true;   /* verbs_gets_step() goes on */
+	end_if_over(op);
 }
 
 int verbs_rmas_tell(struct verbs_port *p)
@@ -273,39 +288,101 @@ static unsigned requests_for(const struct verbs_qp *q, const struct wf_rma *x)
 	return n;
 }
 
-/* From or into registered memory; each buffer is a work request, or several where it is longer than the adapter takes. */
-static int start_long(struct verbs_lane *l, struct verbs_op *op)
+/* Registers what it reads into or writes from. False: why the lane says so. */
+static bool hold_bufs(struct verbs_op *op)
 {
-	struct verbs_qp *q = l->rail[0];
-	struct wf_rma *x = op->x;
-	bool get = x->what == WF_RMA_GET;
-	uint64_t at = 0;
+	uint32_t access = op->x->what == WF_RMA_GET ? IBV_ACCESS_LOCAL_WRITE : 0;
+	struct verbs_dev *d = op->l->rail[0]->dev;
 	int err;
 
-	for (; op->n_mr < x->n; op->n_mr++) {
-		const weft_buf *b = &x->bufs[op->n_mr];
+	for (; op->n_mr < op->x->n; op->n_mr++) {
+		const weft_buf *b = &op->x->bufs[op->n_mr];
 
-		op->mr[op->n_mr] = b->len ? verbs_mr_get(q->dev, x->region, b->addr, b->len, get ? IBV_ACCESS_LOCAL_WRITE : 0, &err) : NULL;
+		op->mr[op->n_mr] = b->len ? verbs_mr_get(d, op->x->region, b->addr, b->len, access, &err) : NULL;
 		if (!b->len || op->mr[op->n_mr])
 			continue;
-		verbs_mr_explain(&l->base, err, b->len);
-		return WEFT_ENOTSUP;
+		verbs_mr_explain(&op->l->base, err, b->len);
+		return false;
 	}
-	for (size_t i = 0; i < x->n; i++) {
-		for (uint64_t off = 0, len; off < x->bufs[i].len; off += len, at += len) {
-			struct ibv_sge sge = { .addr = (uintptr_t)x->bufs[i].addr + off, .lkey = op->mr[i]->mr->lkey };
-			struct ibv_send_wr wr = request(x->direct, get ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE, x->off + at, &sge);
+	return true;
+}
 
-			len = WF_MIN(x->bufs[i].len - off, q->dev->max_msg);
-			sge.length = (uint32_t)len;
-			wr.send_flags = IBV_SEND_SIGNALED;
-			if (!verbs_post(q, &wr, VERBS_WR_RMA, op)) {
-				op->failed = true;       /* the lane is over; those before it come back flushed */
-				return op->left ? WEFT_PENDING : WEFT_ENOTSUP;
-			}
-			op->left++;
-		}
+/* One work request, for what comes next and lies in one buffer, at most @most bytes. False: the lane is over. */
+static bool post_piece(struct verbs_op *op, uint64_t most)
+{
+	bool get = op->x->what == WF_RMA_GET;
+	uint64_t off = op->at;
+	struct ibv_send_wr wr;
+	struct ibv_sge sge;
+	unsigned i = 0;
+
+	for (; off >= op->x->bufs[i].len; i++)
+		off -= op->x->bufs[i].len;
+	sge = (struct ibv_sge){ .addr = (uintptr_t)op->x->bufs[i].addr + off, .lkey = op->mr[i]->mr->lkey };
+	sge.length = (uint32_t)WF_MIN(op->x->bufs[i].len - off, most);
+	wr = request(op->x->direct, get ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE, op->x->off + op->at, &sge);
+	wr.send_flags = IBV_SEND_SIGNALED;
+	if (!verbs_post(op->l->rail[0], &wr, VERBS_WR_RMA, op)) {
+		op->failed = true;               /* what was posted before comes back flushed */
+		return false;
 	}
+	op->left++;
+	op->at += sge.length;
+	return true;
+}
+
+static int start_put(struct verbs_lane *l, struct verbs_op *op)
+{
+	while (op->at < op->x->len)
+		if (!post_piece(op, l->rail[0]->dev->max_msg))
+			return op->left ? WEFT_PENDING : WEFT_ENOTSUP;
+	return WEFT_PENDING;
+}
+
+static bool may_get(const struct verbs_qp *q)
+{
+	return q->gets < WF_MIN(VERBS_READS, q->reads_max) && verbs_sq_has_room(q, VERBS_SQ_SPARE);
+}
+
+static int step_get(struct verbs_op *op)
+{
+	struct verbs_qp *q = op->l->rail[0];
+	int n = 0;
+
+	while (op->l->state == VERBS_UP && op->at < op->x->len && may_get(q) && post_piece(op, WF_MIN(VERBS_READ, q->dev->max_msg))) {
+		q->gets++;
+		n++;
+	}
+	if (op->at == op->x->len)
+		wf_list_remove(&op->link);
+	else
+		end_if_over(op);
+	return n;
+}
+
+int verbs_gets_step(struct verbs_port *p)
+{
+	struct wf_list *it, *tmp;
+	int n = 0;
+
+	wf_list_foreach(it, tmp, &p->gets)
+		n += step_get(wf_list_entry(it, struct verbs_op, link));
+	return n;
+}
+
+/* From or into registered memory. */
+static int start_long(struct verbs_lane *l, struct verbs_op *op)
+{
+	struct verbs_port *p = verbs_lane_port(l);
+
+	if (!hold_bufs(op))
+		return WEFT_ENOTSUP;
+	if (op->x->what != WF_RMA_GET)
+		return start_put(l, op);
+	op->paced = true;
+	wf_list_push_back(&p->gets, &op->link);
+	p->chores = true;
+	step_get(op);
 	return WEFT_PENDING;
 }
 
@@ -323,7 +400,7 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	if (l->state != VERBS_UP || (atomic && !is_native(l->rail[0]->dev, x)) || (!atomic && !x->len) || x->n > VERBS_PIECES ||
 	    (x->what != WF_RMA_PUT && !l->rail[0]->reads_max))
 		return WEFT_ENOTSUP;
-	n = is_short ? 1 : requests_for(l->rail[0], x);
+	n = x->what == WF_RMA_PUT ? requests_for(l->rail[0], x) : 1;
 	if (n > VERBS_SQ / 2)
 		return WEFT_ENOTSUP;
 	if (!has_room(l, n)) {
@@ -334,6 +411,7 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	if (!op)
 		return WEFT_ENOTSUP;
 	memset(op, 0, sizeof(*op));
+	wf_list_init(&op->link);
 	op->l = l;
 	op->x = x;
 	ret = is_short ? start_short(l, op) : start_long(l, op);
