@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The verbs transport on soft-RoCE, for real but for the hardware: the conformance suite from a device to itself and over a wire, traffic
-between two hosts on a bad wire, over two rails, while links go down and processes stop and die.
+"""The verbs transport on soft-RoCE, for real but for the hardware: traffic between two hosts, on a bad wire, over two rails, while
+links go down and processes stop and die.
 
 Software emulation: times mean nothing but where both sides of a ratio ran in the same guest."""
 import json
@@ -12,24 +12,9 @@ import pytest
 from bare import MISSING, bare, by_name, in_turns, of_bare, ratio
 from guest import BUILD, ROOT, rows, vm
 
-CONFORM = shlex.quote(str(BUILD / "tests/conform/conform"))
 PYTHON = f"PYTHONPATH={shlex.quote(str(BUILD / 'py'))} {shlex.quote(str(ROOT / 'build/venv/bin/python'))}"
 TRAFFIC = f"{PYTHON} {shlex.quote(str(ROOT / 'tests/vm/traffic.py'))}"
-VERBS = "export WEFT_TEST_EMULATED=1"
 BOTH = "export WEFT_TRANSPORTS=verbs,tcp"
-
-# What moves bytes in every way, of sizes that a wire on which each lost tail costs a tenth of a second carries in time.
-BYTES = ["messages_go*", "same_tag*", "both_sides_may_send*", "full_queues*", "a_sync_send_is*", "a_loop_of_short*", "all_fills_the_buffer*"]
-MEMORY = ["puts_and_gets*"]
-
-
-def passed(text):
-    return len(re.findall(r"^ok \d+ - ", text, re.M))
-
-
-def failed(text):
-    return re.findall(r"^not ok \d+ (?!# SKIP).*", text, re.M)
-
 
 def two_hosts(host0, host1, *options, limit_s=240):
     """{host: its lines}, statuses and all; each script runs on its host, and host 0 waits until $RDMA_VM_JOB/ready is there."""
@@ -41,35 +26,9 @@ def two_hosts(host0, host1, *options, limit_s=240):
 
 def said(lines):
     """The one JSON object among a host's lines."""
-    (row,) = [json.loads(s) for s in lines if s.startswith("{")]
-    return row
-
-
-# ---- the conformance suite ----
-
-
-def test_the_conformance_suite_from_a_device_to_itself():
-    status, out, err = vm(f"{VERBS}; {CONFORM} verbs", limit_s=900)
-    assert status == 0 and not failed(out) and passed(out) > 150, out + err
-
-
-def test_the_conformance_suite_over_a_wire():
-    """Two devices that meet only over a wire; each connection has two rails."""
-    status, out, err = vm(f"{VERBS}; {CONFORM} verbs; {PACKETS}", "--wire", limit_s=900)
-    assert status == 0 and not failed(out) and passed(out) > 150, out + err
-    assert all(int(n) > 1000 for n in re.findall(r"^packets (\d+)", out, re.M)), out[-500:]
-
-
-PACKETS = "for d in rxe0 rxe1; do echo packets $(cat /sys/class/infiniband/$d/ports/1/hw_counters/sent_pkts); done"
-
-
-@pytest.mark.parametrize("netem", ["loss 1%", "loss 5%", "delay 3ms 1ms reorder 25% 50%"])
-def test_bytes_over_a_bad_wire(netem):
-    # With 5 % of its packets lost a soft-RoCE read of megabytes uses up all retries: known, see docs/STATUS.
-    names = BYTES + (MEMORY if netem != "loss 5%" else [])
-    runs = "; ".join(f"timeout 100 {CONFORM} verbs '{p}'" for p in names)
-    status, out, err = vm(f"{VERBS} WEFT_FAILURE_DETECT=1s; {runs}", "--wire", "--netem", netem, limit_s=400)
-    assert status == 0 and not failed(out) and passed(out) >= len(names), out + err
+    found = [json.loads(s) for s in lines if s.startswith("{")]
+    assert len(found) == 1, lines
+    return found[0]
 
 
 # ---- two hosts ----
@@ -88,15 +47,17 @@ def test_two_hosts_exchange_everything():
     assert status == 0 and len(found) == 7 * 3 + 1 and all(r["path"] == "verbs" and r["iterations"] > 0 for r in found), all_
 
 
-@pytest.mark.parametrize("netem", ["", "loss 1%"])
+@pytest.mark.parametrize("netem", ["", "loss 1%", "loss 5%", "delay 3ms 1ms reorder 25% 50%"])
 def test_asyncio_between_two_hosts(netem):
+    """On the worse wires soft-RoCE may give up (G79): then all goes on over tcp."""
+    long = " long" if "5%" in netem else ""
     status, lines, all_ = two_hosts(
-        f"{BOTH}; {TRAFFIC} go $RDMA_VM_PEER:7480 6", f"{BOTH}; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; wait $p",
+        f"{BOTH}; {TRAFFIC} go $RDMA_VM_PEER:7480 6{long}", f"{BOTH}; {SERVE}{long} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; wait $p",
         *(["--netem", netem] if netem else []))
     for host in (0, 1):
         row = said(lines[host])
         assert status == 0 and "error" not in row and row["messages"] >= 32 and row["memory"] > 0, all_
-        assert "verbs: rxe0:1" in row["first"] and "verbs: rxe0:1" in row["explain"], all_
+        assert "verbs: rxe0:1" in row["first"] and (long or "verbs: rxe0:1" in row["explain"]), all_
 
 
 def test_python_tests_over_verbs():

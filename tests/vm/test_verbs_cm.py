@@ -10,24 +10,8 @@ import pytest
 from guest import BUILD, ROOT, rows, vm
 from test_vm import two_hosts
 
-CONFORM = f"WEFT_TEST_EMULATED=1 {shlex.quote(str(BUILD))}/tests/conform/conform verbs"
 LISTEN = "$weft perf --listen 0.0.0.0:7470 & served=$!; until (echo >/dev/tcp/127.0.0.1/7470) 2>/dev/null; do sleep 0.1; done; "
 BOTH = "export WEFT_TRANSPORTS=verbs,tcp; "
-
-
-def assert_conforms(status, out, err, least):
-    assert status == 0 and "\nnot ok" not in re.sub(r"\nnot ok \d+ # SKIP.*", "", out), out + err
-    assert len(re.findall(r"^ok \d+ - ", out, re.M)) >= least, out + err
-
-
-def test_the_conformance_suite_over_soft_iwarp():
-    assert_conforms(*vm(CONFORM, "--iwarp", limit_s=1000), 150)
-
-
-def test_soft_roce_connected_by_rdma_cm():
-    cases = "*message* *put* *get* *atomic* *close*".split()
-    some = "; ".join(f"{CONFORM} '{c}' || exit 1" for c in cases)
-    assert_conforms(*vm(f"export WEFT_RDMA=cm; {some}", limit_s=400), 40)
 
 
 def perf(options, peer="$RDMA_VM_PEER"):

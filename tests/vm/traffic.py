@@ -78,12 +78,13 @@ async def side(ep, seconds):
     counts, began = {"messages": 0, "memory": 0}, time.monotonic()
     counts["first"] = ep.explain().split("\n")[1].strip()
     try:
-        await talk(ep, seconds, counts)
-        counts["explain"] = ep.explain()
-        if seconds:
-            await ep.close()
-    except weft.Error as exc:
-        counts |= {"error": str(exc), "after": time.monotonic() - began}
+        async with asyncio.timeout(seconds + 100 if seconds else None):
+            await talk(ep, seconds, counts)
+            counts["explain"] = ep.explain()
+            if seconds:
+                await ep.close()
+    except (weft.Error, TimeoutError) as exc:
+        counts |= {"error": str(exc) or "stuck", "after": time.monotonic() - began, "explain": ep.explain()}
     print(json.dumps(counts), flush=True)
     return "error" in counts
 

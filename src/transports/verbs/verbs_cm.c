@@ -496,6 +496,10 @@ static const char *words_of(enum rdma_cm_event_type what)
 		return "the peer does not answer";
 	case RDMA_CM_EVENT_REJECTED:
 		return "the connection was refused";
+	case RDMA_CM_EVENT_DISCONNECTED:
+		return "the connection was closed before it was used";
+	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		return "the device was taken out";
 	default:
 		return "the connection failed";
 	}

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The conformance suite in guests: over soft-RoCE from a device to itself and over a wire, over soft iWARP, on Debian's kernel; and those of its
+cases that move bytes, on wires that lose and reorder packets. The longest of the tests in this folder, which is why they stand in one
+file: it is the first, and what is short fills the gaps."""
+import re
+import shlex
+
+import pytest
+
+from guest import BUILD, vm
+
+CONFORM = f"env WEFT_TEST_EMULATED=1 {shlex.quote(str(BUILD / 'tests/conform/conform'))}"
+PACKETS = "for d in rxe0 rxe1; do echo packets $(cat /sys/class/infiniband/$d/ports/1/hw_counters/sent_pkts); done"
+
+# What moves bytes in every way, of sizes that a wire on which each lost tail costs a tenth of a second carries in time.
+BYTES = ["messages_go*", "same_tag*", "both_sides_may_send*", "full_queues*", "a_sync_send_is*", "a_loop_of_short*", "all_fills_the_buffer*"]
+MEMORY = ["puts_and_gets*"]
+BY_CM = "*message* *put* *get* *atomic* *close*".split()
+
+
+def conforms(script, *options, least=150, limit_s=900):
+    """What it printed; each case that was run passed, and they were no fewer than @least."""
+    status, out, err = vm(script, *options, limit_s=limit_s)
+    assert status == 0 and not re.findall(r"^not ok \d+ (?!# SKIP).*", out, re.M), out + err
+    assert len(re.findall(r"^ok \d+ - ", out, re.M)) >= least, out + err
+    return out
+
+
+def test_from_a_device_to_itself():
+    conforms(f"{CONFORM} verbs")
+
+
+def test_over_a_wire():
+    """Two devices that meet only over a wire; each connection has two rails."""
+    out = conforms(f"{CONFORM} verbs; {PACKETS}", "--wire")
+    assert all(int(n) > 1000 for n in re.findall(r"^packets (\d+)", out, re.M)), out[-500:]
+
+
+def test_over_soft_iwarp():
+    conforms(f"{CONFORM} verbs", "--iwarp")
+
+
+def test_shm_on_another_kernel():
+    """Debian 12's own, 6.1; the one beside us may be younger by years."""
+    conforms(f"uname -r; {CONFORM} shm")
+
+
+@pytest.mark.parametrize("netem", ["loss 1%", "loss 5%", "delay 3ms reorder 2%"])
+def test_bytes_over_a_bad_wire(netem):
+    """Over verbs alone. On the worse wires soft-RoCE gives up on long writes (G79), for which it takes tcp as well: test_verbs.py."""
+    names = BYTES + (MEMORY if netem == "loss 1%" else [])
+    runs = "; ".join(f"timeout 100 {CONFORM} verbs '{p}' || exit 1" for p in names)
+    # by this time adapters know how soon to send again; with 5 % the suite would wait for nothing else
+    detect = "1s" if netem == "loss 5%" else "3s"
+    conforms(f"export WEFT_FAILURE_DETECT={detect}; {runs}", "--wire", "--netem", netem, least=len(names), limit_s=600)
+
+
+def test_soft_roce_connected_by_rdma_cm():
+    conforms("export WEFT_RDMA=cm; " + "; ".join(f"{CONFORM} verbs '{c}' || exit 1" for c in BY_CM), least=40)
