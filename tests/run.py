@@ -232,7 +232,7 @@ def find_torture(o):
     """All of it in the build with fault points; as a part of everything, half a minute of it."""
     short = not o.only
     for p in programs(o.build / ("faults/tests/torture" if short else "tests/torture")):
-        yield Job("torture", f"torture/{p.name}", [p] + (["--short"] if short else []))
+        yield Job("torture", f"torture/{p.name}", [p] + (["--short"] if short else []), env=fake_rdma(o, 1))
 
 
 def python_env(o):

@@ -736,9 +736,11 @@ static const struct torture list[] = {
 	ON("shm", false, "shm,tcp", NULL),
 	ON("shm-ring", false, "shm,tcp", "no"),
 	ON("tcp", false, "tcp", NULL),
+	ON("verbs", false, "verbs,tcp", NULL),   /* over tests/fake/ibverbs, where run.py says so; else one more of tcp */
 	ON("loop, lasting", true, "loop", NULL),
 	ON("shm, lasting", true, "shm,tcp", NULL),
 	ON("tcp, lasting", true, "tcp", NULL),
+	ON("verbs, lasting", true, "verbs,tcp", NULL),
 };
 
 int main(int argc, char **argv)

@@ -71,6 +71,7 @@ async def talk(ep, seconds, counts):
 
     remote = ep.remote(theirs[1])
     await asyncio.gather(send_all(ep, until), recv_all(ep, counts), use_memory(remote, ep, until, counts))
+    counts["explain"] = ep.explain()   # before the peer may close
     await asyncio.gather(ep.send(b"done", tag=3), ep.recv(bytearray(4), tag=3))
 
 
@@ -80,7 +81,6 @@ async def side(ep, seconds):
     try:
         async with asyncio.timeout(seconds + 100 if seconds else None):
             await talk(ep, seconds, counts)
-            counts["explain"] = ep.explain()
             if seconds:
                 await ep.close()
     except (weft.Error, TimeoutError) as exc:
