@@ -177,7 +177,7 @@ int ibv_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *
 		.state = fk_has_fault("port_down") ? IBV_PORT_DOWN : IBV_PORT_ACTIVE,
 		.max_mtu = IBV_MTU_4096, .active_mtu = IBV_MTU_4096,
 		.gid_tbl_len = FK_GIDS, .port_cap_flags = 1 << 16 | 1 << 26,
-		.max_msg_sz = FK_MAX_MSG, .pkey_tbl_len = 1, .max_vl_num = 1,
+		.max_msg_sz = FK_MAX_MSG, .pkey_tbl_len = (uint16_t)fk_n_pkeys(), .max_vl_num = 1,
 		.active_width = 2, .active_speed = 4, .phys_state = fk_has_fault("port_down") ? 3 : 5,
 		.link_layer = IBV_LINK_LAYER_ETHERNET,
 	};
@@ -244,14 +244,44 @@ int _ibv_query_gid_ex(struct ibv_context *ctx, uint32_t port, uint32_t index, st
 	return 0;
 }
 
+/* ---- partitions ---- */
+
+static uint32_t read_pkeys(uint16_t out[FK_PKEYS])
+{
+	const char *at = getenv("WEFT_TEST_IBV_PKEYS");
+	uint32_t n = 0;
+
+	out[0] = 0xffff;
+	while (at && *at && n < FK_PKEYS) {
+		out[n++] = (uint16_t)strtoul(at, NULL, 0);
+		at = strchr(at, ',');
+		at += at != NULL;
+	}
+	return n ? n : 1;
+}
+
+uint32_t fk_n_pkeys(void)
+{
+	uint16_t keys[FK_PKEYS];
+
+	return read_pkeys(keys);
+}
+
+uint16_t fk_pkey_of(uint32_t index)
+{
+	uint16_t keys[FK_PKEYS];
+
+	return index < read_pkeys(keys) ? keys[index] : 0;
+}
+
 int ibv_query_pkey(struct ibv_context *ctx, uint8_t port, int index, uint16_t *pkey)
 {
 	(void)ctx;
-	if (port != 1 || index) {
+	if (port != 1 || index < 0 || (uint32_t)index >= fk_n_pkeys()) {
 		errno = fk_complain("ibv_query_pkey: port %u, index %d", port, index);
 		return -1;
 	}
-	*pkey = 0xffff;
+	*pkey = htons(fk_pkey_of((uint32_t)index));
 	return 0;
 }
 

@@ -17,6 +17,8 @@ static struct fk_qp *find_peer(struct fk_qp *q)
 		return NULL;
 	if ((d->state != IBV_QPS_RTR && d->state != IBV_QPS_RTS) || !fk_is_alive(d->h.owner) || !fk_is_alive(q->h.owner))
 		return NULL;
+	if ((q->pkey ^ d->pkey) & 0x7fff || !((q->pkey | d->pkey) & 0x8000))
+		return NULL;
 	if (!fk_gid_of(q->dev, q->attr.ah_attr.grh.sgid_index, &ours) ||
 	    !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &theirs))
 		return NULL;

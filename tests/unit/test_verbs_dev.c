@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test_verbs_dev.c - what ports and adapters allow, over devices in software (tests/fake/ibverbs): what is said where there is no
+ * device, no right, no address, no locked memory; partitions and classes of traffic.
+ */
+#include "unit/verbs_inside.h"
+
+/* ---- not here, not allowed ---- */
+
+/* The endpoint goes over tcp, and explain says why not over verbs. */
+static void falls_to_tcp(const char *variable, const char *value, const char *why)
+{
+	struct wt_pair p;
+
+	setenv(variable, value, 1);
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	assert_string_equal(p.ep[0]->msg->tr->name, "tcp");
+	if (!strstr(explained(p.ctx, p.ep[0]), why))
+		fail_msg("\"%s\" is not in: %s", why, explained(p.ctx, p.ep[0]));
+	wt_exchange(&p, 0, 100000, 3);
+	wt_pair_close(&p);
+	unsetenv(variable);
+}
+
+static void what_is_missing_is_named(void **state)
+{
+	(void)state;
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_open", "fake0: it cannot be opened: Permission denied");
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_gids", "fake0:1: it has no address (GID)");
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "port_down", "fake0:1: its port is not active");
+	falls_to_tcp("WEFT_TEST_IBV_DEVICES", "0", "no RDMA device");
+	falls_to_tcp("WEFT_RDMA", "mlx5_7", "the setting rdma names none of this machine's devices");
+	falls_to_tcp("WEFT_RDMA", "fake0:1:0", "no address (GID) that peers could reach at the index that the setting rdma names");
+	falls_to_tcp("WEFT_TEST_IBV_MEMLOCK", "65536", "ulimit -l unlimited");
+}
+
+/* Locked memory for the buffers, but none for a large message: it goes in frames, and the lane says so. */
+static void a_large_message_beyond_the_limit_goes_in_frames(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_MEMLOCK", "25000000", 1);
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8 << 20, 3);
+	assert_int_equal(p.ep[1]->msg->copy_us, 0);
+	assert_non_null(strstr(explained(p.ctx, p.ep[0]), "could not be registered"));
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	wt_exchange(&p, 0, 8 << 20, 4);
+	assert_int_equal(p.ep[1]->msg->copy_us, 8 << 20);
+	wt_pair_close(&p);
+}
+
+/* ---- partitions and classes of traffic ---- */
+
+static struct ibv_qp_attr attr_of(weft_ep *ep)
+{
+	struct ibv_qp_init_attr init;
+	struct ibv_qp_attr a;
+
+	MUST(!v->query_qp(lane_of(ep)->rail[0]->qp, &a, IBV_QP_AV | IBV_QP_PKEY_INDEX, &init));
+	return a;
+}
+
+/* Both sides with the setting rdma as @rdma and that table of P_Keys; NULL: as they are. */
+static void open_pair(struct wt_pair *p, const char *rdma, const char *pkeys)
+{
+	setenv("WEFT_RDMA", rdma ? rdma : "", 1);
+	if (pkeys)
+		setenv("WEFT_TEST_IBV_PKEYS", pkeys, 1);
+	wt_pair_open_with(p, 0, "transports", "verbs,tcp");
+}
+
+static void close_pair(struct wt_pair *p)
+{
+	wt_exchange(p, 0, 100000, 3);
+	wt_exchange(p, 1, 10, 4);
+	wt_pair_close(p);
+	unsetenv("WEFT_RDMA");
+	unsetenv("WEFT_TEST_IBV_PKEYS");
+}
+
+static void says(const struct wt_pair *p, const char *what, bool wanted)
+{
+	if (!strstr(explained(p->ctx, p->ep[0]), what) == wanted)
+		fail_msg("\"%s\" is %s: %s", what, wanted ? "not in" : "in", explained(p->ctx, p->ep[0]));
+}
+
+static void the_partition_is_the_ports_first(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	open_pair(&p, NULL, NULL);
+	assert_int_equal(dev_of(p.ep[0])->pkey, 0xffff);
+	says(&p, "P_Key", false);
+	says(&p, "SL", false);
+	says(&p, "traffic class", false);
+	close_pair(&p);
+	open_pair(&p, NULL, "0x8001,0xffff");
+	assert_int_equal(dev_of(p.ep[0])->pkey, 0x8001);
+	assert_int_equal(attr_of(p.ep[0]).pkey_index, 0);
+	says(&p, ", P_Key 0x8001)", true);
+	close_pair(&p);
+}
+
+/* Of two keys of a partition the full member's is taken, wherever it stands; empty places are none. */
+static void the_setting_names_a_partition(void **state)
+{
+	static const struct { const char *want; uint16_t key, index; } t[] = {
+		{ "pkey=0x8001", 0x8001, 4 }, { "pkey=1", 0x8001, 4 }, { "pkey=0x0002", 0x8002, 2 }, { "pkey=0xFFFF", 0xffff, 0 },
+	};
+	struct wt_pair p;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		open_pair(&p, t[i].want, "0xffff,0,0x8002,0x0001,0x8001,0x0002");
+		assert_int_equal(dev_of(p.ep[0])->pkey, t[i].key);
+		assert_int_equal(dev_of(p.ep[1])->pkey, t[i].key);
+		assert_int_equal(attr_of(p.ep[0]).pkey_index, t[i].index);
+		close_pair(&p);
+	}
+	setenv("WEFT_TEST_IBV_PKEYS", "0xffff,0x8002", 1);
+	falls_to_tcp("WEFT_RDMA", "pkey=0x8005",
+		     "fake0:1: its port is not of the partition 0x8005 that the setting rdma names; it has 0xffff, 0x8002");
+	falls_to_tcp("WEFT_RDMA", "fake0:1,pkey=0x8005", "it has 0xffff, 0x8002");
+	unsetenv("WEFT_TEST_IBV_PKEYS");
+}
+
+static void only_ports_of_one_partition_meet(void **state)
+{
+	static const char *const rdma[] = { "pkey=0x8001", "pkey=0x8002" };
+	weft_conn_opts o = { .size = sizeof(o), .user_data = 77 };
+	struct wt_w *w[2];
+	weft_ctx *ctx[2];
+	weft_listener *at;
+	weft_ep *ep[2];
+	char url[160];
+
+	(void)state;
+	assert_true(verbs_same_partition(0xffff, 0xffff));
+	assert_true(verbs_same_partition(0x8001, 0x0001));
+	assert_false(verbs_same_partition(0x0001, 0x0001));
+	assert_false(verbs_same_partition(0x7fff, 0x7fff));
+	assert_false(verbs_same_partition(0x8001, 0x8002));
+	assert_false(verbs_same_partition(0x8001, 0x0002));
+	setenv("WEFT_TEST_IBV_PKEYS", "0xffff,0x8001,0x8002", 1);
+	for (int i = 0; i < 2; i++) {
+		setenv("WEFT_RDMA", rdma[i], 1);
+		ctx[i] = wt_open("transports", "verbs,tcp");
+		w[i] = wt_worker(ctx[i], 0);
+	}
+	unsetenv("WEFT_RDMA");
+	at = wt_listen(w[1], url, sizeof(url));
+	assert_int_equal(weft_connect(w[0]->w, url, &o, &ep[0]), WEFT_OK);
+	ep[1] = wt_accept(w[1]);
+	wt_wait(w[0], WEFT_EV_CONNECTED, 77, WT_LIMIT_MS);
+	assert_string_equal(ep[0]->msg->tr->name, "tcp");
+	assert_non_null(strstr(explained(ctx[0], ep[0]), "fake0:1: P_Key 0x8001 here, 0x8002 there: not of one partition"));
+	weft_ep_abort(ep[0]);
+	weft_ep_abort(ep[1]);
+	assert_int_equal(weft_listener_close(at), WEFT_OK);
+	for (int i = 0; i < 2; i++) {
+		wt_worker_free(w[i]);
+		wt_close(ctx[i]);
+	}
+	falls_to_tcp("WEFT_TEST_IBV_PKEYS", "0x7fff",
+		     "fake0:1: P_Key 0x7fff here, 0x7fff there: both are limited members, who do not hear each other");
+}
+
+static void classes_of_traffic_are_the_adapters(void **state)
+{
+	struct ibv_qp_attr a;
+	struct wt_pair p;
+
+	(void)state;
+	open_pair(&p, "sl=3,fake0,tc=106", NULL);
+	for (int i = 0; i < 2; i++) {
+		a = attr_of(p.ep[i]);
+		assert_int_equal(a.ah_attr.sl, 3);
+		assert_int_equal(a.ah_attr.grh.traffic_class, 106);
+	}
+	says(&p, ", SL 3, traffic class 106)", true);
+	close_pair(&p);
+	open_pair(&p, "tc=0", NULL);
+	assert_int_equal(attr_of(p.ep[0]).ah_attr.sl, 0);
+	says(&p, ", traffic class 0)", true);
+	says(&p, "SL", false);
+	close_pair(&p);
+	falls_to_tcp("WEFT_RDMA", "sl=8", "fake0:1: sl=8 of the setting rdma: on Ethernet it is a priority, 0 to 7");
+}
+
+static int run(void)
+{
+	static const struct CMUnitTest tests[] = {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
+		CASE(what_is_missing_is_named),
+		CASE(a_large_message_beyond_the_limit_goes_in_frames),
+		CASE(the_partition_is_the_ports_first),
+		CASE(the_setting_names_a_partition),
+		CASE(only_ports_of_one_partition_meet),
+		CASE(classes_of_traffic_are_the_adapters),
+	};
+
+	if (!wt_choose("verbs"))
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	return fake_ibv_main(argc, argv, run);
+}
