@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * test_verbs_dev.c - what ports and adapters allow, over devices in software (tests/fake/ibverbs): what is said where there is no
- * device, no right, no address, no locked memory; partitions and classes of traffic.
+ * device, no right, no address, no locked memory; memory on demand; partitions and classes of traffic.
  */
 #include "unit/verbs_inside.h"
 
@@ -49,6 +49,97 @@ static void a_large_message_beyond_the_limit_goes_in_frames(void **state)
 	wt_exchange(&p, 0, 8 << 20, 4);
 	assert_int_equal(p.ep[1]->msg->copy_us, 8 << 20);
 	wt_pair_close(&p);
+}
+
+/* ---- memory on demand ---- */
+
+#define ODP_ALL "send recv write read atomic srq_recv"
+
+static void large_both_ways(struct wt_pair *p, bool by_adapter)
+{
+	enum { LEN = 4 << 20 };
+
+	for (int from = 0; from < 2; from++) {
+		uint64_t us = p->ep[!from]->msg->copy_us;
+
+		wt_exchange(p, from, LEN, (uint64_t)from);
+		assert_int_equal(p->ep[!from]->msg->copy_us - us, by_adapter ? LEN : 0);
+	}
+}
+
+/* 64 KiB may be locked, which is what many systems allow: with paging on demand all goes as without a limit. */
+static void a_limit_is_none_where_memory_is_paged_on_demand(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *buf = malloc(LEN), *back = malloc(LEN);
+	weft_buf b = wt_buf(buf, LEN), r = wt_buf(back, LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_MEMLOCK", "65536", 1);
+	setenv("WEFT_TEST_IBV_ODP", ODP_ALL, 1);
+	setenv("WEFT_TEST_IBV_GLOB", "1", 1);
+	wt_pair_open(&p, 0);
+	for (size_t len = 0; len <= VERBS_FRAME_MAX; len += 1000)
+		wt_exchange(&p, 0, len, len);
+	large_both_ways(&p, true);
+	assert_non_null(strstr(explained(p.ctx, p.ep[0]), "memory on demand as the limit on locked memory is reached: ulimit -l unlimited"));
+	for (int allocated = 0; allocated < 2; allocated++) {
+		weft_call c[4] = { wt_call(0), wt_call(0), wt_call(0), wt_call(0) };
+		uint64_t frames = p.ep[1]->msg->bytes_rx;
+
+		wt_mem_open(&p, &m, LEN, WEFT_READ | WEFT_WRITE | WEFT_ATOMIC, allocated);
+		wt_fill(buf, LEN, 5);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_put(p.ep[0], &b, 1, m.remote, 0, &c[0]), &c[0]));
+		wt_ok(p.w[0], wt_took(p.w[0], weft_flush(p.w[0]->w, p.ep[0], &c[1]), &c[1]));
+		wt_assert_data(m.addr, LEN, 5);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_get(p.ep[0], &r, 1, m.remote, 0, &c[2]), &c[2]));
+		wt_assert_data(back, LEN, 5);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_atomic(p.ep[0], WEFT_ATOMIC_ADD, m.remote, 0, 3, 0, &c[3]), &c[3]));
+		assert_true(p.ep[1]->msg->bytes_rx - frames < 1000);
+		wt_mem_close(&p, &m);
+	}
+	wt_pair_close(&p);
+	unsetenv("WEFT_TEST_IBV_GLOB");
+	unsetenv("WEFT_TEST_IBV_ODP");
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	free(buf);
+	free(back);
+}
+
+/* Pinned where that is allowed, also beside memory that was not; and only as far as the adapter can put it to use. */
+static void memory_is_on_demand_only_where_it_must_be(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_ODP", ODP_ALL, 1);
+	wt_pair_open(&p, 0);
+	large_both_ways(&p, true);
+	assert_false(dev_of(p.ep[0])->on_demand);
+	assert_null(strstr(explained(p.ctx, p.ep[0]), "on demand"));
+	wt_pair_close(&p);
+
+	setenv("WEFT_TEST_IBV_MEMLOCK", "25000000", 1);   /* for the buffers, and no more */
+	setenv("WEFT_TEST_IBV_ODP", "read write", 1);
+	wt_pair_open(&p, 0);
+	assert_false(dev_of(p.ep[0])->on_demand);
+	large_both_ways(&p, true);
+	assert_true(dev_of(p.ep[0])->on_demand);
+	wt_pair_close(&p);
+
+	setenv("WEFT_TEST_IBV_ODP", "send recv write srq_recv", 1);
+	wt_pair_open(&p, 0);
+	large_both_ways(&p, false);
+	assert_non_null(strstr(explained(p.ctx, p.ep[0]), "raise the limit on locked memory: ulimit -l unlimited"));
+	wt_pair_close(&p);
+
+	setenv("WEFT_TEST_IBV_ODP", "send recv write read atomic", 1);
+	falls_to_tcp("WEFT_TEST_IBV_MEMLOCK", "65536", "ulimit -l unlimited");
+	setenv("WEFT_TEST_IBV_ODP", "", 1);
+	falls_to_tcp("WEFT_TEST_IBV_MEMLOCK", "65536", "ulimit -l unlimited");
+	unsetenv("WEFT_TEST_IBV_ODP");
 }
 
 /* ---- partitions and classes of traffic ---- */
@@ -196,6 +287,8 @@ static int run(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(what_is_missing_is_named),
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
+		CASE(a_limit_is_none_where_memory_is_paged_on_demand),
+		CASE(memory_is_on_demand_only_where_it_must_be),
 		CASE(the_partition_is_the_ports_first),
 		CASE(the_setting_names_a_partition),
 		CASE(only_ports_of_one_partition_meet),

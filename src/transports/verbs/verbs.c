@@ -467,6 +467,8 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
 		if (at < cap)
 			at += say_class(q->dev, out + at, cap - at);
+		if (at < cap && q->dev->on_demand)
+			at += (size_t)snprintf(out + at, cap - at, ", memory on demand as the limit on locked memory is reached: ulimit -l unlimited");
 	}
 	if (at < cap && l->base.why[0])
 		snprintf(out + at, cap - at, "; %s", l->base.why);

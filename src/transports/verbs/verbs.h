@@ -213,6 +213,8 @@ struct verbs_dev {
 	uint32_t max_msg;
 	int max_cqe;
 	int atomics;                     /* enum ibv_atomic_cap */
+	uint32_t odp;                    /* IBV_ODP_SUPPORT_*: what memory that is registered on demand can do; 0: there is none */
+	bool on_demand;                  /* some was, because of the limit on locked memory */
 	bool iwarp;                      /* no "receiver not ready"; reads need a sink that may be written; the active side sends first */
 	bool cm;                         /* connections are made by rdma_cm */
 	unsigned srq_max;                /* receive buffers that its shared queue may have */
@@ -462,6 +464,11 @@ const char *verbs_cm_late(const struct verbs_lane *l);      /* what did not come
 struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
 struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out);
 void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m);
+/* After a registration that failed: on demand, when that was for want of locked memory and the adapter can put it to all of @uses
+ * (IBV_ODP_SUPPORT_*). NULL: not so; errno is as before. */
+struct ibv_mr *verbs_reg_on_demand(struct verbs_dev *d, void *addr, size_t len, uint32_t access, uint32_t uses);
+/* That errno of a registration means: no more memory may be locked. */
+bool verbs_is_memlock(int err);
 void verbs_region_gone(struct wf_port *p, uint64_t id);
 void verbs_mrs_drop(struct verbs_dev *d);
 /* In words: why it could not, and what helps. */

@@ -200,6 +200,16 @@ static void close_dev(struct verbs_dev *d)
 	wf_free(d);
 }
 
+/* What it can do with memory that is not pinned. */
+static uint32_t odp_of(struct ibv_context *ctx)
+{
+	struct ibv_device_attr_ex a = { .comp_mask = 0 };
+
+	if (ibv_query_device_ex(ctx, &a) || !(a.odp_caps.general_caps & IBV_ODP_SUPPORT))
+		return 0;
+	return a.odp_caps.per_transport_caps.rc_odp_caps;
+}
+
 /* One port of @dev, opened. NULL: not to be used; said in p->why unless the setting leaves it out. */
 static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev, unsigned number, const struct wish *wish)
 {
@@ -229,6 +239,7 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 		d->reads = (uint8_t)WF_MIN(WF_MIN(a.max_qp_rd_atom, a.max_qp_init_rd_atom), 16);
 		d->max_cqe = a.max_cqe;
 		d->atomics = a.atomic_cap;
+		d->odp = d->iwarp ? 0 : odp_of(d->ctx);
 		d->srq_max = WF_MIN(d->iwarp ? VERBS_SRQ_IWARP : VERBS_SRQ, (unsigned)a.max_srq_wr);
 		if (read_port(d, wish->gid, why, sizeof(why)))
 			return d;
@@ -406,7 +417,11 @@ static void on_completion(void *arg, uint32_t events)
 
 /* ---- buffers ---- */
 
-static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t each, char *why, size_t cap)
+/* For verbs_reg_on_demand(): of buffers to receive into, and of those to send and write from, and to read into. */
+#define RECV_USES IBV_ODP_SUPPORT_SRQ_RECV
+#define SEND_USES (IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_ATOMIC)
+
+static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t each, uint32_t uses, char *why, size_t cap)
 {
 	struct verbs_block *b = wf_calloc(1, sizeof(*b) + n * sizeof(b->buf[0]));
 
@@ -422,9 +437,11 @@ static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t eac
 	}
 	errno = 0;
 	b->mr = d->port->lib->reg_mr(d->pd, b->map, b->len, IBV_ACCESS_LOCAL_WRITE);
+	if (!b->mr)
+		b->mr = verbs_reg_on_demand(d, b->map, b->len, IBV_ACCESS_LOCAL_WRITE, uses);
 	if (!b->mr) {
 		snprintf(why, cap, "%s: registering %zu KiB for buffers: %s%s", d->name, b->len >> 10, strerror(errno),
-			 errno == ENOMEM || errno == EAGAIN || errno == EPERM ? " (ulimit -l unlimited)" : "");
+			 verbs_is_memlock(errno) ? " (ulimit -l unlimited)" : "");
 		wf_unmap(&b->map, b->len);
 		wf_free(b);
 		return NULL;
@@ -446,12 +463,14 @@ static void more_sends(struct verbs_dev *d, bool is_small)
 {
 	unsigned *n = is_small ? &d->n_smalls : &d->n_sends;
 	unsigned more = is_small ? VERBS_SENDS * (VERBS_BUF / VERBS_INLINE) / 8 : VERBS_SENDS;
+	/* without those that are atomic with the CPU none of the adapter's are used (verbs_rma.c) */
+	uint32_t unused = d->atomics == IBV_ATOMIC_GLOB ? 0 : IBV_ODP_SUPPORT_ATOMIC;
 	struct verbs_block *b;
 	char why[160];
 
 	if (*n + more > (is_small ? VERBS_SMALLS_MAX : VERBS_SENDS_MAX))
 		return;
-	b = new_block(d, more, is_small ? VERBS_INLINE : VERBS_BUF, why, sizeof(why));
+	b = new_block(d, more, is_small ? VERBS_INLINE : VERBS_BUF, SEND_USES & ~unused, why, sizeof(why));
 	for (unsigned i = 0; b && i < more; i++)
 		verbs_send_buf_put(d, &b->buf[i]);
 	*n += b ? more : 0;
@@ -480,7 +499,7 @@ void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 
 static int more_recvs(struct verbs_dev *d, unsigned n, char *why, size_t cap)
 {
-	struct verbs_block *b = new_block(d, n, VERBS_BUF, why, cap);
+	struct verbs_block *b = new_block(d, n, VERBS_BUF, RECV_USES, why, cap);
 
 	if (!b)
 		return -ENOMEM;

@@ -3,7 +3,8 @@
  * verbs_mr.c - registrations: memory that the adapter may reach. Of a region that weft knows (weft_mem) one is kept, under the region's
  * number, which is never used twice, until the region is freed or the bound on bytes needs its place: no hook has to watch
  * malloc. Other memory is registered for one operation. When the limit on locked memory says no, what is kept and unused goes
- * first; then the caller goes on by frames, and the lane remembers why.
+ * first; then an adapter that can do so is given the memory on demand: it asks for pages when it meets them, and nothing is locked
+ * (docs/adr/0015-on-demand.md). Else the caller goes on by frames, and the lane remembers why.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -51,8 +52,27 @@ static struct ibv_mr *reg(struct verbs_dev *d, void *addr, size_t len, uint32_t 
 	return v->reg_mr(d->pd, addr, len, (int)access);
 }
 
+bool verbs_is_memlock(int err)
+{
+	return err == ENOMEM || err == EAGAIN || err == EPERM;
+}
+
+struct ibv_mr *verbs_reg_on_demand(struct verbs_dev *d, void *addr, size_t len, uint32_t access, uint32_t uses)
+{
+	struct ibv_mr *mr = NULL;
+	int err = errno;
+
+	/* by reg_mr: not with relaxed ordering, which some drivers refuse beside it (G103) */
+	if (verbs_is_memlock(err) && (d->odp & uses) == uses)
+		mr = d->port->lib->reg_mr(d->pd, addr, len, (int)(access | IBV_ACCESS_ON_DEMAND));
+	d->on_demand = d->on_demand || mr;
+	errno = err;
+	return mr;
+}
+
 struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out)
 {
+	uint32_t uses = IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_WRITE | (access & IBV_ACCESS_REMOTE_ATOMIC ? IBV_ODP_SUPPORT_ATOMIC : 0);
 	struct verbs_mr *m = wf_calloc(1, sizeof(*m));
 
 	*err_out = ENOMEM;
@@ -64,6 +84,8 @@ struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint3
 		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
 		m->mr = reg(d, addr, len, access);
 	}
+	if (!m->mr)
+		m->mr = verbs_reg_on_demand(d, addr, len, access, uses);
 	if (!m->mr) {
 		*err_out = errno ? errno : ENOMEM;
 		wf_free(m);
@@ -130,9 +152,8 @@ void verbs_mrs_drop(struct verbs_dev *d)
 
 void verbs_mr_explain(struct wf_lane *l, int err, size_t len)
 {
-	bool memlock = err == ENOMEM || err == EAGAIN || err == EPERM;
-
 	snprintf(l->why, sizeof(l->why), "%zu KiB could not be registered with the adapter (%s): sent in frames, copied on both sides", len >> 10,
 		 strerror(err));
-	snprintf(l->remedy, sizeof(l->remedy), "%s", memlock ? "raise the limit on locked memory: ulimit -l unlimited, or LimitMEMLOCK=infinity" : "");
+	snprintf(l->remedy, sizeof(l->remedy), "%s",
+		 verbs_is_memlock(err) ? "raise the limit on locked memory: ulimit -l unlimited, or LimitMEMLOCK=infinity" : "");
 }

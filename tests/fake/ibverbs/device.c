@@ -74,24 +74,31 @@ const char *ibv_get_device_name(struct ibv_device *dev)
 
 /* ---- contexts ---- */
 
+static int query_device_ex(struct ibv_context *ctx, const void *input, struct ibv_device_attr_ex *attr, size_t size);
+
 static int fill_context(struct fk_context *c, struct fk_device *d)
 {
 	if (!fk_enter("ibv_open_device"))
 		return errno;
-	c->async = fk_bell_new(c, &c->v.async_fd);
+	c->async = fk_bell_new(c, &c->x.context.async_fd);
 	fk_leave();
 	if (c->async == FK_NONE)
 		return errno;
 	c->dev = d;
-	c->v.device = &d->v;
-	c->v.cmd_fd = -1;
-	c->v.num_comp_vectors = 2;
-	pthread_mutex_init(&c->v.mutex, NULL);
-	c->v.ops.poll_cq = fk_poll_cq;
-	c->v.ops.req_notify_cq = fk_req_notify_cq;
-	c->v.ops.post_srq_recv = fk_post_srq_recv;
-	c->v.ops.post_send = fk_post_send;
-	c->v.ops.post_recv = fk_post_recv;
+	c->x.context.device = &d->v;
+	c->x.context.cmd_fd = -1;
+	c->x.context.num_comp_vectors = 2;
+	pthread_mutex_init(&c->x.context.mutex, NULL);
+	if (getenv("WEFT_TEST_IBV_ODP")) {
+		c->x.sz = sizeof(c->x);
+		c->x.query_device_ex = query_device_ex;
+		c->x.context.abi_compat = __VERBS_ABI_IS_EXTENDED;
+	}
+	c->x.context.ops.poll_cq = fk_poll_cq;
+	c->x.context.ops.req_notify_cq = fk_req_notify_cq;
+	c->x.context.ops.post_srq_recv = fk_post_srq_recv;
+	c->x.context.ops.post_send = fk_post_send;
+	c->x.context.ops.post_recv = fk_post_recv;
 	return 0;
 }
 
@@ -122,7 +129,7 @@ struct ibv_context *ibv_open_device(struct ibv_device *dev)
 	pthread_mutex_lock(&refs_lock);
 	d->refs++;
 	pthread_mutex_unlock(&refs_lock);
-	return &c->v;
+	return &c->x.context;
 }
 
 int ibv_close_device(struct ibv_context *ctx)
@@ -133,11 +140,11 @@ int ibv_close_device(struct ibv_context *ctx)
 		return -1;
 	if (c->n_objects)
 		fk_complain("ibv_close_device: %d objects of it are still there", c->n_objects);
-	fk_bell_free(c->async, c->v.async_fd);
+	fk_bell_free(c->async, c->x.context.async_fd);
 	fk_leave();
 	fk_detach();
 	put_device(c->dev);
-	pthread_mutex_destroy(&c->v.mutex);
+	pthread_mutex_destroy(&c->x.context.mutex);
 	free(c);
 	return 0;
 }
@@ -168,6 +175,35 @@ int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 	attr->local_ca_ack_delay = 15;
 	attr->phys_port_cnt = 1;
 	return 0;
+}
+
+uint32_t fk_odp(void)
+{
+	static const char *const words[] = { "send", "recv", "write", "read", "atomic", "srq_recv" };
+	const char *at = getenv("WEFT_TEST_IBV_ODP");
+	uint32_t caps = 0;
+
+	while (at && *at) {
+		size_t len = strcspn(at, " ");
+
+		for (uint32_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			if (len == strlen(words[i]) && !memcmp(at, words[i], len))
+				caps |= 1u << i;
+		at += len + (at[len] == ' ');
+	}
+	return caps;
+}
+
+static int query_device_ex(struct ibv_context *ctx, const void *input, struct ibv_device_attr_ex *attr, size_t size)
+{
+	uint32_t caps = fk_odp();
+
+	if (input || size != sizeof(*attr))
+		return fk_complain("query_device_ex: input %p, %zu bytes", input, size);
+	memset(attr, 0, size);
+	attr->odp_caps.general_caps = caps ? IBV_ODP_SUPPORT : 0;
+	attr->odp_caps.per_transport_caps.rc_odp_caps = caps;
+	return ibv_query_device(ctx, &attr->orig_attr);
 }
 
 /* As libibverbs does it: not a byte behind flags, which is where the struct of this symbol ends. */

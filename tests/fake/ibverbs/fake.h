@@ -22,7 +22,9 @@
  * Environment, read by the process that uses it:
  *   WEFT_TEST_IBV          the folder; unset: no device
  *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
- *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register
+ *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
+ *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
+ *                          not asked for such things
  *   WEFT_TEST_IBV_PKEYS    table of each port ("0xffff,0x8001"; 0: an empty place); a queue pair hears only its partition
  *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down
  *   WEFT_TEST_IBV_GLOB     set: atomics are said to be atomic with the CPU's (they are not)
@@ -82,7 +84,7 @@ struct fk_cqe {
 
 struct fk_mr {
 	struct fk_head h;
-	uint32_t access;
+	uint32_t access, uses;           /* uses: IBV_ODP_SUPPORT_*, of memory on demand; pinned memory has all */
 	uint64_t pd, iova, addr, len;
 };
 
@@ -146,7 +148,7 @@ struct fk_shm {
 };
 
 struct fk_context {
-	struct ibv_context v;
+	struct verbs_context x;          /* ends with what the caller has */
 	struct fk_device *dev;
 	uint32_t async;                  /* bell */
 	int n_objects;
@@ -227,6 +229,7 @@ void fk_bell_forget(uint32_t bell, int fd, uint64_t object);
 /* ---- device.c ---- */
 
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out);
+uint32_t fk_odp(void);                   /* IBV_ODP_SUPPORT_*; 0: none */
 /* How many places the table of a port has. */
 uint32_t fk_n_pkeys(void);
 /* 0: none stands there. */
@@ -235,13 +238,13 @@ uint16_t fk_pkey_of(uint32_t index);
 uint32_t fk_device_of(const union ibv_gid *gid);
 static inline struct fk_context *fk_ctx(struct ibv_context *ctx)
 {
-	return (struct fk_context *)ctx;
+	return (struct fk_context *)(void *)((char *)ctx - offsetof(struct verbs_context, context));
 }
 
 /* ---- memory.c ---- */
 
-struct fk_vec {                          /* memory of one process */
-	uint32_t owner;
+struct fk_vec {                          /* memory of one process, and what is done with it: an IBV_ODP_SUPPORT_ */
+	uint32_t owner, use;
 	int n;
 	size_t len;
 	struct iovec v[FK_MAX_SGE];

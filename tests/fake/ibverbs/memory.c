@@ -17,7 +17,8 @@
 #define REMOTE (1u << 31)
 _Static_assert(FK_MRS == 1 << ROW_BITS, "a row fits its part of a key");
 
-#define ACCESS_KNOWN (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)
+#define ACCESS_KNOWN (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC | \
+		      IBV_ACCESS_ON_DEMAND)
 #define ACCESS_OPTIONAL (~0u << 20)
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *ctx)
@@ -82,7 +83,7 @@ static struct ibv_mr *register_mr(struct fk_pd *pd, struct ibv_mr *mr, uint64_t 
 	uint32_t row, key;
 	struct fk_mr *m;
 
-	if (!is_within_limit(mr->length)) {
+	if (!(access & IBV_ACCESS_ON_DEMAND) && !is_within_limit(mr->length)) {
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -94,6 +95,7 @@ static struct ibv_mr *register_mr(struct fk_pd *pd, struct ibv_mr *mr, uint64_t 
 	m->h.gen += !m->h.gen;
 	key = m->h.gen << ROW_BITS | row;
 	m->access = access;
+	m->uses = access & IBV_ACCESS_ON_DEMAND ? fk_odp() : ~0u;
 	m->pd = pd->id;
 	m->iova = iova;
 	m->addr = (uintptr_t)mr->addr;
@@ -101,7 +103,7 @@ static struct ibv_mr *register_mr(struct fk_pd *pd, struct ibv_mr *mr, uint64_t 
 	mr->handle = row;
 	mr->lkey = key;
 	mr->rkey = key | REMOTE;
-	fk.registered += mr->length;
+	fk.registered += access & IBV_ACCESS_ON_DEMAND ? 0 : mr->length;
 	pd->n_objects++;
 	return mr;
 }
@@ -110,6 +112,8 @@ static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t len, uint64_t io
 {
 	struct ibv_mr *mr, *got = NULL;
 
+	if (access & IBV_ACCESS_ON_DEMAND && !fk_odp())
+		return fk_complain_null(EINVAL, "%s: on demand, which the device does not have", what);
 	if (access & ~ACCESS_KNOWN)
 		return fk_complain_null(EINVAL, "%s: unknown access flags %#x", what, access);
 	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) && !(access & IBV_ACCESS_LOCAL_WRITE))
@@ -162,7 +166,7 @@ int ibv_dereg_mr(struct ibv_mr *mr)
 		ret = fk_complain("ibv_dereg_mr: not a registered region");
 	} else {
 		m->h.owner = 0;
-		fk.registered -= m->len;
+		fk.registered -= m->access & IBV_ACCESS_ON_DEMAND ? 0 : m->len;
 		((struct fk_pd *)mr->pd)->n_objects--;
 	}
 	fk_leave();
@@ -182,6 +186,10 @@ bool fk_vec_add(struct fk_vec *vec, uint64_t pd, uint32_t key, bool remote, uint
 		return false;
 	if (addr < m->iova || len > m->len || addr - m->iova > m->len - len || vec->n == FK_MAX_SGE)
 		return false;
+	if (vec->use & ~m->uses) {
+		fk_complain("key %#x: memory on demand, which is not for use %#x on this device", key, vec->use);
+		return false;
+	}
 	vec->v[vec->n++] = (struct iovec){ (void *)(uintptr_t)(m->addr + (addr - m->iova)), len };
 	vec->len += len;
 	return true;
