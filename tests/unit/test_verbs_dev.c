@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * test_verbs_dev.c - what ports and adapters allow, over devices in software (tests/fake/ibverbs): what is said where there is no
- * device, no right, no address, no locked memory; memory on demand; partitions and classes of traffic.
+ * device, no right, no address, no locked memory; memory on demand; memory behind dma-bufs; partitions and classes of traffic.
  */
 #include "unit/verbs_inside.h"
+
+#include <sys/mman.h>
 
 /* ---- not here, not allowed ---- */
 
@@ -140,6 +142,88 @@ static void memory_is_on_demand_only_where_it_must_be(void **state)
 	setenv("WEFT_TEST_IBV_ODP", "", 1);
 	falls_to_tcp("WEFT_TEST_IBV_MEMLOCK", "65536", "ulimit -l unlimited");
 	unsetenv("WEFT_TEST_IBV_ODP");
+}
+
+/* ---- dma-bufs ---- */
+
+/* Messages from and into it go by the adapter, a put as well. @by_fd: the fake reached it by its descriptor. */
+static void imported_goes_by_the_adapter(bool by_fd)
+{
+	enum { FILE_LEN = 2 << 20, AT = 4096 + 24, LEN = FILE_LEN - AT - 100 };
+	int fd = memfd_create("weft-test", MFD_CLOEXEC);
+	unsigned char token[64], *plain = malloc(LEN);
+	size_t token_len = sizeof(token);
+	const struct verbs_mr *kept;
+	weft_remote *remote;
+	struct wt_pair p;
+	weft_grant grant;
+	weft_mem *m;
+	weft_buf b;
+
+	MUST(fd >= 0 && !ftruncate(fd, FILE_LEN));
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_mem_import(p.ctx, fd, AT, LEN, WEFT_HOST, -1, &m), WEFT_OK);
+	close(fd);
+	b = (weft_buf){ .addr = weft_mem_addr(m, NULL), .len = LEN, .mem = m };
+	for (int into = 0; into < 2; into++) {
+		weft_buf other = wt_buf(plain, LEN), *s = into ? &other : &b, *r = into ? &b : &other;
+		uint64_t us = p.ep[1]->msg->copy_us;
+		weft_call c[2] = { wt_call(0), wt_call(0) };
+		struct wt_posted got = wt_took(p.w[1], weft_recv(p.w[1]->w, r, 1, 7, WT_EXACT, &c[1]), &c[1]);
+
+		wt_fill(s->addr, LEN, (uint64_t)into);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_send(p.ep[0], s, 1, 7, &c[0]), &c[0]));
+		wt_ok(p.w[1], got);
+		wt_assert_data(r->addr, LEN, (uint64_t)into);
+		assert_int_equal(p.ep[1]->msg->copy_us - us, LEN);
+		kept = wf_map_find(&dev_of(p.ep[into])->mrs, m->region.id);
+		assert_non_null(kept);
+		assert_ptr_equal(kept->mr->addr, by_fd ? (void *)AT : b.addr);
+	}
+	wt_must(weft_grant_new(m, 8, LEN - 8, WEFT_READ | WEFT_WRITE, NULL, token, &token_len, &grant) == WEFT_OK);
+	wt_must(weft_remote_open(p.ep[0], token, token_len, &remote) == WEFT_OK);
+	for (int i = 0; i < 2; i++) {
+		uint64_t frames = p.ep[1]->msg->bytes_rx;
+		weft_call c[2] = { wt_call(0), wt_call(0) };
+
+		b = wt_buf(plain, LEN - 8);
+		wt_fill(plain, LEN - 8, 9 + (uint64_t)i);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_put(p.ep[0], &b, 1, remote, 0, &c[0]), &c[0]));
+		wt_ok(p.w[0], wt_took(p.w[0], weft_flush(p.w[0]->w, p.ep[0], &c[1]), &c[1]));
+		wt_assert_data((char *)weft_mem_addr(m, NULL) + 8, LEN - 8, 9 + (uint64_t)i);
+		if (i)                           /* the first may go by frames, while it is being opened */
+			assert_true(p.ep[1]->msg->bytes_rx - frames < 1000);
+	}
+	weft_remote_close(remote);
+	{
+		weft_call c = wt_call(0);
+
+		wt_ok(p.w[1], wt_took(p.w[1], weft_grant_revoke(m, grant, &c), &c));
+	}
+	assert_int_equal(weft_mem_free(m), WEFT_OK);
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); (dev_of(p.ep[0])->registered || dev_of(p.ep[1])->registered) && wt_now_ns() < limit;)
+		wt_pump();
+	assert_int_equal(dev_of(p.ep[0])->registered, 0);
+	assert_int_equal(dev_of(p.ep[1])->registered, 0);
+	wt_pair_close(&p);
+	free(plain);
+}
+
+static void a_dma_buf_is_registered_by_its_descriptor(void **state)
+{
+	(void)state;
+	setenv("WEFT_TEST_IBV_DMABUF", "1", 1);
+	imported_goes_by_the_adapter(true);
+	setenv("WEFT_TEST_IBV_MEMLOCK", "25000000", 1);   /* nothing is locked for it */
+	imported_goes_by_the_adapter(true);
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	unsetenv("WEFT_TEST_IBV_DMABUF");
+}
+
+static void without_dma_bufs_its_mapping_is_registered(void **state)
+{
+	(void)state;
+	imported_goes_by_the_adapter(false);
 }
 
 /* ---- partitions and classes of traffic ---- */
@@ -289,6 +373,8 @@ static int run(void)
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
 		CASE(a_limit_is_none_where_memory_is_paged_on_demand),
 		CASE(memory_is_on_demand_only_where_it_must_be),
+		CASE(a_dma_buf_is_registered_by_its_descriptor),
+		CASE(without_dma_bufs_its_mapping_is_registered),
 		CASE(the_partition_is_the_ports_first),
 		CASE(the_setting_names_a_partition),
 		CASE(only_ports_of_one_partition_meet),

@@ -462,7 +462,8 @@ const char *verbs_cm_late(const struct verbs_lane *l);      /* what did not come
 
 /* Registers @len bytes for the adapter: all of @r, once, when there is one. NULL: *@err_out is an errno. */
 struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
-struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out);
+/* For one operation or grant: these bytes, which lie in @r when that is not NULL. */
+struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
 void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m);
 /* After a registration that failed: on demand, when that was for want of locked memory and the adapter can put it to all of @uses
  * (IBV_ODP_SUPPORT_*). NULL: not so; errno is as before. */

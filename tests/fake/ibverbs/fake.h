@@ -23,6 +23,7 @@
  *   WEFT_TEST_IBV          the folder; unset: no device
  *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
  *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
+ *   WEFT_TEST_IBV_DMABUF   set: the driver takes dma-bufs, and takes any descriptor that can be mapped for one
  *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
  *                          not asked for such things
  *   WEFT_TEST_IBV_PKEYS    table of each port ("0xffff,0x8001"; 0: an empty place); a queue pair hears only its partition
@@ -86,6 +87,7 @@ struct fk_mr {
 	struct fk_head h;
 	uint32_t access, uses;           /* uses: IBV_ODP_SUPPORT_*, of memory on demand; pinned memory has all */
 	uint64_t pd, iova, addr, len;
+	bool pins;                       /* counts as locked */
 };
 
 struct fk_cq {
