@@ -152,6 +152,7 @@ static void port_json(const struct rdma_port *p)
 	json_str("rate", p->rate);
 	json_str("network", p->net);
 	json_u64("network_mtu", p->net_mtu);
+	json_str("pkeys", p->pkeys);
 	json_open("gids", '[');
 	for (unsigned i = 0; i < p->n_gid; i++) {
 		json_open(NULL, '{');

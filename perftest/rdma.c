@@ -10,6 +10,7 @@
 #include "tool.h"
 
 #define CLASS    "/sys/class/infiniband/%s"
+#define PKEY_LAST 128
 #define GID_LAST 32                      /* a table may have a thousand places; those in use come first */
 
 /* "0000:...:ffff:c0a8:6401" as people write it: "::ffff:192.168.100.1". False: the place is empty. */
@@ -49,6 +50,19 @@ static void read_state(struct rdma_port *p, const char *dev)
 	snprintf(p->state, sizeof(p->state), "%s", word ? word + 2 : line);
 }
 
+/* The table of partitions; what is usual is not said. */
+static void read_pkeys(struct rdma_port *p, const char *dev)
+{
+	char key[16];
+	size_t at = 0;
+
+	for (unsigned i = 0; i < PKEY_LAST && fact_line(key, sizeof(key), CLASS "/ports/%u/pkeys/%u", dev, p->number, i); i++)
+		if (strcmp(key, "0x0000") && at < sizeof(p->pkeys))
+			at += (size_t)snprintf(p->pkeys + at, sizeof(p->pkeys) - at, "%s%s", at ? ", " : "", key);
+	if (!strcmp(p->pkeys, "0xffff"))
+		p->pkeys[0] = 0;
+}
+
 static void read_port(struct rdma_port *p, const char *dev, const char *number)
 {
 	*p = (struct rdma_port){ .number = (unsigned)strtoul(number, NULL, 10) };
@@ -59,6 +73,7 @@ static void read_port(struct rdma_port *p, const char *dev, const char *number)
 	if (p->net[0])
 		fact_u64(&p->net_mtu, "/sys/class/net/%s/mtu", p->net);
 	read_gids(p, dev);
+	read_pkeys(p, dev);
 }
 
 unsigned rdma_devs(struct rdma_dev *out, unsigned cap)
@@ -85,5 +100,7 @@ void rdma_say_port(const struct rdma_port *p, char *out, size_t cap)
 	int n = snprintf(out, cap, "port %u: %s, %s, %s", p->number, p->state, p->layer, p->rate);
 
 	if (p->net[0] && n > 0 && (size_t)n < cap)
-		snprintf(out + n, cap - (size_t)n, ", over %s with MTU %llu", p->net, (unsigned long long)p->net_mtu);
+		n += snprintf(out + n, cap - (size_t)n, ", over %s with MTU %llu", p->net, (unsigned long long)p->net_mtu);
+	if (p->pkeys[0] && n > 0 && (size_t)n < cap)
+		snprintf(out + n, cap - (size_t)n, ", P_Keys %s", p->pkeys);
 }

@@ -84,6 +84,7 @@ struct rdma_port {
 	char state[20], layer[20], rate[40];   /* "ACTIVE", "Ethernet", "100 Gb/sec (4X EDR)" */
 	char net[32];                    /* the network interface that it stands on; "": none */
 	uint64_t net_mtu;
+	char pkeys[80];                  /* "0x8001, 0x8002": its partitions, when it has others than 0xffff alone */
 	struct rdma_gid gid[RDMA_GIDS];  /* the first that are in use */
 };
 

@@ -360,7 +360,13 @@ WEFT_API int weft_mem_register(weft_ctx *ctx, const weft_buf *b, uint32_t access
  * Gives *out, all access rights. Returns WEFT_OK; WEFT_EINVAL; WEFT_ENOTSUP; WEFT_ENOMEM; WEFT_ELIMIT. */
 WEFT_API int weft_mem_alloc(weft_ctx *ctx, size_t len, uint16_t kind, int16_t device, weft_mem **out);
 
-/* Memory behind a dma-buf. @dmabuf_fd is borrowed. Returns WEFT_ENOTSUP in this version. */
+/* Memory behind a dma-buf, or behind any other descriptor of which mmap() makes shared memory: @len bytes from @offset on, which
+ * need not be a page's beginning. @dmabuf_fd is borrowed: weft keeps one of its own until weft_mem_free(). In this version the
+ * CPU must reach the bytes, at weft_mem_addr(); there they are buffers of kind WEFT_HOST, whatever @kind says, and @device is not
+ * looked at. RDMA adapters take the dma-buf itself where their driver can. What lies behind must not shrink meanwhile. Where the
+ * CPU and a device do not see each other's caches, the caller keeps them apart (DMA_BUF_IOCTL_SYNC). Gives *out, all access rights.
+ * Returns WEFT_OK; WEFT_EINVAL: no descriptor, 0 bytes, unknown kind, not open for reading and writing; WEFT_EBOUNDS: ends beyond the
+ * memory; WEFT_ENOTSUP: it cannot be mapped, as most memory of GPUs; WEFT_ENOMEM; WEFT_ELIMIT. */
 WEFT_API int weft_mem_import(weft_ctx *ctx, int dmabuf_fd, uint64_t offset, size_t len, uint16_t kind, int16_t device, weft_mem **out);
 
 /* Address and (where @len is not NULL) length. */

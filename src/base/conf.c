@@ -69,10 +69,12 @@ static const struct wf_conf_row rows[] = {
 	  "with many peers the rings of later ones are shorter, down to 256K." },
 	{ "cma", WF_CONF_BOOL, "yes or no", "yes", 0, 0, false, AT(cma),
 	  "Whether local peers may copy straight between their memories (process_vm_readv)." },
-	{ "rdma", WF_CONF_LIST, "devices", "", 0, 0, false, AT(rdma),
+	{ "rdma", WF_CONF_RDMA, "devices", "", 0, 0, false, AT(rdma),
 	  "RDMA devices that may be used, with port and GID index where that matters (mlx5_0, "
-	  "mlx5_0:1, mlx5_0:1:3); empty: all whose address a peer's route leads to. The word cm among them: "
-	  "connections are made by rdma_cm, as over iWARP always." },
+	  "mlx5_0:1, mlx5_0:1:3); empty: all whose address a peer's route leads to. Words among them: "
+	  "cm: connections are made by rdma_cm, as over iWARP always; pkey=0x8001: the InfiniBand "
+	  "partition, else the first of the port's table; sl=3: the service level, on Ethernet the "
+	  "priority; tc=106: the traffic class, on RoCE DSCP times 4 and ECN." },
 	{ "limit_registered", WF_CONF_SIZE, "bytes", "16G", 1 * MI, 1024 * GI, false, AT(limit_registered),
 	  "Memory that a worker keeps registered with one RDMA device beyond the operation that "
 	  "needed it." },
@@ -162,6 +164,22 @@ static int set_number(void *field, const struct wf_conf_row *row, const char *va
 	return 0;
 }
 
+static int set_rdma(void *field, const char *value, const char *where)
+{
+	char list[WF_CONF_TEXT], why[200];
+	struct wf_conf_rdma words;
+
+	if (wf_parse_list(value, list, sizeof(list)))
+		return bad(where, "rdma", value, "is longer than 255 bytes");
+	if (wf_conf_rdma(list, &words, why, sizeof(why)))
+		return wf_fail(WEFT_ESETTING, 0, where,
+			       "devices as mlx5_0, mlx5_0:1 or mlx5_0:1:3, and words as cm, "
+			       "pkey=0x8001, sl=3, tc=106",
+			       "setting rdma: %s", why);
+	memcpy(field, list, strlen(list) + 1);
+	return 0;
+}
+
 static int set_field(void *field, const struct wf_conf_row *row, const char *value,
 		     const char *where)
 {
@@ -196,6 +214,8 @@ static int set_field(void *field, const struct wf_conf_row *row, const char *val
 				   "is not off, error, warn, info, debug or trace");
 		memcpy(field, &level, sizeof(level));
 		return 0;
+	case WF_CONF_RDMA:
+		return set_rdma(field, value, where);
 	}
 	return WEFT_EINVAL;
 }
@@ -245,6 +265,7 @@ size_t wf_conf_format(const struct wf_conf *conf, size_t i, char *out, size_t ca
 		return (size_t)snprintf(out, cap, "%s", number);
 	case WF_CONF_STRING:
 	case WF_CONF_LIST:
+	case WF_CONF_RDMA:
 		return (size_t)snprintf(out, cap, "%s", (const char *)field);
 	case WF_CONF_RANGE:
 		if (ports->first == ports->last)

@@ -24,6 +24,7 @@ enum wf_conf_type {
 	WF_CONF_LIST,   /* a,b,c; blanks around commas are dropped   -> char[WF_CONF_TEXT] */
 	WF_CONF_RANGE,  /* first-last, one number, or 0: any         -> struct wf_conf_ports */
 	WF_CONF_LEVEL,  /* off, error, warn, info, debug, trace      -> int */
+	WF_CONF_RDMA,   /* a list, see wf_conf_rdma()                -> char[WF_CONF_TEXT] */
 };
 
 enum wf_conf_origin { /* the later wins */
@@ -132,6 +133,21 @@ bool wf_conf_list_has(const char *list, const char *name);
  * list); NULL at the end. The item is not NUL-terminated.
  */
 const char *wf_conf_list_next(const char **cursor, size_t *len_out);
+
+/* What the setting rdma says beside devices. */
+struct wf_conf_rdma {
+	bool cm;
+	int pkey, sl, tc; /* partition, service level, traffic class; -1: not said */
+};
+
+/*
+ * Items device[:port[:gid]], "cm", "pkey=0x8001", "sl=3", "tc=106". 0 and what the words say, or
+ * WEFT_ESETTING and in @why which item is wrong, and how.
+ */
+int wf_conf_rdma(const char *list, struct wf_conf_rdma *out, char *why, size_t cap);
+
+/* An item of it: does it name a device? */
+bool wf_conf_rdma_is_device(const char *item, size_t len);
 
 /* Numbers with suffixes, see enum wf_conf_type. 0, or WEFT_ESETTING without a text (*out
  * untouched). */

@@ -192,6 +192,122 @@ int wf_parse_list(const char *text, char *out, size_t cap)
 	return 0;
 }
 
+/* ---- the setting rdma ---- */
+
+/* Decimal, or hexadecimal behind 0x, to the end of the @len bytes. */
+static bool parse_uint(const char *p, size_t len, unsigned min, unsigned max, unsigned *out)
+{
+	unsigned base = 10, v = 0;
+	const char *end = p + len;
+
+	if (len > 2 && p[0] == '0' && (p[1] == 'x' || p[1] == 'X')) {
+		base = 16;
+		p += 2;
+	}
+	if (p == end)
+		return false;
+	for (; p < end && v <= max; p++) {
+		unsigned digit = *p >= '0' && *p <= '9' ? (unsigned)(*p - '0') :
+				 (*p | 32) >= 'a' && (*p | 32) <= 'f' ?
+						      (unsigned)((*p | 32) - 'a') + 10 : 99;
+
+		if (digit >= base)
+			return false;
+		v = v * base + digit;
+	}
+	if (v < min || v > max)
+		return false;
+	*out = v;
+	return true;
+}
+
+static const struct rdma_word {
+	const char *key;
+	unsigned min, max;
+	size_t offset; /* in struct wf_conf_rdma */
+	const char *what;
+} rdma_words[] = {
+	{ "pkey", 1, 0xffff, offsetof(struct wf_conf_rdma, pkey), "a P_Key, 0x0001 to 0xffff" },
+	{ "sl", 0, 15, offsetof(struct wf_conf_rdma, sl), "a service level, 0 to 15" },
+	{ "tc", 0, 255, offsetof(struct wf_conf_rdma, tc), "a traffic class, 0 to 255" },
+};
+
+/* "key=value". */
+static int take_word(const char *item, size_t len, size_t key, struct wf_conf_rdma *out, char *why,
+		     size_t cap)
+{
+	for (size_t i = 0; i < WF_ARRAY_LEN(rdma_words); i++) {
+		const struct rdma_word *w = &rdma_words[i];
+		int *field = (int *)(void *)((char *)out + w->offset);
+		unsigned v;
+
+		if (strlen(w->key) != key || memcmp(item, w->key, key))
+			continue;
+		if (*field >= 0) {
+			snprintf(why, cap, "%s is said twice", w->key);
+		} else if (!parse_uint(item + key + 1, len - key - 1, w->min, w->max, &v) ||
+			   (w->min && !(v & 0x7fff))) {
+			snprintf(why, cap, "\"%.*s\" is not %s", (int)len, item, w->what);
+		} else {
+			*field = (int)v;
+			return 0;
+		}
+		return WEFT_ESETTING;
+	}
+	snprintf(why, cap, "\"%.*s\" is none of the words pkey, sl and tc", (int)len, item);
+	return WEFT_ESETTING;
+}
+
+/* "name", "name:port", "name:port:gid". */
+static int check_device(const char *item, size_t len, char *why, size_t cap)
+{
+	const char *end = item + len, *port = memchr(item, ':', len);
+	const char *gid = port ? memchr(port + 1, ':', (size_t)(end - port - 1)) : NULL;
+	unsigned v;
+
+	if (port == item)
+		snprintf(why, cap, "\"%.*s\" names no device", (int)len, item);
+	else if (port && !parse_uint(port + 1, (size_t)((gid ? gid : end) - port - 1), 1, 255, &v))
+		snprintf(why, cap, "\"%.*s\": the port is not 1 to 255", (int)len, item);
+	else if (gid && !parse_uint(gid + 1, (size_t)(end - gid - 1), 0, 255, &v))
+		snprintf(why, cap, "\"%.*s\": the GID index is not 0 to 255", (int)len, item);
+	else
+		return 0;
+	return WEFT_ESETTING;
+}
+
+bool wf_conf_rdma_is_device(const char *item, size_t len)
+{
+	return !memchr(item, '=', len) && (len != 2 || memcmp(item, "cm", 2));
+}
+
+int wf_conf_rdma(const char *list, struct wf_conf_rdma *out, char *why, size_t cap)
+{
+	struct wf_conf_rdma v = { .pkey = -1, .sl = -1, .tc = -1 };
+	const char *item;
+	size_t len;
+	int ret = 0;
+
+	while (!ret && (item = wf_conf_list_next(&list, &len))) {
+		const char *equals = memchr(item, '=', len);
+
+		if (equals)
+			ret = take_word(item, len, (size_t)(equals - item), &v, why, cap);
+		else if (wf_conf_rdma_is_device(item, len))
+			ret = check_device(item, len, why, cap);
+		else
+			v.cm = true;
+	}
+	if (!ret && v.cm && v.pkey >= 0) {
+		snprintf(why, cap, "pkey beside cm: rdma_cm takes the partition of the interface that "
+				   "has the address");
+		ret = WEFT_ESETTING;
+	}
+	if (!ret)
+		*out = v;
+	return ret;
+}
+
 size_t wf_edit_distance(const char *a, const char *b)
 {
 	size_t row[41];

@@ -323,7 +323,8 @@ struct weft_mem {
 	struct weft_ctx *ctx;
 	struct wf_list link;
 	struct wf_region region;
-	bool allocated;
+	void *map;                       /* that the region lies in; NULL: the caller's memory */
+	size_t map_len;
 	unsigned n_grants;
 	atomic_uint users;               /* operations that hold it */
 };

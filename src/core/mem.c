@@ -10,6 +10,8 @@
 #include "os/proc.h"
 #include "os/sock.h"
 
+#define ALL_RIGHTS (WEFT_READ | WEFT_WRITE | WEFT_ATOMIC)
+
 static int add_mem(struct weft_ctx *ctx, struct weft_mem *m, weft_mem **out)
 {
 	m->ctx = ctx;
@@ -46,7 +48,7 @@ int weft_mem_register(weft_ctx *ctx, const weft_buf *b, uint32_t access, weft_me
 	m = wf_calloc(1, sizeof(*m));
 	if (!m)
 		return wf_fail(WEFT_ENOMEM, 0, "weft_mem_register", NULL, "no memory");
-	m->region = (struct wf_region){ .addr = b->addr, .len = b->len, .memfd = -1, .access = access };
+	m->region = (struct wf_region){ .addr = b->addr, .len = b->len, .memfd = -1, .access = access, .dmabuf_fd = -1 };
 	return add_mem(ctx, m, out);
 }
 
@@ -78,21 +80,77 @@ int weft_mem_alloc(weft_ctx *ctx, size_t len, uint16_t kind, int16_t device, wef
 		wf_free(m);
 		return wf_fail(wf_status_of_errno(-ret), -ret, "weft_mem_alloc", NULL, "cannot map %zu bytes", len);
 	}
-	m->allocated = true;
-	m->region = (struct wf_region){ .addr = addr, .len = len, .memfd = fd, .access = WEFT_READ | WEFT_WRITE | WEFT_ATOMIC };
+	m->map = addr;
+	m->map_len = len;
+	m->region = (struct wf_region){ .addr = addr, .len = len, .memfd = fd, .access = ALL_RIGHTS, .dmabuf_fd = -1 };
 	return add_mem(ctx, m, out);
+}
+
+/* ---- imported ---- */
+
+static int check_import(int fd, uint64_t offset, size_t len, uint16_t kind)
+{
+	uint64_t end, have;
+
+	if (fd < 0 || !len)
+		return wf_fail(WEFT_EINVAL, 0, "weft_mem_import", NULL, fd < 0 ? "%d is no descriptor" : "0 bytes of descriptor %d", fd);
+	if (kind != WEFT_HOST && kind != WEFT_CUDA && kind != WEFT_ROCM && kind != WEFT_KIND_AUTO)
+		return wf_fail(WEFT_EINVAL, 0, "weft_mem_import", "WEFT_HOST, WEFT_CUDA, WEFT_ROCM or WEFT_KIND_AUTO", "there is no memory kind %u", kind);
+	if (__builtin_add_overflow(offset, len, &end) || end > INT64_MAX)
+		return wf_fail(WEFT_EBOUNDS, 0, "weft_mem_import", NULL, "%zu bytes at %llu: no file is so long", len, (unsigned long long)offset);
+	if (!wf_fd_size(fd, &have) && end > have)
+		return wf_fail(WEFT_EBOUNDS, 0, "weft_mem_import", NULL, "%zu bytes at %llu of %llu that descriptor %d has", len,
+			       (unsigned long long)offset, (unsigned long long)have, fd);
+	return 0;
+}
+
+/* mmap() said @err. */
+static int say_unmapped(int err, int fd, size_t len, uint16_t kind)
+{
+	if (err == EBADF)
+		return wf_fail(WEFT_EINVAL, err, "weft_mem_import", NULL, "%d is no open descriptor", fd);
+	if (err == EACCES)
+		return wf_fail(WEFT_EINVAL, err, "weft_mem_import", "export it for reading and writing (O_RDWR, DRM_RDWR)",
+			       "descriptor %d is not open for both", fd);
+	if (err == ENOMEM || err == EMFILE || err == ENFILE)
+		return wf_fail(wf_status_of_errno(err), err, "weft_mem_import", NULL, "cannot map %zu bytes of descriptor %d", len, fd);
+	if (kind == WEFT_HOST)
+		return wf_fail(WEFT_ENOTSUP, err, "weft_mem_import", "a dma-buf whose driver has mmap (a heap's, udmabuf's), or weft_mem_alloc() and a copy",
+			       "descriptor %d cannot be mapped", fd);
+	return wf_fail(WEFT_ENOTSUP, err, "weft_mem_import", "copy it to host memory first",
+		       "descriptor %d cannot be mapped, and memory that the CPU does not reach needs a GPU layer, which is not there yet", fd);
 }
 
 int weft_mem_import(weft_ctx *ctx, int dmabuf_fd, uint64_t offset, size_t len, uint16_t kind, int16_t device, weft_mem **out)
 {
-	(void)ctx;
-	(void)dmabuf_fd;
-	(void)offset;
-	(void)len;
-	(void)kind;
+	size_t lead = offset & (wf_page_size() - 1);   /* mappings begin with a page */
+	int ret = check_ctx(ctx, out, "weft_mem_import"), fd;
+	struct weft_mem *m;
+
 	(void)device;
-	(void)out;
-	return wf_fail(WEFT_ENOTSUP, 0, "weft_mem_import", "weft_mem_alloc() or weft_mem_register()", "no transport here can use a dma-buf");
+	if (!ret)
+		ret = check_import(dmabuf_fd, offset, len, kind);
+	if (ret)
+		return ret;
+	m = wf_calloc(1, sizeof(*m));
+	if (!m)
+		return wf_fail(WEFT_ENOMEM, 0, "weft_mem_import", NULL, "no memory");
+	ret = wf_fd_dup(dmabuf_fd, &fd);
+	if (ret)
+		goto free_mem;
+	m->map_len = lead + len;
+	ret = wf_map_part(fd, offset - lead, m->map_len, &m->map);
+	if (ret)
+		goto close_fd;
+	m->region = (struct wf_region){ .addr = (char *)m->map + lead, .len = len, .memfd = -1, .access = ALL_RIGHTS, .dmabuf_fd = fd,
+					.dmabuf_off = offset };
+	return add_mem(ctx, m, out);
+
+close_fd:
+	wf_fd_close(&fd);
+free_mem:
+	wf_free(m);
+	return say_unmapped(-ret, dmabuf_fd, len, kind);
 }
 
 void *weft_mem_addr(const weft_mem *m, size_t *len)
@@ -171,10 +229,9 @@ int weft_mem_free(weft_mem *m)
 	ctx->n_mems--;
 	tell_workers(ctx, m->region.id);
 	pthread_mutex_unlock(&ctx->lock);
-	if (m->allocated) {
-		wf_unmap(&m->region.addr, m->region.len);
-		wf_fd_close(&m->region.memfd);
-	}
+	wf_unmap(&m->map, m->map_len);
+	wf_fd_close(&m->region.memfd);
+	wf_fd_close(&m->region.dmabuf_fd);
 	wf_free(m);
 	return WEFT_OK;
 }

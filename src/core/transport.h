@@ -136,6 +136,9 @@ struct wf_region {
 	int memfd;                       /* -1: plain memory; else a sealed memfd that holds it from offset 0       */
 	uint64_t id;                     /* never used twice in this process                                        */
 	uint32_t access;
+	int dmabuf_fd;                   /* -1: none; else, kept open, what holds the memory from offset dmabuf_off on. addr and  */
+	uint64_t dmabuf_off;             /* dmabuf_off are equally far into a page. An adapter may register it in place of addr;
+					  * where addr is a device's (src/gpu), it is the only way                     */
 };
 
 enum { WF_RMA_PUT = 0, WF_RMA_GET = 1, WF_RMA_ATOMIC = 2 };

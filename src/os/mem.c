@@ -76,14 +76,14 @@ int wf_memfd_check(int fd, size_t max, size_t *len_out)
 	return 0;
 }
 
-static int map(size_t len, int prot, int flags, int fd, void **out)
+static int map(size_t len, int prot, int flags, int fd, uint64_t off, void **out)
 {
 	void *p;
 	int ret;
 
 	if (wf_fault_point("mmap"))
 		return -ENOMEM;
-	p = mmap(NULL, len, prot, flags, fd, 0);
+	p = mmap(NULL, len, prot, flags, fd, (off_t)off);
 	if (p == MAP_FAILED)
 		return -errno;
 	if (madvise(p, len, MADV_DONTFORK)) {
@@ -97,12 +97,35 @@ static int map(size_t len, int prot, int flags, int fd, void **out)
 
 int wf_map_shared(int fd, size_t len, bool writable, void **out)
 {
-	return map(len, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, out);
+	return map(len, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0, out);
+}
+
+/* A dma-buf is no regular file, and tells its size as the place of its end (G105). */
+int wf_fd_size(int fd, uint64_t *out)
+{
+	struct stat st;
+	off_t was, end;
+
+	if (fstat(fd, &st))
+		return -errno;
+	was = lseek(fd, 0, SEEK_CUR);   /* the caller's, too; a dma-buf has none */
+	end = S_ISREG(st.st_mode) ? st.st_size : lseek(fd, 0, SEEK_END);
+	if (!S_ISREG(st.st_mode))
+		lseek(fd, was < 0 ? 0 : was, SEEK_SET);
+	if (end < 0 || (!end && !S_ISREG(st.st_mode)))
+		return -ESPIPE;
+	*out = (uint64_t)end;
+	return 0;
+}
+
+int wf_map_part(int fd, uint64_t off, size_t len, void **out)
+{
+	return map(len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off, out);
 }
 
 int wf_map_private(size_t len, void **out)
 {
-	return map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, out);
+	return map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, out);
 }
 
 void wf_unmap(void **p, size_t len)

@@ -30,6 +30,12 @@ int wf_memfd_check(int fd, size_t max, size_t *len_out);
  * afterwards. Gives it. */
 int wf_map_shared(int fd, size_t len, bool writable, void **out);
 
+/* Bytes of a file, or of a dma-buf. 0, or -errno: the kernel does not tell. */
+int wf_fd_size(int fd, uint64_t *out);
+
+/* @len bytes from the page boundary @off on, for reading and writing, else as wf_map_shared(). */
+int wf_map_part(int fd, uint64_t off, size_t len, void **out);
+
 /* Private anonymous zero pages, absent in forked children (page-aligned). Gives it. */
 int wf_map_private(size_t len, void **out);
 

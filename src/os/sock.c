@@ -59,6 +59,12 @@ int wf_fd_nonblock(int fd)
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
+int wf_fd_dup(int fd, int *out)
+{
+	*out = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return *out < 0 ? -errno : 0;
+}
+
 int wf_sock_listen(const struct wf_addr *at, int *fd_out)
 {
 	int fd = new_socket(at->sa.ss_family);

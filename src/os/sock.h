@@ -25,6 +25,9 @@ void wf_fd_close(int *fd);
 /* For descriptors that a library has opened. 0 or -errno. */
 int wf_fd_nonblock(int fd);
 
+/* Another descriptor of the same. Gives it. 0 or -errno. */
+int wf_fd_dup(int fd, int *out);
+
 /* A listening TCP socket; IPv6 ones take IPv6 only. Gives the fd. -EADDRINUSE, ... */
 int wf_sock_listen(const struct wf_addr *at, int *fd_out);
 

@@ -15,7 +15,7 @@ const size_t wt_n_borders = sizeof(wt_borders) / sizeof(wt_borders[0]);
 static const struct wt_group *const groups[] = {
 	&wt_group_msg, &wt_group_match, &wt_group_cancel, &wt_group_am, &wt_group_stream, &wt_group_rma, &wt_group_batch, &wt_group_grant,
 	&wt_group_conn, &wt_group_close, &wt_group_sleep, &wt_group_thread, &wt_group_proc, &wt_group_bad, &wt_group_fault,
-	&wt_group_see, &wt_group_lives,
+	&wt_group_see, &wt_group_lives, &wt_group_import,
 };
 
 #define N_GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -19,7 +19,7 @@ struct wt_group {
 
 extern const struct wt_group wt_group_msg, wt_group_match, wt_group_cancel, wt_group_am, wt_group_stream, wt_group_rma, wt_group_batch,
 	wt_group_grant, wt_group_conn, wt_group_close, wt_group_sleep, wt_group_thread, wt_group_proc, wt_group_bad,
-	wt_group_fault, wt_group_see, wt_group_lives;
+	wt_group_fault, wt_group_see, wt_group_lives, wt_group_import;
 
 /* The sizes around which a way of sending ends or begins, each with its neighbours. */
 extern const size_t wt_borders[];

@@ -150,6 +150,7 @@ def test_another_machines_files(tmp_path):
         "proc/sys/kernel/yama/ptrace_scope": "2",
         "sys/class/infiniband/mlx5_0/fw_ver": "22.31.1014",
         f"{ib}/state": "4: ACTIVE", f"{ib}/link_layer": "Ethernet", f"{ib}/rate": "100 Gb/sec (4X EDR)",
+        f"{ib}/pkeys/0": "0xffff", f"{ib}/pkeys/1": "0x0000", f"{ib}/pkeys/2": "0x8001",
         "sys/bus/pci/devices/0000:01:00.0/class": "0x030200", "sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de",
         "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA H100\nIRQ: 1",
         ".dockerenv": "",
@@ -163,7 +164,7 @@ def test_another_machines_files(tmp_path):
     assert found["hugepages"]["state"] == "note" and "never" in found["hugepages"]["found"]
     assert found["tcp-buffers"]["state"] == "note" and "256 KiB in" in found["tcp-buffers"]["found"]
     assert found["rdma"]["state"] == "problem" and found["rdma"]["remedy"].startswith("sudo ")     # no device files there
-    assert "mlx5_0, firmware 22.31.1014: port 1: ACTIVE, Ethernet, 100 Gb/sec" in found["rdma"]["found"]
+    assert "mlx5_0, firmware 22.31.1014: port 1: ACTIVE, Ethernet, 100 Gb/sec (4X EDR), P_Keys 0xffff, 0x8001" in found["rdma"]["found"]
     assert found["gpus"]["state"] == "note" and found["gpus"]["found"].startswith("NVIDIA H100") and "--gpus" in found["gpus"]["remedy"]
     assert found["/dev/shm"]["state"] == "note" and "does not need it" in found["/dev/shm"]["found"]
     assert "docker" in found["namespaces"]["found"]

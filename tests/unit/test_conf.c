@@ -171,6 +171,75 @@ static void test_lists_lose_blanks(void **state)
 	assert_false(c.cma);
 }
 
+static const struct { const char *text; bool cm; int pkey, sl, tc; } good_rdma[] = {
+	{ "", false, -1, -1, -1 },
+	{ "mlx5_0", false, -1, -1, -1 },
+	{ "mlx5_0:1,mlx5_1:255:255", false, -1, -1, -1 },
+	{ "cm", true, -1, -1, -1 },
+	{ "sl=0, cm ,tc=255,mlx5_0", true, -1, 0, 255 },
+	{ "pkey=0x8001,sl=3,tc=106", false, 0x8001, 3, 106 },
+	{ "pkey=0X7fFf", false, 0x7fff, -1, -1 },
+	{ "pkey=1,sl=15,tc=0x6a", false, 1, 15, 106 },
+	{ "cmx", false, -1, -1, -1 },
+};
+
+static const struct { const char *text, *says; } bad_rdma[] = {
+	{ "pkey=", "\"pkey=\" is not a P_Key" },
+	{ "pkey=0", "is not a P_Key" },
+	{ "pkey=0x8000", "is not a P_Key" },   /* the partition's number is 0 */
+	{ "pkey=0x10000", "is not a P_Key" },
+	{ "pkey=0x", "is not a P_Key" },
+	{ "pkey=8g", "is not a P_Key" },
+	{ "pkey=-1", "is not a P_Key" },
+	{ "pkey=99999999999999999999", "is not a P_Key" },
+	{ "sl=16", "\"sl=16\" is not a service level, 0 to 15" },
+	{ "sl=3x", "is not a service level" },
+	{ "sl=a", "is not a service level" },
+	{ "sl= 3", "is not a service level" },
+	{ "tc=256", "is not a traffic class, 0 to 255" },
+	{ "sl=1,sl=1", "sl is said twice" },
+	{ "pkei=1", "\"pkei=1\" is none of the words pkey, sl and tc" },
+	{ "=1", "is none of the words" },
+	{ "SL=1", "is none of the words" },
+	{ "mlx5_0:", "the port is not 1 to 255" },
+	{ "mlx5_0:0", "the port is not 1 to 255" },
+	{ "mlx5_0:one", "the port is not 1 to 255" },
+	{ "mlx5_0::3", "the port is not 1 to 255" },
+	{ "mlx5_0:1:", "the GID index is not 0 to 255" },
+	{ "mlx5_0:1:256", "the GID index is not 0 to 255" },
+	{ "mlx5_0:1:3:4", "the GID index is not 0 to 255" },
+	{ ":1", "names no device" },
+	{ "cm,pkey=0x8001", "pkey beside cm" },
+};
+
+static void test_rdma_takes_devices_and_words(void **state)
+{
+	struct wf_conf_rdma words;
+	char why[200], text[400];
+	struct wf_conf c;
+
+	(void)state;
+	wf_conf_defaults(&c);
+	for (size_t i = 0; i < WF_ARRAY_LEN(good_rdma); i++) {
+		assert_int_equal(wf_conf_set(&c, "rdma", good_rdma[i].text, WF_CONF_FROM_CODE, NULL), 0);
+		assert_int_equal(wf_conf_rdma(c.rdma, &words, why, sizeof(why)), 0);
+		assert_int_equal(words.cm, good_rdma[i].cm);
+		assert_int_equal(words.pkey, good_rdma[i].pkey);
+		assert_int_equal(words.sl, good_rdma[i].sl);
+		assert_int_equal(words.tc, good_rdma[i].tc);
+	}
+	for (size_t i = 0; i < WF_ARRAY_LEN(bad_rdma); i++) {
+		assert_int_equal(wf_conf_set(&c, "rdma", bad_rdma[i].text, WF_CONF_FROM_CODE, "WEFT_RDMA"), WEFT_ESETTING);
+		weft_error_text(weft_last_error(), text, sizeof(text));
+		if (!strstr(text, bad_rdma[i].says) || !strstr(text, "setting rdma") || !strstr(text, "pkey=0x8001"))
+			fail_msg("%s: %s", bad_rdma[i].text, text);
+		assert_string_equal(c.rdma, "cmx");
+	}
+	assert_true(wf_conf_rdma_is_device("mlx5_0:1", 8));
+	assert_false(wf_conf_rdma_is_device("cm", 2));
+	assert_false(wf_conf_rdma_is_device("sl=3", 4));
+}
+
 static void test_edit_distance(void **state)
 {
 	(void)state;
@@ -221,6 +290,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_text_too_long_is_refused),
 	cmocka_unit_test(test_numbers_take_suffixes),
 	cmocka_unit_test(test_lists_lose_blanks),
+	cmocka_unit_test(test_rdma_takes_devices_and_words),
 	cmocka_unit_test(test_edit_distance),
 	cmocka_unit_test(test_public_get_lists_and_reads),
 };

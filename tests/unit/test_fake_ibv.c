@@ -85,6 +85,38 @@ static void test_faults(void **state)
 	assert_int_equal(v->close_device(ctx), 0);
 }
 
+/* Not counted as locked, and of use only for what the device said. */
+static void test_on_demand(void **state)
+{
+	const int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_ON_DEMAND;
+	struct ibv_device_attr_ex a;
+	struct ibv_context *ctx;
+	struct ibv_mr *mr;
+	struct ibv_pd *pd;
+	char buf[200];
+
+	(void)state;
+	ctx = open_first();
+	assert_int_equal(ibv_query_device_ex(ctx, &a), ENOSYS);
+	assert_int_equal(v->close_device(ctx), 0);
+	setenv("WEFT_TEST_IBV_ODP", "read srq_recv", 1);
+	setenv("WEFT_TEST_IBV_MEMLOCK", "100", 1);
+	ctx = open_first();
+	assert_int_equal(ibv_query_device_ex(ctx, &a), 0);
+	assert_int_equal(a.odp_caps.general_caps, IBV_ODP_SUPPORT);
+	assert_int_equal(a.odp_caps.per_transport_caps.rc_odp_caps, IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_SRQ_RECV);
+	assert_int_equal(a.orig_attr.max_sge, 32);
+	pd = v->alloc_pd(ctx);
+	assert_null(v->reg_mr(pd, buf, sizeof(buf), IBV_ACCESS_LOCAL_WRITE));
+	mr = v->reg_mr(pd, buf, sizeof(buf), access);
+	assert_non_null(mr);
+	assert_int_equal(v->dereg_mr(mr), 0);
+	assert_int_equal(v->dealloc_pd(pd), 0);
+	assert_int_equal(v->close_device(ctx), 0);
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	unsetenv("WEFT_TEST_IBV_ODP");
+}
+
 /* ---- messages ---- */
 
 static void test_send_recv(void **state)
@@ -421,6 +453,7 @@ static void test_resize_and_destroy(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_devices),
 	cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_on_demand),
 	cmocka_unit_test(test_send_recv),
 	cmocka_unit_test(test_write_read_atomics),
 	cmocka_unit_test(test_bad_keys),

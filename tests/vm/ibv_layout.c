@@ -14,6 +14,10 @@
 
 #define SIZE(type) printf("%s: size %zu\n", #type, sizeof(type))
 #define FIELD(type, field) printf("%s.%s: at %zu, size %zu\n", #type, #field, offsetof(type, field), sizeof(((type *)0)->field))
+/* Of a struct that grows with rdma-core: at its end, behind what is known here, or at its beginning. */
+#define NO_SIZE(type) ((void)sizeof(type))
+#define BACK_FIELD(type, field) \
+	printf("%s.%s: at %zu from the end, size %zu\n", #type, #field, sizeof(type) - offsetof(type, field), sizeof(((type *)0)->field))
 #define VALUE(name) printf("%s = %lld\n", #name, (long long)(name))
 
 static void print_devices_and_contexts(void)
@@ -47,6 +51,12 @@ static void print_devices_and_contexts(void)
 	FIELD(struct ibv_device_attr, max_srq_wr); FIELD(struct ibv_device_attr, max_srq_sge);
 	FIELD(struct ibv_device_attr, max_pkeys); FIELD(struct ibv_device_attr, local_ca_ack_delay);
 	FIELD(struct ibv_device_attr, phys_port_cnt);
+	SIZE(struct ibv_odp_caps); FIELD(struct ibv_odp_caps, general_caps); FIELD(struct ibv_odp_caps, per_transport_caps);
+	FIELD(struct ibv_odp_caps, per_transport_caps.rc_odp_caps);
+	FIELD(struct ibv_odp_caps, per_transport_caps.uc_odp_caps);
+	FIELD(struct ibv_odp_caps, per_transport_caps.ud_odp_caps);
+	NO_SIZE(struct ibv_device_attr_ex); FIELD(struct ibv_device_attr_ex, orig_attr);
+	FIELD(struct ibv_device_attr_ex, comp_mask); FIELD(struct ibv_device_attr_ex, odp_caps);
 	SIZE(struct ibv_port_attr); FIELD(struct ibv_port_attr, state); FIELD(struct ibv_port_attr, max_mtu);
 	FIELD(struct ibv_port_attr, active_mtu); FIELD(struct ibv_port_attr, gid_tbl_len);
 	FIELD(struct ibv_port_attr, port_cap_flags); FIELD(struct ibv_port_attr, max_msg_sz);
@@ -65,6 +75,8 @@ static void print_devices_and_contexts(void)
 	FIELD(struct ibv_context, cmd_fd); FIELD(struct ibv_context, async_fd);
 	FIELD(struct ibv_context, num_comp_vectors); FIELD(struct ibv_context, mutex);
 	FIELD(struct ibv_context, abi_compat);
+	NO_SIZE(struct verbs_context); BACK_FIELD(struct verbs_context, query_device_ex);
+	BACK_FIELD(struct verbs_context, sz); BACK_FIELD(struct verbs_context, context);
 }
 
 static void print_objects(void)
@@ -163,6 +175,10 @@ static void print_values(void)
 	VALUE(IBV_DEVICE_MEM_MGT_EXTENSIONS); VALUE(IBV_DEVICE_MEM_WINDOW_TYPE_2A);
 	VALUE(IBV_DEVICE_MEM_WINDOW_TYPE_2B);
 	SIZE(enum ibv_atomic_cap); VALUE(IBV_ATOMIC_NONE); VALUE(IBV_ATOMIC_HCA); VALUE(IBV_ATOMIC_GLOB);
+	SIZE(enum ibv_odp_general_caps); VALUE(IBV_ODP_SUPPORT); VALUE(IBV_ODP_SUPPORT_IMPLICIT);
+	SIZE(enum ibv_odp_transport_cap_bits); VALUE(IBV_ODP_SUPPORT_SEND); VALUE(IBV_ODP_SUPPORT_RECV);
+	VALUE(IBV_ODP_SUPPORT_WRITE); VALUE(IBV_ODP_SUPPORT_READ); VALUE(IBV_ODP_SUPPORT_ATOMIC);
+	VALUE(IBV_ODP_SUPPORT_SRQ_RECV); VALUE(__VERBS_ABI_IS_EXTENDED);
 	SIZE(enum ibv_mtu); VALUE(IBV_MTU_256); VALUE(IBV_MTU_512); VALUE(IBV_MTU_1024); VALUE(IBV_MTU_2048);
 	VALUE(IBV_MTU_4096);
 	SIZE(enum ibv_port_state); VALUE(IBV_PORT_NOP); VALUE(IBV_PORT_DOWN); VALUE(IBV_PORT_INIT);

@@ -13,6 +13,7 @@
 #ifndef WF_TRANSPORTS_VERBS_IBV_H
 #define WF_TRANSPORTS_VERBS_IBV_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,6 +104,30 @@ struct ibv_device_attr {
 	uint8_t local_ca_ack_delay, phys_port_cnt;
 };
 
+enum ibv_odp_general_caps { IBV_ODP_SUPPORT = 1 << 0, IBV_ODP_SUPPORT_IMPLICIT = 1 << 1 };
+
+enum ibv_odp_transport_cap_bits {       /* what memory that is registered on demand may be used for */
+	IBV_ODP_SUPPORT_SEND = 1 << 0,
+	IBV_ODP_SUPPORT_RECV = 1 << 1,
+	IBV_ODP_SUPPORT_WRITE = 1 << 2,
+	IBV_ODP_SUPPORT_READ = 1 << 3,
+	IBV_ODP_SUPPORT_ATOMIC = 1 << 4,
+	IBV_ODP_SUPPORT_SRQ_RECV = 1 << 5,
+};
+
+struct ibv_odp_caps {
+	uint64_t general_caps;
+	struct {
+		uint32_t rc_odp_caps, uc_odp_caps, ud_odp_caps;
+	} per_transport_caps;
+};
+
+struct ibv_device_attr_ex {             /* goes on behind odp_caps; who asks says how much he knows */
+	struct ibv_device_attr orig_attr;
+	uint32_t comp_mask;
+	struct ibv_odp_caps odp_caps;
+};
+
 enum ibv_mtu { IBV_MTU_256 = 1, IBV_MTU_512, IBV_MTU_1024, IBV_MTU_2048, IBV_MTU_4096 };
 
 enum ibv_port_state {
@@ -163,6 +188,20 @@ struct ibv_context {
 	int num_comp_vectors;
 	pthread_mutex_t mutex;
 	void *abi_compat;
+};
+
+/*
+ * Around the context, where its abi_compat is __VERBS_ABI_IS_EXTENDED: operations that are no functions of the library. It grows at
+ * its beginning, sz says how far; places are counted from its end (G102).
+ */
+#define __VERBS_ABI_IS_EXTENDED ((void *)UINTPTR_MAX)
+
+struct verbs_context {
+	int (*query_device_ex)(struct ibv_context *ctx, const void *input, struct ibv_device_attr_ex *attr, size_t size);
+	void (*reserved_0[10])(void);
+	uint64_t reserved_1;
+	size_t sz;
+	struct ibv_context context;
 };
 
 /* ---- objects ---- */
@@ -437,7 +476,20 @@ struct ibv_async_event {
 	enum ibv_event_type event_type;
 };
 
-/* ---- the fast path: straight into the driver ---- */
+/* ---- straight into the driver ---- */
+
+/* All of *@attr. 0 or errno; ENOSYS: the driver is older than the question. */
+static inline int ibv_query_device_ex(struct ibv_context *ctx, struct ibv_device_attr_ex *attr)
+{
+	struct verbs_context *x = (struct verbs_context *)(void *)((uint8_t *)ctx - offsetof(struct verbs_context, context));
+
+	if (ctx->abi_compat != __VERBS_ABI_IS_EXTENDED || x->sz < sizeof(*x) - offsetof(struct verbs_context, query_device_ex) ||
+	    !x->query_device_ex)
+		return ENOSYS;
+	return x->query_device_ex(ctx, NULL, attr, sizeof(*attr));
+}
+
+/* ---- the fast path ---- */
 
 /* Completions taken, up to @n; negative: failed. */
 static inline int ibv_poll_cq(struct ibv_cq *cq, int n, struct ibv_wc *wc)

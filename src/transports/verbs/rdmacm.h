@@ -26,6 +26,9 @@ enum rdma_cm_event_type {
 
 enum rdma_port_space { RDMA_PS_IPOIB = 0x0002, RDMA_PS_TCP = 0x0106, RDMA_PS_UDP = 0x0111, RDMA_PS_IB = 0x013f };
 
+enum { RDMA_OPTION_ID, RDMA_OPTION_IB };                /* levels of an option; of the first: */
+enum { RDMA_OPTION_ID_TOS };                            /* uint8_t */
+
 struct rdma_ib_addr {
 	union ibv_gid sgid, dgid;
 	uint16_t pkey;                  /* __be */

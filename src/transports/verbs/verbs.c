@@ -435,6 +435,21 @@ static void verbs_resume(struct wf_lane *base)
 	p->chores = true;
 }
 
+/* What was asked for, or is not usual. */
+static size_t say_class(const struct verbs_dev *d, char *out, size_t cap)
+{
+	const struct wf_conf_rdma *want = &d->port->want;
+	char pkey[24] = "", sl[16] = "", tc[32] = "";
+
+	if (d->pkey != VERBS_PKEY_DEFAULT)
+		snprintf(pkey, sizeof(pkey), ", P_Key 0x%04x", d->pkey);
+	if (want->sl >= 0)
+		snprintf(sl, sizeof(sl), ", SL %d", want->sl);
+	if (want->tc >= 0)
+		snprintf(tc, sizeof(tc), ", traffic class %d", want->tc);
+	return (size_t)snprintf(out, cap, "%s%s%s)", pkey, sl, tc);
+}
+
 static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 {
 	const struct verbs_lane *l = (const struct verbs_lane *)base;
@@ -446,10 +461,14 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 
 		verbs_gid_text(q->self.gid, gid, sizeof(gid));
 		if (q->cm)
-			at += (size_t)snprintf(out + at, cap - at, "%s from %s (%sby rdma_cm)", q->dev->name, gid, q->dev->iwarp ? "iWARP, " : "");
+			at += (size_t)snprintf(out + at, cap - at, "%s from %s (%sby rdma_cm", q->dev->name, gid, q->dev->iwarp ? "iWARP, " : "");
 		else
-			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u)", i ? " and " : "", q->dev->name, gid,
+			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u", i ? " and " : "", q->dev->name, gid,
 					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
+		if (at < cap)
+			at += say_class(q->dev, out + at, cap - at);
+		if (at < cap && q->dev->on_demand)
+			at += (size_t)snprintf(out + at, cap - at, ", memory on demand as the limit on locked memory is reached: ulimit -l unlimited");
 	}
 	if (at < cap && l->base.why[0])
 		snprintf(out + at, cap - at, "; %s", l->base.why);

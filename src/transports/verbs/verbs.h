@@ -96,7 +96,19 @@ struct verbs_where {                     /* a port's address, in the offer */
 	uint16_t lid;                    /* InfiniBand; else 0 */
 	uint8_t link;                    /* IBV_LINK_LAYER_* or VERBS_LINK_* */
 	uint8_t mtu;                     /* enum ibv_mtu */
+	uint16_t pkey;                   /* its partition; without meaning where rdma_cm decides */
 };
+
+/*
+ * A P_Key is a partition, 15 bits, and whether its member is a full one. Of one partition only full members talk to
+ * everybody: two limited ones do not hear each other (G100).
+ */
+#define VERBS_PKEY_FULL 0x8000u
+#define VERBS_PKEY_DEFAULT 0xffffu
+static inline bool verbs_same_partition(uint16_t a, uint16_t b)
+{
+	return !((a ^ b) & ~VERBS_PKEY_FULL) && (a | b) & VERBS_PKEY_FULL;
+}
 
 /* More kinds of address: IP addresses of interfaces, told as IPv6 ones, that only rdma_cm can make use of. */
 enum { VERBS_LINK_IWARP = 3, VERBS_LINK_IPOIB };
@@ -108,7 +120,7 @@ struct verbs_offer {
 	uint16_t flags;
 	struct verbs_where at[VERBS_OFFERS];
 };
-_Static_assert(sizeof(struct verbs_offer) == 4 + 20 * VERBS_OFFERS, "no padding on the wire");
+_Static_assert(sizeof(struct verbs_offer) == 4 + 22 * VERBS_OFFERS, "no padding on the wire");
 
 enum { VERBS_ASK = 1, VERBS_ANSWER, VERBS_NO, VERBS_CM_ASK, VERBS_CM_INVITE };
 
@@ -193,6 +205,7 @@ struct verbs_dev {
 	int only_gid;                    /* index of the only GID that may be used, by the setting; -1: any */
 	uint8_t link, mtu;
 	uint16_t lid;
+	uint16_t pkey, pkey_index;       /* its partition, and where that stands in the port's table */
 	bool needs_grh;                  /* InfiniBand that is routed */
 	bool up;                         /* the port is active */
 	bool gone;                       /* the adapter is broken or was taken out */
@@ -200,6 +213,8 @@ struct verbs_dev {
 	uint32_t max_msg;
 	int max_cqe;
 	int atomics;                     /* enum ibv_atomic_cap */
+	uint32_t odp;                    /* IBV_ODP_SUPPORT_*: what memory that is registered on demand can do; 0: there is none */
+	bool on_demand;                  /* some was, because of the limit on locked memory */
 	bool iwarp;                      /* no "receiver not ready"; reads need a sink that may be written; the active side sends first */
 	bool cm;                         /* connections are made by rdma_cm */
 	unsigned srq_max;                /* receive buffers that its shared queue may have */
@@ -318,6 +333,7 @@ struct verbs_lane {
 struct verbs_port {
 	struct wf_port base;
 	const struct verbs_lib *lib;
+	struct wf_conf_rdma want;        /* of the setting */
 	char why[200];                   /* why there is no device */
 	bool looked;                     /* for devices */
 	uint64_t looked_at;
@@ -415,6 +431,7 @@ void verbs_hear(struct wf_lane *l, const void *p, size_t len);
 struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap);
 uint8_t verbs_timeout_code(const struct wf_conf *conf);   /* of an acknowledgement, by failure_detect */
 void verbs_come_up(struct verbs_lane *l, uint16_t credits);
+void verbs_path_class(const struct verbs_dev *d, struct ibv_ah_attr *a);   /* as the setting says */
 void verbs_say_no(struct verbs_lane *l, const char *why);   /* the lane fails, here and at the peer */
 /* Somebody waits for the peer: until half the time for connecting is over. */
 void verbs_time(struct verbs_lane *l);
@@ -445,8 +462,14 @@ const char *verbs_cm_late(const struct verbs_lane *l);      /* what did not come
 
 /* Registers @len bytes for the adapter: all of @r, once, when there is one. NULL: *@err_out is an errno. */
 struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
-struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out);
+/* For one operation or grant: these bytes, which lie in @r when that is not NULL. */
+struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
 void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m);
+/* After a registration that failed: on demand, when that was for want of locked memory and the adapter can put it to all of @uses
+ * (IBV_ODP_SUPPORT_*). NULL: not so; errno is as before. */
+struct ibv_mr *verbs_reg_on_demand(struct verbs_dev *d, void *addr, size_t len, uint32_t access, uint32_t uses);
+/* That errno of a registration means: no more memory may be locked. */
+bool verbs_is_memlock(int err);
 void verbs_region_gone(struct wf_port *p, uint64_t id);
 void verbs_mrs_drop(struct verbs_dev *d);
 /* In words: why it could not, and what helps. */

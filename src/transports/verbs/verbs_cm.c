@@ -155,8 +155,10 @@ static int change_state(struct verbs_qp *q, enum ibv_qp_state to)
 	a.timeout = verbs_timeout_code(d->port->base.conf);
 	a.retry_cnt = VERBS_RETRY;
 	a.rnr_retry = VERBS_RNR_RETRY;
-	if (to == IBV_QPS_RTR)
+	if (to == IBV_QPS_RTR) {
 		a.max_dest_rd_atomic = d->reads;
+		verbs_path_class(d, &a.ah_attr);
+	}
 	if (to == IBV_QPS_RTS)
 		a.max_rd_atomic = q->reads_max;
 	return d->port->lib->modify_qp(q->qp, &a, mask & STANDARD_ATTRS);
@@ -167,6 +169,16 @@ static int to_ready(struct verbs_qp *q)
 	int ret = change_state(q, IBV_QPS_RTR);
 
 	return ret ? ret : change_state(q, IBV_QPS_RTS);
+}
+
+/* The traffic class of what rdma_cm makes: over iWARP its TCP connection, elsewhere its own messages (G101). False: errno says why. */
+static bool set_class(const struct verbs_port *p, struct rdma_cm_id *id)
+{
+	uint8_t tos = (uint8_t)p->want.tc;
+
+	errno = ENOSYS;
+	return p->want.tc < 0 ||
+	       (p->cmlib->set_option && !p->cmlib->set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, &tos, sizeof(tos)));
 }
 
 static struct rdma_conn_param params(const struct verbs_qp *q)
@@ -209,7 +221,7 @@ static struct verbs_listener *listener(struct verbs_dev *d, unsigned gid_at, cha
 	errno = 0;
 	if (cm->create_id(d->port->cm, &s->id, NULL, RDMA_PS_TCP)) {
 		s->id = NULL;
-	} else if (cm->bind_addr(s->id, (struct sockaddr *)&at.sa) || cm->listen(s->id, BACKLOG) || !is_bound_to(s->id, d)) {
+	} else if (cm->bind_addr(s->id, (struct sockaddr *)&at.sa) || !set_class(d->port, s->id) || cm->listen(s->id, BACKLOG) || !is_bound_to(s->id, d)) {
 		int err = errno;
 
 		cm->destroy_id(s->id);
@@ -413,6 +425,9 @@ static void in_invite(struct verbs_lane *l, const struct verbs_say *s)
 	if (cm->create_id(verbs_lane_port(l)->cm, &q->cm, q, RDMA_PS_TCP)) {
 		q->cm = NULL;
 		verbs_say_no(l, "rdma_cm gives no identifier");
+	} else if (!set_class(verbs_lane_port(l), q->cm)) {
+		snprintf(why, sizeof(why), "%s: rdma_cm does not take the traffic class of the setting rdma: %s", q->dev->name, strerror(errno));
+		verbs_say_no(l, why);
 	} else if (cm->resolve_addr(q->cm, (struct sockaddr *)&from.sa, (struct sockaddr *)&to.sa, step_ms(l))) {
 		snprintf(why, sizeof(why), "%s: rdma_cm cannot resolve the peer's address: %s", q->dev->name, strerror(errno));
 		verbs_say_no(l, why);

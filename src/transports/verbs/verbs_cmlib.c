@@ -36,6 +36,7 @@ static const struct wf_dl_row symbols[] = {
 	{ "rdma_ack_cm_event", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, ack_cm_event) },
 	{ "rdma_get_src_port", "RDMACM_1.0", false, offsetof(struct verbs_cmlib, get_src_port) },
 	{ "rdma_establish", "RDMACM_1.2", false, offsetof(struct verbs_cmlib, establish) },
+	{ "rdma_set_option", "RDMACM_1.0", true, offsetof(struct verbs_cmlib, set_option) },
 	{ "rdma_init_qp_attr", "RDMACM_1.2", false, offsetof(struct verbs_cmlib, init_qp_attr) },
 };
 

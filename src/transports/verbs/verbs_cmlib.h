@@ -27,6 +27,7 @@ struct verbs_cmlib {
 	int (*get_cm_event)(struct rdma_event_channel *channel, struct rdma_cm_event **event);
 	int (*ack_cm_event)(struct rdma_cm_event *event);
 	uint16_t (*get_src_port)(struct rdma_cm_id *id);  /* __be */
+	int (*set_option)(struct rdma_cm_id *id, int level, int name, void *value, size_t len);   /* NULL: it has none */
 	int (*establish)(struct rdma_cm_id *id);
 	int (*init_qp_attr)(struct rdma_cm_id *id, struct ibv_qp_attr *attr, int *mask);
 };

@@ -57,6 +57,7 @@ static unsigned fill_offer(const struct verbs_port *p, struct verbs_offer *o)
 			memcpy(o->at[n].gid, d->gid[k].gid.raw, sizeof(o->at[n].gid));
 			o->at[n].lid = d->lid;
 			o->at[n].link = d->link;
+			o->at[n].pkey = d->pkey;
 			o->at[n++].mtu = d->mtu;
 		}
 	return n;
@@ -66,13 +67,14 @@ size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_port *p = verbs_lane_port(l);
-	struct verbs_offer o = { .version = VERBS_VERSION, .flags = wf_conf_list_has(base->port->conf->rdma, "cm") ? VERBS_WANTS_CM : 0 };
+	struct verbs_offer o = { .version = VERBS_VERSION };
 
 	init_lane(l);
 	if (cap < sizeof(o) || verbs_devs_look(p)) {
 		snprintf(base->why, sizeof(base->why), "%.159s", p->why);
 		return 0;
 	}
+	o.flags = p->want.cm ? VERBS_WANTS_CM : 0;
 	o.n = (uint8_t)fill_offer(p, &o);
 	if (!o.n)
 		snprintf(base->why, sizeof(base->why), "%s: its port is not active", p->dev[0]->name);
@@ -185,12 +187,20 @@ void verbs_dying_free(struct verbs_dev *d)
 static int to_init(struct verbs_qp *q)
 {
 	struct ibv_qp_attr a = {
-		.qp_state = IBV_QPS_INIT, .pkey_index = 0, .port_num = q->dev->number,
+		.qp_state = IBV_QPS_INIT, .pkey_index = q->dev->pkey_index, .port_num = q->dev->number,
 		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | (q->dev->atomics ? IBV_ACCESS_REMOTE_ATOMIC : 0),
 	};
 
 	return q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_ACCESS_FLAGS |
 							(q->dev->iwarp ? 0 : IBV_QP_PKEY_INDEX | IBV_QP_PORT));
+}
+
+void verbs_path_class(const struct verbs_dev *d, struct ibv_ah_attr *a)
+{
+	if (d->port->want.sl >= 0)
+		a->sl = (uint8_t)d->port->want.sl;
+	if (d->port->want.tc >= 0 && a->is_global)
+		a->grh.traffic_class = (uint8_t)d->port->want.tc;
 }
 
 /* Ready to receive: knows its peer. The kernel may ask the network for the peer's hardware address here. */
@@ -209,6 +219,7 @@ static int to_rtr(struct verbs_qp *q)
 		a.ah_attr.grh.sgid_index = q->gid_index;
 		a.ah_attr.grh.hop_limit = 64;
 	}
+	verbs_path_class(d, &a.ah_attr);
 	return d->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
 						   IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
 }

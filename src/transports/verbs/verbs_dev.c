@@ -8,6 +8,7 @@
  */
 #include "transports/verbs/verbs.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,9 +69,60 @@ static void read_gids(struct verbs_dev *d, int n, int only)
 	}
 }
 
+/* 0: none stands there. */
+static uint16_t pkey_at(const struct verbs_dev *d, int i)
+{
+	uint16_t key;
+
+	return d->port->lib->query_pkey(d->ctx, d->number, i, &key) ? 0 : ntohs(key);
+}
+
+/* The partition that the setting names, among the @n places of the port's table; of two keys of it the full member's. */
+static bool find_pkey(struct verbs_dev *d, int n, char *why, size_t cap)
+{
+	uint16_t want = (uint16_t)d->port->want.pkey;
+	bool found = false;
+	char have[80];
+	size_t at = 0;
+
+	for (int i = 0; i < n; i++) {
+		uint16_t key = pkey_at(d, i);
+
+		if (!key)
+			continue;
+		if (at < sizeof(have))
+			at += (size_t)snprintf(have + at, sizeof(have) - at, "%s0x%04x", at ? ", " : "", key);
+		if ((key ^ want) & ~VERBS_PKEY_FULL || (found && !(key & VERBS_PKEY_FULL)))
+			continue;
+		found = true;
+		d->pkey = key;
+		d->pkey_index = (uint16_t)i;
+	}
+	if (!found)
+		snprintf(why, cap, "%s: its port is not of the partition 0x%04x that the setting rdma names; it has %s", d->name, want,
+			 at ? have : "none");
+	return found;
+}
+
+/* Partition and class of its traffic. False: not as the setting wants it, and why. */
+static bool read_partition(struct verbs_dev *d, int n, char *why, size_t cap)
+{
+	const struct wf_conf_rdma *want = &d->port->want;
+
+	d->pkey = d->iwarp ? 0 : pkey_at(d, 0);
+	d->pkey = d->pkey ? d->pkey : VERBS_PKEY_DEFAULT;   /* drivers that know no partitions */
+	d->pkey_index = 0;
+	if (d->link == IBV_LINK_LAYER_ETHERNET && want->sl > 7) {
+		snprintf(why, cap, "%s: sl=%d of the setting rdma: on Ethernet it is a priority, 0 to 7", d->name, want->sl);
+		return false;
+	}
+	return want->pkey < 0 || find_pkey(d, d->iwarp ? 0 : n, why, cap);
+}
+
 /* Its state, addresses and MTU, as they are now. False: not to be used, and why. */
 static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 {
+	bool active, fits;
 	struct ibv_port_attr a;
 	int ret = d->port->lib->query_port(d->ctx, d->number, &a);
 
@@ -78,7 +130,7 @@ static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 		snprintf(why, cap, "%s: query_port: %s", d->name, strerror(ret));
 		return false;
 	}
-	d->up = a.state == IBV_PORT_ACTIVE;
+	active = a.state == IBV_PORT_ACTIVE;
 	d->link = a.link_layer == IBV_LINK_LAYER_ETHERNET ? IBV_LINK_LAYER_ETHERNET : IBV_LINK_LAYER_INFINIBAND;
 	if (d->iwarp)
 		d->link = VERBS_LINK_IWARP;
@@ -89,15 +141,17 @@ static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
 	d->max_msg = a.max_msg_sz;
 	read_gids(d, a.gid_tbl_len, only_gid);
-	if (!d->up)
+	fits = read_partition(d, a.pkey_tbl_len, why, cap);
+	d->up = active && fits;
+	if (!active)
 		snprintf(why, cap, "%s: its port is not active", d->name);
-	else if (!d->n_gid)
+	else if (fits && !d->n_gid)
 		snprintf(why, cap, "%s: it has no address (%s) that peers could reach%s", d->name,
 			 d->iwarp ? "IP, of its network interface" : "GID", only_gid < 0 ? "" : " at the index that the setting rdma names");
 	return d->up && d->n_gid;
 }
 
-/* ---- the setting rdma: "mlx5_0", "mlx5_0:1", "mlx5_0:1:3", with commas between; "cm" among them is no device ---- */
+/* ---- the setting rdma: which devices (its words are in port->want) ---- */
 
 struct wish {
 	bool any;                        /* nothing was said of devices */
@@ -114,7 +168,7 @@ static struct wish wish_for(const struct wf_conf *conf, const char *dev, unsigne
 	while ((item = wf_conf_list_next(&at, &len))) {
 		const char *rest = item + name, *end = item + len;
 
-		if (len == 2 && !memcmp(item, "cm", 2))
+		if (!wf_conf_rdma_is_device(item, len))
 			continue;
 		w.any = false;
 		if (len < name || memcmp(item, dev, name) || (rest < end && *rest != ':'))
@@ -146,13 +200,23 @@ static void close_dev(struct verbs_dev *d)
 	wf_free(d);
 }
 
+/* What it can do with memory that is not pinned. */
+static uint32_t odp_of(struct ibv_context *ctx)
+{
+	struct ibv_device_attr_ex a = { .comp_mask = 0 };
+
+	if (ibv_query_device_ex(ctx, &a) || !(a.odp_caps.general_caps & IBV_ODP_SUPPORT))
+		return 0;
+	return a.odp_caps.per_transport_caps.rc_odp_caps;
+}
+
 /* One port of @dev, opened. NULL: not to be used; said in p->why unless the setting leaves it out. */
 static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev, unsigned number, const struct wish *wish)
 {
 	const char *name = p->lib->get_device_name(dev);
 	struct verbs_dev *d = wf_calloc(1, sizeof(*d));
 	struct ibv_device_attr a;
-	char why[160] = "";
+	char why[200] = "";
 
 	if (!d) {
 		note(p, "no memory");
@@ -162,7 +226,7 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 	d->number = (uint8_t)number;
 	d->only_gid = wish->gid;
 	d->iwarp = dev->transport_type == IBV_TRANSPORT_IWARP;
-	d->cm = d->iwarp || wf_conf_list_has(p->base.conf->rdma, "cm");
+	d->cm = d->iwarp || p->want.cm;
 	snprintf(d->name, sizeof(d->name), "%s:%u", name, number);
 	errno = 0;
 	d->ctx = p->lib->open_device(dev);
@@ -175,6 +239,7 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 		d->reads = (uint8_t)WF_MIN(WF_MIN(a.max_qp_rd_atom, a.max_qp_init_rd_atom), 16);
 		d->max_cqe = a.max_cqe;
 		d->atomics = a.atomic_cap;
+		d->odp = d->iwarp ? 0 : odp_of(d->ctx);
 		d->srq_max = WF_MIN(d->iwarp ? VERBS_SRQ_IWARP : VERBS_SRQ, (unsigned)a.max_srq_wr);
 		if (read_port(d, wish->gid, why, sizeof(why)))
 			return d;
@@ -203,7 +268,7 @@ static void look_at(struct verbs_port *p, struct ibv_device *dev)
 	const char *name = p->lib->get_device_name(dev);
 	unsigned n;
 
-	if (dev->transport_type == IBV_TRANSPORT_IWARP || wf_conf_list_has(p->base.conf->rdma, "cm")) {
+	if (dev->transport_type == IBV_TRANSPORT_IWARP || p->want.cm) {
 		char why[160];
 
 		if (verbs_cm_open(p, why, sizeof(why))) {
@@ -237,6 +302,7 @@ int verbs_devs_look(struct verbs_port *p)
 	p->looked = true;
 	p->looked_at = wf_now_ns();
 	p->why[0] = 0;
+	wf_conf_rdma(p->base.conf->rdma, &p->want, p->why, sizeof(p->why));   /* was checked when it was set */
 	p->lib = verbs_lib_open(p->why, sizeof(p->why));
 	if (!p->lib)
 		return WEFT_ENOTSUP;
@@ -351,7 +417,11 @@ static void on_completion(void *arg, uint32_t events)
 
 /* ---- buffers ---- */
 
-static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t each, char *why, size_t cap)
+/* For verbs_reg_on_demand(): of buffers to receive into, and of those to send and write from, and to read into. */
+#define RECV_USES IBV_ODP_SUPPORT_SRQ_RECV
+#define SEND_USES (IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_ATOMIC)
+
+static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t each, uint32_t uses, char *why, size_t cap)
 {
 	struct verbs_block *b = wf_calloc(1, sizeof(*b) + n * sizeof(b->buf[0]));
 
@@ -367,9 +437,11 @@ static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t eac
 	}
 	errno = 0;
 	b->mr = d->port->lib->reg_mr(d->pd, b->map, b->len, IBV_ACCESS_LOCAL_WRITE);
+	if (!b->mr)
+		b->mr = verbs_reg_on_demand(d, b->map, b->len, IBV_ACCESS_LOCAL_WRITE, uses);
 	if (!b->mr) {
 		snprintf(why, cap, "%s: registering %zu KiB for buffers: %s%s", d->name, b->len >> 10, strerror(errno),
-			 errno == ENOMEM || errno == EAGAIN || errno == EPERM ? " (ulimit -l unlimited)" : "");
+			 verbs_is_memlock(errno) ? " (ulimit -l unlimited)" : "");
 		wf_unmap(&b->map, b->len);
 		wf_free(b);
 		return NULL;
@@ -391,12 +463,14 @@ static void more_sends(struct verbs_dev *d, bool is_small)
 {
 	unsigned *n = is_small ? &d->n_smalls : &d->n_sends;
 	unsigned more = is_small ? VERBS_SENDS * (VERBS_BUF / VERBS_INLINE) / 8 : VERBS_SENDS;
+	/* without those that are atomic with the CPU none of the adapter's are used (verbs_rma.c) */
+	uint32_t unused = d->atomics == IBV_ATOMIC_GLOB ? 0 : IBV_ODP_SUPPORT_ATOMIC;
 	struct verbs_block *b;
 	char why[160];
 
 	if (*n + more > (is_small ? VERBS_SMALLS_MAX : VERBS_SENDS_MAX))
 		return;
-	b = new_block(d, more, is_small ? VERBS_INLINE : VERBS_BUF, why, sizeof(why));
+	b = new_block(d, more, is_small ? VERBS_INLINE : VERBS_BUF, SEND_USES & ~unused, why, sizeof(why));
 	for (unsigned i = 0; b && i < more; i++)
 		verbs_send_buf_put(d, &b->buf[i]);
 	*n += b ? more : 0;
@@ -425,7 +499,7 @@ void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 
 static int more_recvs(struct verbs_dev *d, unsigned n, char *why, size_t cap)
 {
-	struct verbs_block *b = new_block(d, n, VERBS_BUF, why, cap);
+	struct verbs_block *b = new_block(d, n, VERBS_BUF, RECV_USES, why, cap);
 
 	if (!b)
 		return -ENOMEM;

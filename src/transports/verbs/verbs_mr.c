@@ -2,8 +2,10 @@
  *
  * verbs_mr.c - registrations: memory that the adapter may reach. Of a region that weft knows (weft_mem) one is kept, under the region's
  * number, which is never used twice, until the region is freed or the bound on bytes needs its place: no hook has to watch
- * malloc. Other memory is registered for one operation. When the limit on locked memory says no, what is kept and unused goes
- * first; then the caller goes on by frames, and the lane remembers why.
+ * malloc. Other memory is registered for one operation. What was imported is registered by its dma-buf, where the driver takes
+ * that, else like all memory. When the limit on locked memory says no, what is kept and unused goes
+ * first; then an adapter that can do so is given the memory on demand: it asks for pages when it meets them, and nothing is locked
+ * (docs/adr/0015-on-demand.md). Else the caller goes on by frames, and the lane remembers why.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,15 +35,29 @@ static void make_room(struct verbs_dev *d, size_t len)
 		free_mr(d, wf_list_entry(it, struct verbs_mr, lru));
 }
 
-static struct ibv_mr *reg(struct verbs_dev *d, void *addr, size_t len, uint32_t access)
+/* By what is behind it (G104). NULL: it has no dma-buf, or the driver takes none. Its addresses on the wire are those of the mapping. */
+static struct ibv_mr *reg_dmabuf(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access)
+{
+	const struct verbs_lib *v = d->port->lib;
+
+	if (!r || r->dmabuf_fd < 0 || !v->reg_dmabuf_mr)
+		return NULL;
+	return v->reg_dmabuf_mr(d->pd, r->dmabuf_off + (uint64_t)((char *)addr - (char *)r->addr), len, (uintptr_t)addr, r->dmabuf_fd, (int)access);
+}
+
+static struct ibv_mr *reg(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access)
 {
 	const struct verbs_lib *v = d->port->lib;
 	bool granted = access & IBV_ACCESS_REMOTE_WRITE;
+	struct ibv_mr *mr;
 
-	errno = 0;
 	/* iWARP: the peer's adapter answers a read by writing here, under this registration's key */
 	if (d->iwarp && access & IBV_ACCESS_LOCAL_WRITE)
 		access |= IBV_ACCESS_REMOTE_WRITE;
+	mr = reg_dmabuf(d, r, addr, len, access);
+	if (mr)
+		return mr;
+	errno = 0;
 	/*
 	 * PCIe may be faster where the order of the bytes of one transfer does not matter, because nobody looks at them before the
 	 * completion is seen, which is ordered behind them. Who grants memory to be written may look at it without one.
@@ -51,19 +67,40 @@ static struct ibv_mr *reg(struct verbs_dev *d, void *addr, size_t len, uint32_t 
 	return v->reg_mr(d->pd, addr, len, (int)access);
 }
 
-struct verbs_mr *verbs_mr_new(struct verbs_dev *d, void *addr, size_t len, uint32_t access, int *err_out)
+bool verbs_is_memlock(int err)
 {
+	return err == ENOMEM || err == EAGAIN || err == EPERM;
+}
+
+struct ibv_mr *verbs_reg_on_demand(struct verbs_dev *d, void *addr, size_t len, uint32_t access, uint32_t uses)
+{
+	struct ibv_mr *mr = NULL;
+	int err = errno;
+
+	/* by reg_mr: not with relaxed ordering, which some drivers refuse beside it (G103) */
+	if (verbs_is_memlock(err) && (d->odp & uses) == uses)
+		mr = d->port->lib->reg_mr(d->pd, addr, len, (int)(access | IBV_ACCESS_ON_DEMAND));
+	d->on_demand = d->on_demand || mr;
+	errno = err;
+	return mr;
+}
+
+struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out)
+{
+	uint32_t uses = IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_WRITE | (access & IBV_ACCESS_REMOTE_ATOMIC ? IBV_ODP_SUPPORT_ATOMIC : 0);
 	struct verbs_mr *m = wf_calloc(1, sizeof(*m));
 
 	*err_out = ENOMEM;
 	if (!m)
 		return NULL;
 	make_room(d, len);
-	m->mr = reg(d, addr, len, access);
+	m->mr = reg(d, r, addr, len, access);
 	while (!m->mr && !wf_list_is_empty(&d->idle)) {
 		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
-		m->mr = reg(d, addr, len, access);
+		m->mr = reg(d, r, addr, len, access);
 	}
+	if (!m->mr)
+		m->mr = verbs_reg_on_demand(d, addr, len, access, uses);
 	if (!m->mr) {
 		*err_out = errno ? errno : ENOMEM;
 		wf_free(m);
@@ -85,9 +122,9 @@ struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, vo
 		return m;
 	}
 	if (!r)
-		return verbs_mr_new(d, addr, len, access, err_out);
+		return verbs_mr_new(d, NULL, addr, len, access, err_out);
 	/* all that an operation of ours or a reading peer may ever need: there is one for all of them */
-	m = verbs_mr_new(d, r->addr, r->len, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, err_out);
+	m = verbs_mr_new(d, r, r->addr, r->len, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, err_out);
 	if (m && !wf_map_insert(&d->mrs, r->id, m))
 		m->region = r->id;
 	return m;
@@ -130,9 +167,8 @@ void verbs_mrs_drop(struct verbs_dev *d)
 
 void verbs_mr_explain(struct wf_lane *l, int err, size_t len)
 {
-	bool memlock = err == ENOMEM || err == EAGAIN || err == EPERM;
-
 	snprintf(l->why, sizeof(l->why), "%zu KiB could not be registered with the adapter (%s): sent in frames, copied on both sides", len >> 10,
 		 strerror(err));
-	snprintf(l->remedy, sizeof(l->remedy), "%s", memlock ? "raise the limit on locked memory: ulimit -l unlimited, or LimitMEMLOCK=infinity" : "");
+	snprintf(l->remedy, sizeof(l->remedy), "%s",
+		 verbs_is_memlock(err) ? "raise the limit on locked memory: ulimit -l unlimited, or LimitMEMLOCK=infinity" : "");
 }

@@ -84,7 +84,7 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 	if (!g)
 		return 0;
 	wf_list_init(&g->link);
-	g->mr = verbs_mr_new(l->rail[0]->dev, (char *)r->addr + off, len, rights_of(l->rail[0]->dev, access), &err);
+	g->mr = verbs_mr_new(l->rail[0]->dev, r, (char *)r->addr + off, len, rights_of(l->rail[0]->dev, access), &err);
 	if (!g->mr) {
 		verbs_mr_explain(base, err, len);
 		wf_free(g);

@@ -2,7 +2,7 @@
  *
  * verbs_route.c - which of our ports reach which of the peer's. On Ethernet a GID is an IP address, and the kernel's routing
  * table says from which of ours it would be reached: the port that has that address is the one to use, whatever its name, VLAN
- * or place in a table. On InfiniBand two ports meet when they are of one subnet.
+ * or place in a table. On InfiniBand two ports meet when they are of one subnet; on both only when they are of one partition.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +15,16 @@ void verbs_gid_text(const uint8_t *gid, char *out, size_t cap)
 
 	wf_addr_from_ip6(gid, &a);
 	wf_addr_format_host(&a, out, cap);
+}
+
+/* Do they hear each other? Where rdma_cm connects, that knows. */
+static bool meets(const struct verbs_dev *d, const struct verbs_where *to, char *why, size_t cap)
+{
+	if (to->link == VERBS_LINK_IWARP || to->link == VERBS_LINK_IPOIB || verbs_same_partition(d->pkey, to->pkey))
+		return true;
+	snprintf(why, cap, "%s: P_Key 0x%04x here, 0x%04x there: %s", d->name, d->pkey, to->pkey,
+		 (d->pkey ^ to->pkey) & ~VERBS_PKEY_FULL ? "not of one partition" : "both are limited members, who do not hear each other");
+	return false;
 }
 
 static bool is_taken(const struct verbs_pair *pairs, unsigned n, const struct verbs_dev *d)
@@ -56,25 +66,30 @@ static struct verbs_dev *by_ip(const struct verbs_port *p, const struct verbs_wh
 		return NULL;
 	}
 	d = owner_of(p, &from, to->link, gid_at);
-	if (!d)
-		snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an %s device here", there,
-			 wf_addr_format_host(&from, here, sizeof(here)), to->link == VERBS_LINK_IWARP ? "iWARP" : "RDMA");
-	return d;
+	if (d)
+		return meets(d, to, why, cap) ? d : NULL;
+	snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an %s device here", there,
+		 wf_addr_format_host(&from, here, sizeof(here)), to->link == VERBS_LINK_IWARP ? "iWARP" : "RDMA");
+	return NULL;
 }
 
 static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verbs_where *to, const struct verbs_pair *taken, unsigned n,
 				   char *why, size_t cap)
 {
-	bool any = false;
+	bool any = false, near = false;
 
 	for (unsigned i = 0; i < p->n_dev; i++) {
 		struct verbs_dev *d = p->dev[i];
 
 		any = any || d->link == IBV_LINK_LAYER_INFINIBAND;
-		if (d->link == IBV_LINK_LAYER_INFINIBAND && d->up && !is_taken(taken, n, d) && !memcmp(d->gid[0].gid.raw, to->gid, 8))
+		if (d->link != IBV_LINK_LAYER_INFINIBAND || !d->up || is_taken(taken, n, d) || memcmp(d->gid[0].gid.raw, to->gid, 8))
+			continue;
+		if (meets(d, to, why, cap))
 			return d;
+		near = true;
 	}
-	snprintf(why, cap, any ? "the peer's InfiniBand port is of another subnet" : "the peer offers InfiniBand, and this machine has none");
+	if (!near)
+		snprintf(why, cap, any ? "the peer's InfiniBand port is of another subnet" : "the peer offers InfiniBand, and this machine has none");
 	return NULL;
 }
 

@@ -74,24 +74,31 @@ const char *ibv_get_device_name(struct ibv_device *dev)
 
 /* ---- contexts ---- */
 
+static int query_device_ex(struct ibv_context *ctx, const void *input, struct ibv_device_attr_ex *attr, size_t size);
+
 static int fill_context(struct fk_context *c, struct fk_device *d)
 {
 	if (!fk_enter("ibv_open_device"))
 		return errno;
-	c->async = fk_bell_new(c, &c->v.async_fd);
+	c->async = fk_bell_new(c, &c->x.context.async_fd);
 	fk_leave();
 	if (c->async == FK_NONE)
 		return errno;
 	c->dev = d;
-	c->v.device = &d->v;
-	c->v.cmd_fd = -1;
-	c->v.num_comp_vectors = 2;
-	pthread_mutex_init(&c->v.mutex, NULL);
-	c->v.ops.poll_cq = fk_poll_cq;
-	c->v.ops.req_notify_cq = fk_req_notify_cq;
-	c->v.ops.post_srq_recv = fk_post_srq_recv;
-	c->v.ops.post_send = fk_post_send;
-	c->v.ops.post_recv = fk_post_recv;
+	c->x.context.device = &d->v;
+	c->x.context.cmd_fd = -1;
+	c->x.context.num_comp_vectors = 2;
+	pthread_mutex_init(&c->x.context.mutex, NULL);
+	if (getenv("WEFT_TEST_IBV_ODP")) {
+		c->x.sz = sizeof(c->x);
+		c->x.query_device_ex = query_device_ex;
+		c->x.context.abi_compat = __VERBS_ABI_IS_EXTENDED;
+	}
+	c->x.context.ops.poll_cq = fk_poll_cq;
+	c->x.context.ops.req_notify_cq = fk_req_notify_cq;
+	c->x.context.ops.post_srq_recv = fk_post_srq_recv;
+	c->x.context.ops.post_send = fk_post_send;
+	c->x.context.ops.post_recv = fk_post_recv;
 	return 0;
 }
 
@@ -122,7 +129,7 @@ struct ibv_context *ibv_open_device(struct ibv_device *dev)
 	pthread_mutex_lock(&refs_lock);
 	d->refs++;
 	pthread_mutex_unlock(&refs_lock);
-	return &c->v;
+	return &c->x.context;
 }
 
 int ibv_close_device(struct ibv_context *ctx)
@@ -133,11 +140,11 @@ int ibv_close_device(struct ibv_context *ctx)
 		return -1;
 	if (c->n_objects)
 		fk_complain("ibv_close_device: %d objects of it are still there", c->n_objects);
-	fk_bell_free(c->async, c->v.async_fd);
+	fk_bell_free(c->async, c->x.context.async_fd);
 	fk_leave();
 	fk_detach();
 	put_device(c->dev);
-	pthread_mutex_destroy(&c->v.mutex);
+	pthread_mutex_destroy(&c->x.context.mutex);
 	free(c);
 	return 0;
 }
@@ -170,6 +177,35 @@ int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 	return 0;
 }
 
+uint32_t fk_odp(void)
+{
+	static const char *const words[] = { "send", "recv", "write", "read", "atomic", "srq_recv" };
+	const char *at = getenv("WEFT_TEST_IBV_ODP");
+	uint32_t caps = 0;
+
+	while (at && *at) {
+		size_t len = strcspn(at, " ");
+
+		for (uint32_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			if (len == strlen(words[i]) && !memcmp(at, words[i], len))
+				caps |= 1u << i;
+		at += len + (at[len] == ' ');
+	}
+	return caps;
+}
+
+static int query_device_ex(struct ibv_context *ctx, const void *input, struct ibv_device_attr_ex *attr, size_t size)
+{
+	uint32_t caps = fk_odp();
+
+	if (input || size != sizeof(*attr))
+		return fk_complain("query_device_ex: input %p, %zu bytes", input, size);
+	memset(attr, 0, size);
+	attr->odp_caps.general_caps = caps ? IBV_ODP_SUPPORT : 0;
+	attr->odp_caps.per_transport_caps.rc_odp_caps = caps;
+	return ibv_query_device(ctx, &attr->orig_attr);
+}
+
 /* As libibverbs does it: not a byte behind flags, which is where the struct of this symbol ends. */
 int ibv_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *out)
 {
@@ -177,7 +213,7 @@ int ibv_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *
 		.state = fk_has_fault("port_down") ? IBV_PORT_DOWN : IBV_PORT_ACTIVE,
 		.max_mtu = IBV_MTU_4096, .active_mtu = IBV_MTU_4096,
 		.gid_tbl_len = FK_GIDS, .port_cap_flags = 1 << 16 | 1 << 26,
-		.max_msg_sz = FK_MAX_MSG, .pkey_tbl_len = 1, .max_vl_num = 1,
+		.max_msg_sz = FK_MAX_MSG, .pkey_tbl_len = (uint16_t)fk_n_pkeys(), .max_vl_num = 1,
 		.active_width = 2, .active_speed = 4, .phys_state = fk_has_fault("port_down") ? 3 : 5,
 		.link_layer = IBV_LINK_LAYER_ETHERNET,
 	};
@@ -244,14 +280,44 @@ int _ibv_query_gid_ex(struct ibv_context *ctx, uint32_t port, uint32_t index, st
 	return 0;
 }
 
+/* ---- partitions ---- */
+
+static uint32_t read_pkeys(uint16_t out[FK_PKEYS])
+{
+	const char *at = getenv("WEFT_TEST_IBV_PKEYS");
+	uint32_t n = 0;
+
+	out[0] = 0xffff;
+	while (at && *at && n < FK_PKEYS) {
+		out[n++] = (uint16_t)strtoul(at, NULL, 0);
+		at = strchr(at, ',');
+		at += at != NULL;
+	}
+	return n ? n : 1;
+}
+
+uint32_t fk_n_pkeys(void)
+{
+	uint16_t keys[FK_PKEYS];
+
+	return read_pkeys(keys);
+}
+
+uint16_t fk_pkey_of(uint32_t index)
+{
+	uint16_t keys[FK_PKEYS];
+
+	return index < read_pkeys(keys) ? keys[index] : 0;
+}
+
 int ibv_query_pkey(struct ibv_context *ctx, uint8_t port, int index, uint16_t *pkey)
 {
 	(void)ctx;
-	if (port != 1 || index) {
+	if (port != 1 || index < 0 || (uint32_t)index >= fk_n_pkeys()) {
 		errno = fk_complain("ibv_query_pkey: port %u, index %d", port, index);
 		return -1;
 	}
-	*pkey = 0xffff;
+	*pkey = htons(fk_pkey_of((uint32_t)index));
 	return 0;
 }
 

@@ -22,7 +22,11 @@
  * Environment, read by the process that uses it:
  *   WEFT_TEST_IBV          the folder; unset: no device
  *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
- *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register
+ *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
+ *   WEFT_TEST_IBV_DMABUF   set: the driver takes dma-bufs, and takes any descriptor that can be mapped for one
+ *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
+ *                          not asked for such things
+ *   WEFT_TEST_IBV_PKEYS    table of each port ("0xffff,0x8001"; 0: an empty place); a queue pair hears only its partition
  *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down
  *   WEFT_TEST_IBV_GLOB     set: atomics are said to be atomic with the CPU's (they are not)
  *   WEFT_TEST_IBV_ABORT    abort() at the first complaint, for a debugger
@@ -41,7 +45,7 @@
 enum {
 	FK_PROCS = 256, FK_QPS = 4096, FK_CQS = 2048, FK_SRQS = 1024, FK_MRS = 16384, FK_BELLS = 2048,
 	FK_EVENTS = 8192,                /* of a bell */
-	FK_DEVICES = 8, FK_GIDS = 8,
+	FK_DEVICES = 8, FK_GIDS = 8, FK_PKEYS = 8,
 	FK_MAX_WR = 16384, FK_MAX_SGE = 32, FK_MAX_CQE = 32767, FK_MAX_SRQ_WR = 8192, FK_MAX_INLINE = 512, FK_MAX_RD = 128,
 	FK_MAX_MSG = 8 << 20,
 	FK_CLASSES = 32,                 /* of sizes of rings: powers of two */
@@ -81,8 +85,9 @@ struct fk_cqe {
 
 struct fk_mr {
 	struct fk_head h;
-	uint32_t access;
+	uint32_t access, uses;           /* uses: IBV_ODP_SUPPORT_*, of memory on demand; pinned memory has all */
 	uint64_t pd, iova, addr, len;
+	bool pins;                       /* counts as locked */
 };
 
 struct fk_cq {
@@ -108,6 +113,7 @@ struct fk_qp {
 	struct ibv_qp_cap cap;
 	bool sig_all;
 	enum ibv_qp_state state;
+	uint16_t pkey;                   /* that stood at attr.pkey_index when it was set */
 	struct ibv_qp_attr attr;         /* as last set */
 	struct fk_ring sq, rq;
 	bool waits;                      /* in fk_shm.waiting */
@@ -144,7 +150,7 @@ struct fk_shm {
 };
 
 struct fk_context {
-	struct ibv_context v;
+	struct verbs_context x;          /* ends with what the caller has */
 	struct fk_device *dev;
 	uint32_t async;                  /* bell */
 	int n_objects;
@@ -225,17 +231,22 @@ void fk_bell_forget(uint32_t bell, int fd, uint64_t object);
 /* ---- device.c ---- */
 
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out);
+uint32_t fk_odp(void);                   /* IBV_ODP_SUPPORT_*; 0: none */
+/* How many places the table of a port has. */
+uint32_t fk_n_pkeys(void);
+/* 0: none stands there. */
+uint16_t fk_pkey_of(uint32_t index);
 /* Of any device of the fabric; FK_NONE: nobody's. */
 uint32_t fk_device_of(const union ibv_gid *gid);
 static inline struct fk_context *fk_ctx(struct ibv_context *ctx)
 {
-	return (struct fk_context *)ctx;
+	return (struct fk_context *)(void *)((char *)ctx - offsetof(struct verbs_context, context));
 }
 
 /* ---- memory.c ---- */
 
-struct fk_vec {                          /* memory of one process */
-	uint32_t owner;
+struct fk_vec {                          /* memory of one process, and what is done with it: an IBV_ODP_SUPPORT_ */
+	uint32_t owner, use;
 	int n;
 	size_t len;
 	struct iovec v[FK_MAX_SGE];

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,7 +18,8 @@
 #define REMOTE (1u << 31)
 _Static_assert(FK_MRS == 1 << ROW_BITS, "a row fits its part of a key");
 
-#define ACCESS_KNOWN (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)
+#define ACCESS_KNOWN (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC | \
+		      IBV_ACCESS_ON_DEMAND)
 #define ACCESS_OPTIONAL (~0u << 20)
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *ctx)
@@ -77,12 +79,20 @@ static bool is_within_limit(size_t len)
 	return !limit || fk.registered + len <= strtoull(limit, NULL, 10);
 }
 
-static struct ibv_mr *register_mr(struct fk_pd *pd, struct ibv_mr *mr, uint64_t iova, uint32_t access)
+struct fk_ibv_mr {
+	struct ibv_mr v;
+	void *map;                       /* of a dma-buf: what the device reaches */
+	size_t map_len;
+};
+
+/* @at: where the bytes are. */
+static struct ibv_mr *register_mr(struct fk_pd *pd, struct ibv_mr *mr, const void *at, uint64_t iova, uint32_t access)
 {
+	bool pins = !(access & IBV_ACCESS_ON_DEMAND) && !((struct fk_ibv_mr *)(void *)mr)->map;
 	uint32_t row, key;
 	struct fk_mr *m;
 
-	if (!is_within_limit(mr->length)) {
+	if (pins && !is_within_limit(mr->length)) {
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -94,43 +104,61 @@ static struct ibv_mr *register_mr(struct fk_pd *pd, struct ibv_mr *mr, uint64_t 
 	m->h.gen += !m->h.gen;
 	key = m->h.gen << ROW_BITS | row;
 	m->access = access;
+	m->uses = access & IBV_ACCESS_ON_DEMAND ? fk_odp() : ~0u;
 	m->pd = pd->id;
 	m->iova = iova;
-	m->addr = (uintptr_t)mr->addr;
+	m->addr = (uintptr_t)at;
+	m->pins = pins;
 	m->len = mr->length;
 	mr->handle = row;
 	mr->lkey = key;
 	mr->rkey = key | REMOTE;
-	fk.registered += mr->length;
+	fk.registered += pins ? mr->length : 0;
 	pd->n_objects++;
 	return mr;
 }
 
-static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t len, uint64_t iova, uint32_t access, const char *what)
+static int check_reg(uint64_t at, size_t len, uint32_t access, uint32_t known, const char *what)
 {
-	struct ibv_mr *mr, *got = NULL;
-
-	if (access & ~ACCESS_KNOWN)
-		return fk_complain_null(EINVAL, "%s: unknown access flags %#x", what, access);
+	if (access & IBV_ACCESS_ON_DEMAND && !fk_odp())
+		return fk_complain("%s: on demand, which the device does not have", what);
+	if (access & ~known)
+		return fk_complain("%s: unknown access flags %#x", what, access);
 	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) && !(access & IBV_ACCESS_LOCAL_WRITE))
-		return fk_complain_null(EINVAL, "%s: remote write without local write (%#x)", what, access);
-	if (!len || (uintptr_t)addr + len < (uintptr_t)addr)
-		return fk_complain_null(EINVAL, "%s: %zu bytes at %p", what, len, addr);
-	if (!is_mapped(addr, len)) {
-		errno = EFAULT;
-		return NULL;
-	}
-	mr = calloc(1, sizeof(*mr));
+		return fk_complain("%s: remote write without local write (%#x)", what, access);
+	if (!len || at + len < at)
+		return fk_complain("%s: %zu bytes at %#llx", what, len, (unsigned long long)at);
+	return 0;
+}
+
+/* @fill is what the call knows; @at: where the bytes are. */
+static struct ibv_mr *add(struct ibv_pd *pd, struct fk_ibv_mr fill, const void *at, uint64_t iova, uint32_t access, const char *what)
+{
+	struct fk_ibv_mr *mr = calloc(1, sizeof(*mr));
+	struct ibv_mr *got = NULL;
+
 	if (!mr)
 		return NULL;
-	*mr = (struct ibv_mr){ .context = pd->context, .pd = pd, .addr = addr, .length = len };
+	*mr = fill;
+	mr->v.context = pd->context;
+	mr->v.pd = pd;
 	if (fk_enter(what)) {
-		got = register_mr((struct fk_pd *)pd, mr, iova, access);
+		got = register_mr((struct fk_pd *)pd, &mr->v, at, iova, access);
 		fk_leave();
 	}
 	if (!got)
 		free(mr);
 	return got;
+}
+
+static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t len, uint64_t iova, uint32_t access, const char *what)
+{
+	int ret = check_reg((uintptr_t)addr, len, access, ACCESS_KNOWN, what);
+
+	if (!ret && !is_mapped(addr, len))
+		ret = EFAULT;
+	errno = ret;
+	return ret ? NULL : add(pd, (struct fk_ibv_mr){ .v = { .addr = addr, .length = len } }, addr, iova, access, what);
 }
 
 struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access)
@@ -143,11 +171,41 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t len, uint6
 	return reg(pd, addr, len, iova, access & ~ACCESS_OPTIONAL, "ibv_reg_mr_iova2");
 }
 
+/*
+ * As the kernel wants it: equally far into a page, no on-demand, within the buffer. The device reaches the bytes through a mapping of
+ * its own, so that a wrong offset or descriptor shows in the data. As in the library, addr says the offset.
+ */
 struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t len, uint64_t iova, int fd, int access)
 {
-	(void)pd, (void)offset, (void)len, (void)iova, (void)fd, (void)access;
-	errno = EOPNOTSUPP;
-	return NULL;
+	uint64_t lead = offset % (uint64_t)sysconf(_SC_PAGESIZE);
+	struct fk_ibv_mr fill = { .v = { .addr = (void *)(uintptr_t)offset, .length = len }, .map_len = lead + len };
+	struct ibv_mr *mr;
+	struct stat st;
+	int ret;
+
+	if (!getenv("WEFT_TEST_IBV_DMABUF")) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
+	ret = check_reg(iova, len, (uint32_t)access, ACCESS_KNOWN & ~(uint32_t)IBV_ACCESS_ON_DEMAND, "ibv_reg_dmabuf_mr");
+	if (!ret && fstat(fd, &st))
+		ret = fk_complain("ibv_reg_dmabuf_mr: descriptor %d: %s", fd, strerror(errno));
+	if (!ret && (offset ^ iova) % (uint64_t)sysconf(_SC_PAGESIZE))
+		ret = fk_complain("ibv_reg_dmabuf_mr: offset %#llx and address %#llx are not equally far into a page",
+				  (unsigned long long)offset, (unsigned long long)iova);
+	if (!ret && offset + len > (uint64_t)st.st_size)
+		ret = fk_complain("ibv_reg_dmabuf_mr: %zu bytes at %#llx are beyond the buffer", len, (unsigned long long)offset);
+	if (ret) {
+		errno = ret;
+		return NULL;
+	}
+	fill.map = mmap(NULL, fill.map_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(offset - lead));
+	if (fill.map == MAP_FAILED)
+		return NULL;
+	mr = add(pd, fill, (char *)fill.map + lead, iova, (uint32_t)access, "ibv_reg_dmabuf_mr");
+	if (!mr)
+		munmap(fill.map, fill.map_len);
+	return mr;
 }
 
 int ibv_dereg_mr(struct ibv_mr *mr)
@@ -162,10 +220,12 @@ int ibv_dereg_mr(struct ibv_mr *mr)
 		ret = fk_complain("ibv_dereg_mr: not a registered region");
 	} else {
 		m->h.owner = 0;
-		fk.registered -= m->len;
+		fk.registered -= m->pins ? m->len : 0;
 		((struct fk_pd *)mr->pd)->n_objects--;
 	}
 	fk_leave();
+	if (!ret && ((struct fk_ibv_mr *)(void *)mr)->map)
+		munmap(((struct fk_ibv_mr *)(void *)mr)->map, ((struct fk_ibv_mr *)(void *)mr)->map_len);
 	if (!ret)
 		free(mr);
 	return ret;
@@ -182,6 +242,10 @@ bool fk_vec_add(struct fk_vec *vec, uint64_t pd, uint32_t key, bool remote, uint
 		return false;
 	if (addr < m->iova || len > m->len || addr - m->iova > m->len - len || vec->n == FK_MAX_SGE)
 		return false;
+	if (vec->use & ~m->uses) {
+		fk_complain("key %#x: memory on demand, which is not for use %#x on this device", key, vec->use);
+		return false;
+	}
 	vec->v[vec->n++] = (struct iovec){ (void *)(uintptr_t)(m->addr + (addr - m->iova)), len };
 	vec->len += len;
 	return true;

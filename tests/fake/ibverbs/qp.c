@@ -191,6 +191,8 @@ static int check_path(const struct fk_qp *q, const struct ibv_ah_attr *a)
 	if (!a->is_global || a->port_num != 1 || !a->grh.hop_limit)
 		return fk_complain("ibv_modify_qp: path is_global %u, port %u, hop limit %u: on Ethernet it is global",
 				   a->is_global, a->port_num, a->grh.hop_limit);
+	if (a->sl > 7)
+		return fk_complain("ibv_modify_qp: service level %u: on Ethernet it is a priority", a->sl);
 	if (!fk_gid_of(q->dev, a->grh.sgid_index, &own))
 		return fk_complain("ibv_modify_qp: no address has index %u", a->grh.sgid_index);
 	if (fk_device_of(&a->grh.dgid) == FK_NONE || is_v4(&a->grh.dgid) != is_v4(&own))
@@ -204,7 +206,7 @@ static int check_values(const struct fk_qp *q, const struct ibv_qp_attr *a, int 
 	const struct { int bit; uint64_t have, min, max; const char *name; } v[] = {
 		{ IBV_QP_CUR_STATE, a->cur_qp_state, q->state, q->state, "cur_qp_state" },
 		{ IBV_QP_PORT, a->port_num, 1, 1, "port_num" },
-		{ IBV_QP_PKEY_INDEX, a->pkey_index, 0, 0, "pkey_index" },
+		{ IBV_QP_PKEY_INDEX, a->pkey_index, 0, fk_n_pkeys() - 1, "pkey_index" },
 		{ IBV_QP_ACCESS_FLAGS, a->qp_access_flags & ~(unsigned)access, 0, 0, "qp_access_flags" },
 		{ IBV_QP_PATH_MTU, a->path_mtu, IBV_MTU_256, IBV_MTU_4096, "path_mtu" },
 		{ IBV_QP_DEST_QPN, a->dest_qp_num, 2, 0xffffff, "dest_qp_num" },
@@ -221,6 +223,8 @@ static int check_values(const struct fk_qp *q, const struct ibv_qp_attr *a, int 
 	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++)
 		if (mask & v[i].bit && (v[i].have < v[i].min || v[i].have > v[i].max))
 			return fk_complain("ibv_modify_qp: %s %llu", v[i].name, (unsigned long long)v[i].have);
+	if (mask & IBV_QP_PKEY_INDEX && !(fk_pkey_of(a->pkey_index) & 0x7fff))
+		return fk_complain("ibv_modify_qp: no P_Key stands at index %u", a->pkey_index);
 	return mask & IBV_QP_AV ? check_path(q, &a->ah_attr) : 0;
 }
 
@@ -230,6 +234,8 @@ static void keep_values(struct ibv_qp_attr *to, const struct ibv_qp_attr *a, int
 		to->qp_access_flags = a->qp_access_flags;
 	if (mask & IBV_QP_PORT)
 		to->port_num = a->port_num;
+	if (mask & IBV_QP_PKEY_INDEX)
+		to->pkey_index = a->pkey_index;
 	if (mask & IBV_QP_AV)
 		to->ah_attr = a->ah_attr;
 	if (mask & IBV_QP_PATH_MTU)
@@ -269,6 +275,8 @@ static int modify(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
 	if (ret)
 		return ret;
 	keep_values(&q->attr, attr, mask);
+	if (mask & IBV_QP_PKEY_INDEX)
+		q->pkey = fk_pkey_of(attr->pkey_index);
 	if (to == IBV_QPS_RESET) {
 		empty(q);
 		q->attr = (struct ibv_qp_attr){ 0 };

@@ -17,6 +17,8 @@ static struct fk_qp *find_peer(struct fk_qp *q)
 		return NULL;
 	if ((d->state != IBV_QPS_RTR && d->state != IBV_QPS_RTS) || !fk_is_alive(d->h.owner) || !fk_is_alive(q->h.owner))
 		return NULL;
+	if ((q->pkey ^ d->pkey) & 0x7fff || !((q->pkey | d->pkey) & 0x8000))
+		return NULL;
 	if (!fk_gid_of(q->dev, q->attr.ah_attr.grh.sgid_index, &ours) ||
 	    !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &theirs))
 		return NULL;
@@ -43,11 +45,27 @@ static int copy_status(int err, struct fk_qp *d)
 	return refuse(d, IBV_EVENT_QP_FATAL, IBV_WC_REM_OP_ERR);
 }
 
+static uint32_t use_of(const struct fk_wr *wr)
+{
+	switch (wr->opcode) {
+	case IBV_WR_SEND:
+	case IBV_WR_SEND_WITH_IMM:
+		return IBV_ODP_SUPPORT_SEND;
+	case IBV_WR_RDMA_WRITE:
+	case IBV_WR_RDMA_WRITE_WITH_IMM:
+		return IBV_ODP_SUPPORT_WRITE;
+	case IBV_WR_RDMA_READ:
+		return IBV_ODP_SUPPORT_READ;
+	default:
+		return IBV_ODP_SUPPORT_ATOMIC;
+	}
+}
+
 static int local_vec(struct fk_qp *q, struct fk_wr *wr, struct fk_vec *v, uint32_t access)
 {
 	struct ibv_sge *sge = (struct ibv_sge *)(wr + 1);
 
-	*v = (struct fk_vec){ .owner = q->h.owner };
+	*v = (struct fk_vec){ .owner = q->h.owner, .use = use_of(wr) };
 	if (!(wr->flags & IBV_SEND_INLINE))
 		return fk_vec_local(v, q->pd, sge, wr->n_sge, access) ? 0 : IBV_WC_LOC_PROT_ERR;
 	v->owner = fk.me; /* lies in the ring, which everybody has */
@@ -59,7 +77,7 @@ static int local_vec(struct fk_qp *q, struct fk_wr *wr, struct fk_vec *v, uint32
 
 static bool remote_vec(struct fk_qp *d, struct fk_wr *wr, struct fk_vec *v, uint32_t access)
 {
-	*v = (struct fk_vec){ .owner = d->h.owner };
+	*v = (struct fk_vec){ .owner = d->h.owner, .use = use_of(wr) };
 	if (!wr->len)
 		return true; /* no key is looked at */
 	return (d->attr.qp_access_flags & access) == access &&
@@ -68,7 +86,7 @@ static bool remote_vec(struct fk_qp *d, struct fk_wr *wr, struct fk_vec *v, uint
 
 static int do_send(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
 {
-	struct fk_vec from, to = { .owner = d->h.owner };
+	struct fk_vec from, to = { .owner = d->h.owner, .use = d->srq == FK_NONE ? IBV_ODP_SUPPORT_RECV : IBV_ODP_SUPPORT_SRQ_RECV };
 	uint64_t pd;
 	struct fk_recv *r = fk_recv_peek(d, &pd);
 	int ret = local_vec(q, wr, &from, 0);
