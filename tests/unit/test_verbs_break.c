@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * test_verbs_break.c - adapters that give up, over devices in software: what was under way goes on over another lane, nothing is lost or
+ * doubled; and long gets, which go in pieces for the sake of wires that lose some.
+ */
+#include "unit/verbs_inside.h"
+
+enum { TAGS = 4, MOST = 200000 };
+
+struct traffic {
+	struct wt_pair p;
+	uint64_t seed;
+	unsigned char *out[64], *in[64];
+	size_t len[64];
+	struct wt_posted s[64], r[64];
+	unsigned n;
+};
+
+static void post_some(struct traffic *t, unsigned n, unsigned from, uint64_t round)
+{
+	for (t->n = 0; t->n < n; t->n++) {
+		unsigned i = t->n;
+
+		t->len[i] = wt_random(&t->seed) % (wt_random(&t->seed) % 3 ? 300 : MOST);
+		t->out[i] = malloc(t->len[i] + 1);
+		t->in[i] = malloc(t->len[i] + 1);
+		wt_fill(t->out[i], t->len[i], round * 64 + i);
+		/* some are there before their receive, some after; all of a tag in one order */
+		if (wt_random(&t->seed) % 2)
+			t->r[i] = wt_recv(&t->p, !from, t->in[i], t->len[i], i % TAGS, WT_EXACT);
+		else
+			t->r[i].id = 0;
+		t->s[i] = wt_send(&t->p, (int)from, t->out[i], t->len[i], i % TAGS, i % 5 ? 0 : WEFT_SYNC);
+		if (!t->r[i].id)
+			t->r[i] = wt_recv(&t->p, !from, t->in[i], t->len[i], i % TAGS, WT_EXACT);
+	}
+}
+
+static void all_arrived(struct traffic *t, unsigned from, uint64_t round)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		weft_event e = wt_ok(t->p.w[!from], t->r[i]);
+
+		wt_ok(t->p.w[from], t->s[i]);
+		assert_int_equal(e.len, t->len[i]);
+		assert_int_equal(wt_differs(t->in[i], t->len[i], round * 64 + i), SIZE_MAX);
+		free(t->out[i]);
+		free(t->in[i]);
+	}
+}
+
+/* Each round has a connection of its own, whose queue pair breaks on one side or both after some turns of random traffic. */
+static void nothing_is_lost_or_doubled_when_an_adapter_gives_up(void **state)
+{
+	struct traffic t = { .seed = 20261126 };
+
+	(void)state;
+	for (uint64_t round = 0; round < wt_rounds(150); round++) {
+		unsigned from = (unsigned)(round & 1), turns = (unsigned)(wt_random(&t.seed) % 12), side = (unsigned)(wt_random(&t.seed) % 3);
+
+		wt_pair_open_with(&t.p, 0, "transports", "verbs,tcp");
+		lane_of(t.p.ep[0]);
+		post_some(&t, 1 + (unsigned)(wt_random(&t.seed) % 48), from, round);
+		for (unsigned i = 0; i < turns; i++)
+			wt_pump();
+		for (int k = 0; k < 2; k++)
+			if (side == 2 || side == (unsigned)k)
+				verbs_break(lane_of(t.p.ep[k]), "the test pulled it");
+		all_arrived(&t, from, round);
+		/* both are on the other lane now, or will be: it carries both ways, and large ones */
+		wt_exchange(&t.p, !(int)from, 100, 5);
+		wt_exchange(&t.p, (int)from, 300000, 6);
+		for (int k = 0; k < 2; k++) {
+			assert_string_equal(t.p.ep[k]->msg->tr->name, "tcp");
+			assert_non_null(strstr(explained(t.p.ctx, t.p.ep[k]), "not used: verbs: "));
+		}
+		assert_true(strstr(explained(t.p.ctx, t.p.ep[0]), "the test pulled it") ||
+			    strstr(explained(t.p.ctx, t.p.ep[1]), "the test pulled it"));
+		wt_pair_close(&t.p);
+	}
+}
+
+/* The same with puts, gets and flushes beside the messages, over and over, as programs do that use memory. */
+static void memory_and_messages_go_on_when_an_adapter_gives_up(void **state)
+{
+	enum { LEN = 100000, OPS = 24 };
+	static unsigned char out[OPS][LEN], back[OPS][LEN];
+	struct traffic t = { .seed = 20261127 };
+
+	(void)state;
+	for (uint64_t round = 0; round < wt_rounds(150); round++) {
+		unsigned from = (unsigned)(round & 1), side = (unsigned)(wt_random(&t.seed) % 3);
+		unsigned before = (unsigned)(wt_random(&t.seed) % 40), at = (unsigned)(wt_random(&t.seed) % OPS);
+		struct wt_posted posted[OPS];
+		struct wt_mem m;
+
+		if (round % 3 == 2)
+			setenv("WEFT_TEST_IBV_FAULT", "lazy", 1);
+		wt_pair_open_with(&t.p, 0, "transports", "verbs,tcp");
+		wt_mem_open(&t.p, &m, LEN, WEFT_READ | WEFT_WRITE, round & 2);
+		lane_of(t.p.ep[0]);
+		post_some(&t, 1 + (unsigned)(wt_random(&t.seed) % 48), from, round);
+		for (unsigned i = 0; i < OPS; i++) {
+			weft_call c = wt_call(0);
+			size_t len = 16000 + wt_random(&t.seed) % (LEN - 16000);
+			weft_buf o = wt_buf(out[i], len), b = wt_buf(back[i], len);
+
+			for (unsigned k = 0; i == at && k < before; k++)
+				wt_pump();
+			for (int k = 0; k < 2 && i == at; k++)
+				if (side == 2 || side == (unsigned)k)
+					verbs_break(lane_of(t.p.ep[k]), "the test pulled it");
+			posted[i] = wt_took(t.p.w[0], i % 3 == 0 ? weft_put(t.p.ep[0], &o, 1, m.remote, 0, &c) :
+					    i % 3 == 1 ? weft_get(t.p.ep[0], &b, 1, m.remote, 0, &c) : weft_flush(t.p.w[0]->w, t.p.ep[0], &c), &c);
+		}
+		for (unsigned i = 0; i < OPS; i++)
+			wt_ok(t.p.w[0], posted[i]);
+		all_arrived(&t, from, round);
+		wt_exchange(&t.p, !(int)from, 100, 5);
+		wt_mem_close(&t.p, &m);
+		wt_pair_close(&t.p);
+		unsetenv("WEFT_TEST_IBV_FAULT");
+	}
+}
+
+/* One-sided operations under way are done once more, by frames. */
+static void memory_is_reached_after_an_adapter_gave_up(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *buf = malloc(LEN), *back = malloc(LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		weft_call c[4] = { wt_call(0), wt_call(0), wt_call(0), wt_call(0) };
+		weft_buf b = wt_buf(buf, LEN), r = wt_buf(back, LEN);
+		struct wt_posted put, get, flush;
+
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		wt_mem_open(&p, &m, LEN, WEFT_READ | WEFT_WRITE, round & 1);
+		wt_fill(buf, LEN, (uint64_t)round);
+		put = wt_took(p.w[0], weft_put(p.ep[0], &b, 1, m.remote, 0, &c[0]), &c[0]);
+		for (int i = 0; i < round % 7; i++)
+			wt_pump();
+		verbs_break(lane_of(p.ep[round & 1]), "the test pulled it");
+		wt_ok(p.w[0], put);
+		flush = wt_took(p.w[0], weft_flush(p.w[0]->w, p.ep[0], &c[1]), &c[1]);
+		wt_ok(p.w[0], flush);
+		wt_assert_data(m.addr, LEN, (uint64_t)round);
+		get = wt_took(p.w[0], weft_get(p.ep[0], &r, 1, m.remote, 0, &c[2]), &c[2]);
+		wt_ok(p.w[0], get);
+		wt_assert_data(back, LEN, (uint64_t)round);
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+	free(buf);
+	free(back);
+}
+
+/*
+ * A long get is asked for in pieces, a few at a time: what is sent meanwhile does not wait behind all of it. One whose adapter
+ * gives up in the middle is done again over the other lane.
+ */
+static void a_long_get_goes_in_pieces(void **state)
+{
+	enum { LEN = 16 << 20 };
+	unsigned char *back = malloc(LEN);
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_FAULT", "lazy", 1);
+	for (int breaks = 0; breaks < 2; breaks++) {
+		weft_call c = wt_call(0);
+		weft_buf r = wt_buf(back, LEN);
+		struct wt_posted get;
+		struct verbs_qp *q;
+		unsigned most = 0;
+		uint64_t posts;
+
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		wt_mem_open(&p, &m, LEN, WEFT_READ, true);
+		wt_fill(m.addr, LEN, (uint64_t)breaks);
+		q = lane_of(p.ep[0])->rail[0];
+		posts = q->dev->n_posts;
+		get = wt_took(p.w[0], weft_get(p.ep[0], &r, 1, m.remote, 0, &c), &c);
+		for (int i = 0; i < 100000 && (breaks ? !q->gets : q->dev->n_posts - posts < LEN / VERBS_READ); i++) {
+			wt_pump();
+			most = WF_MAX(most, q->gets);
+		}
+		assert_true(most > 0);
+		if (breaks)
+			verbs_break(lane_of(p.ep[0]), "the test pulled it");
+		wt_ok(p.w[0], get);
+		wt_assert_data(back, LEN, (uint64_t)breaks);
+		if (!breaks) {
+			assert_in_range(q->dev->n_posts - posts, LEN / VERBS_READ, LEN / VERBS_READ + 4);   /* and OPEN, credits */
+			assert_true(most > 1 && most <= VERBS_READS);
+			assert_int_equal(q->gets, 0);
+		}
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_FAULT");
+	free(back);
+}
+
+/* A rail without frames that breaks, here or at the peer's, is left out: messages stay on verbs. */
+static void a_rail_that_breaks_is_left_out(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_DEVICES", "2", 1);
+	for (int round = 0; round < 8; round++) {
+		unsigned char *out = malloc(8 << 20), *in = malloc(8 << 20);
+		struct wt_posted s, r;
+
+		wt_pair_open(&p, 0);
+		assert_int_equal(lane_of(p.ep[0])->n_rails, 2);
+		wt_exchange(&p, round & 1, 8 << 20, 1);
+		for (int k = 0; k < 2; k++)
+			assert_true(lane_of(p.ep[round & 1 ? 0 : 1])->rail[k]->posted > 3);   /* both carried some of it */
+		wt_fill(out, 8 << 20, 2);
+		r = wt_recv(&p, 1, in, 8 << 20, 9, WT_EXACT);
+		s = wt_send(&p, 0, out, 8 << 20, 9, 0);
+		for (int i = 0; i < round / 2; i++)
+			wt_pump();
+		verbs_qp_break(lane_of(p.ep[round & 1])->rail[1]);
+		wt_ok(p.w[1], r);
+		wt_ok(p.w[0], s);
+		wt_assert_data(in, 8 << 20, 2);
+		wt_exchange(&p, 0, 8 << 20, 3);
+		wt_exchange(&p, 1, 100, 4);
+		lane_of(p.ep[0]);
+		lane_of(p.ep[1]);
+		wt_pair_close(&p);
+		free(out);
+		free(in);
+	}
+	unsetenv("WEFT_TEST_IBV_DEVICES");
+}
+
+/* With tcp not allowed there is nothing to go to: all that was pending ends with the reason. */
+static void without_another_lane_the_reason_is_told(void **state)
+{
+	struct wt_pair p;
+	weft_event e;
+	char in[8];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	e.user_data = wt_recv(&p, 1, in, sizeof(in), 1, WT_EXACT).id;   /* from anybody: goes on waiting */
+	verbs_break(lane_of(p.ep[0]), "the test pulled it");
+	e = wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	assert_int_equal(e.status, WEFT_ERESET);
+	wt_says(&e, "the test pulled it");
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	weft_ep_abort(p.ep[0]);
+	weft_ep_abort(p.ep[1]);
+	p.ep[0] = p.ep[1] = NULL;
+	wt_pair_close(&p);
+}
+
+static int run(void)
+{
+	static const struct CMUnitTest tests[] = {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
+		CASE(nothing_is_lost_or_doubled_when_an_adapter_gives_up),
+		CASE(memory_and_messages_go_on_when_an_adapter_gives_up),
+		CASE(memory_is_reached_after_an_adapter_gave_up),
+		CASE(a_long_get_goes_in_pieces),
+		CASE(a_rail_that_breaks_is_left_out),
+		CASE(without_another_lane_the_reason_is_told),
+	};
+
+	if (!wt_choose("verbs"))
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	return fake_ibv_main(argc, argv, run);
+}
