@@ -263,6 +263,28 @@ static void without_another_lane_the_reason_is_told(void **state)
 	wt_pair_close(&p);
 }
 
+/* One that says nothing any more, neither that it sent nor that it could not: found out, for the peer lives. */
+static void a_silent_adapter_is_noticed(void **state)
+{
+	struct traffic t = { .seed = 20261128 };
+
+	(void)state;
+	setenv("WEFT_FAILURE_DETECT", "100ms", 1);
+	for (uint64_t round = 0; round < 2; round++) {
+		wt_pair_open_with(&t.p, 0, "transports", "verbs,tcp");
+		lane_of(t.p.ep[0]);
+		wt_exchange(&t.p, 0, 100, 1);
+		setenv("WEFT_TEST_IBV_FAULT", "mute", 1);
+		post_some(&t, 20, (unsigned)round, round);
+		all_arrived(&t, (unsigned)round, round);
+		unsetenv("WEFT_TEST_IBV_FAULT");
+		assert_non_null(strstr(explained(t.p.ctx, t.p.ep[round]), "the adapter says nothing of what it was given"));
+		assert_string_equal(t.p.ep[0]->msg->tr->name, "tcp");
+		wt_pair_close(&t.p);
+	}
+	unsetenv("WEFT_FAILURE_DETECT");
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -273,6 +295,7 @@ static int run(void)
 		CASE(a_long_get_goes_in_pieces),
 		CASE(a_rail_that_breaks_is_left_out),
 		CASE(without_another_lane_the_reason_is_told),
+		CASE(a_silent_adapter_is_noticed),
 	};
 
 	if (!wt_choose("verbs"))

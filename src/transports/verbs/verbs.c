@@ -303,6 +303,8 @@ static int verbs_poll(struct wf_port *base)
 	for (unsigned i = 0; i < p->n_dev; i++)
 		if (p->dev[i]->started)
 			n += verbs_rx(p->dev[i]);
+	if (wf_unlikely(!(++p->turns & 1023)))   /* who never sleeps */
+		verbs_watch(p, wf_now_ns());
 	if (wf_unlikely(p->chores))
 		n += chores(p);
 	return n;
@@ -342,6 +344,10 @@ static int verbs_arm(struct wf_port *base)
 {
 	struct verbs_port *p = verbs_port_of(base);
 
+	if (!wf_list_is_empty(&base->lanes)) {
+		verbs_watch(p, wf_now_ns());
+		wf_port_wake_at(base, p->wake_at ? WF_MIN(p->wake_at, p->watch_at) : p->watch_at);
+	}
 	if (p->chores && something_waits(p))
 		return WEFT_AGAIN;
 	for (unsigned i = 0; i < p->n_dev; i++)

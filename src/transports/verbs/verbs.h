@@ -122,7 +122,7 @@ struct verbs_offer {
 };
 _Static_assert(sizeof(struct verbs_offer) == 4 + 22 * VERBS_OFFERS, "no padding on the wire");
 
-enum { VERBS_ASK = 1, VERBS_ANSWER, VERBS_NO, VERBS_CM_ASK, VERBS_CM_INVITE };
+enum { VERBS_ASK = 1, VERBS_ANSWER, VERBS_NO, VERBS_CM_ASK, VERBS_CM_INVITE, VERBS_LIVE_ASK, VERBS_LIVE };
 
 struct verbs_end {                       /* one side of a rail */
 	uint8_t gid[16], to[16];         /* its own, and the one at the other end */
@@ -266,6 +266,8 @@ struct verbs_qp {
 	uint8_t reads, gets;             /* that are under way: of large messages, of long gets */
 	uint8_t reads_max;
 	bool broken;
+	uint8_t silent;                  /* verbs_watch.c: looks at which nothing more had ended than */
+	uint32_t seen_done;              /* `done` was before */
 	struct wf_list link;             /* dev->dying */
 	uint64_t until;                  /* dying: not longer */
 	struct rdma_cm_id *cm;           /* that connected it, and keeps it connected; NULL: we did */
@@ -317,6 +319,7 @@ struct verbs_lane {
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
 	bool lost;                       /* a put came back that was said to be done, and cannot be sent again; */
 	uint32_t lost_at;                /* of several the last: the frame that follows it */
+	bool answered;                   /* verbs_watch.c: the peer was asked, and lives */
 	int32_t down_status;
 	int down_errno;
 	char cause[200];
@@ -353,7 +356,9 @@ struct verbs_port {
 	struct rdma_event_channel *cm;   /* NULL: rdma_cm was not needed yet, or is not there */
 	struct wf_watch cm_watch;
 	bool chores;
+	uint16_t turns;                  /* polls, counted round and round */
 	uint64_t wake_at;
+	uint64_t watch_at;               /* for verbs_watch() */
 };
 
 static inline struct verbs_lane *verbs_lane_of(struct wf_lane *l)
@@ -441,6 +446,10 @@ void verbs_qp_break(struct verbs_qp *q);
 int verbs_dying_step(struct verbs_dev *d, uint64_t now);   /* frees those that are done with */
 void verbs_dying_free(struct verbs_dev *d);                /* all, now */
 void verbs_qp_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the adapter holds no receive buffer for it any more */
+
+/* ---- verbs_watch.c ---- */
+void verbs_watch(struct verbs_port *p, uint64_t now);   /* looks, if it is time; verbs_break() may follow */
+bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s);   /* false: it is about something else */
 
 /* ---- verbs_cm.c ---- */
 

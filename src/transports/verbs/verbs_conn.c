@@ -458,7 +458,7 @@ void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 		in_ask(l, &s);
 	} else if (s.what == VERBS_ANSWER && l->state == VERBS_ASKED && l->n_rails) {
 		in_answer(l, &s);
-	} else if (!verbs_cm_hear(l, &s)) {
+	} else if (!verbs_watch_hear(l, &s) && !verbs_cm_hear(l, &s)) {
 		verbs_fail(l, WEFT_EPROTO, 0, "the peer says something about its queue pairs that was not asked");
 	}
 }

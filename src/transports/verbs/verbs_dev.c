@@ -361,7 +361,7 @@ static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 	case IBV_EVENT_LID_CHANGE:
 	case IBV_EVENT_PKEY_CHANGE:
 	case IBV_EVENT_CLIENT_REREGISTER:
-		/* lanes that this concerns notice by themselves: a port may come back before their retries are used up */
+		/* a port may come back before the retries of its lanes are used up; not every adapter counts them then: verbs_watch.c */
 		read_port(d, d->only_gid, why, sizeof(why));
 		break;
 	case IBV_EVENT_QP_LAST_WQE_REACHED:

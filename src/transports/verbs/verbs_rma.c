@@ -20,6 +20,8 @@
 #include "base/fault.h"
 #include "transports/verbs/verbs.h"
 
+#define PUT_PIECES 32u                   /* work requests of a long put: with those that its buffers make more, half a send queue at most */
+
 struct grant_desc {                      /* in OPENED; for the first rail */
 	uint64_t addr, len;
 	uint32_t key, atomics;           /* atomics: by the adapter */
@@ -279,12 +281,19 @@ static int start_short(struct verbs_lane *l, struct verbs_op *op)
 	return WEFT_ENOTSUP;
 }
 
+/* What one work request of a put covers at most: few enough bytes to see that it goes on (verbs_watch.c). */
+static uint64_t put_piece(const struct verbs_qp *q, const struct wf_rma *x)
+{
+	return WF_MIN(WF_MAX(x->len / PUT_PIECES, VERBS_READ), q->dev->max_msg);
+}
+
 static unsigned requests_for(const struct verbs_qp *q, const struct wf_rma *x)
 {
+	uint64_t each = put_piece(q, x);
 	unsigned n = 0;
 
 	for (size_t i = 0; i < x->n; i++)
-		n += (unsigned)WF_MIN((x->bufs[i].len + q->dev->max_msg - 1) / q->dev->max_msg, VERBS_SQ);
+		n += (unsigned)WF_MIN((x->bufs[i].len + each - 1) / each, VERBS_SQ);
 	return n;
 }
 
@@ -334,7 +343,7 @@ static bool post_piece(struct verbs_op *op, uint64_t most)
 static int start_put(struct verbs_lane *l, struct verbs_op *op)
 {
 	while (op->at < op->x->len)
-		if (!post_piece(op, l->rail[0]->dev->max_msg))
+		if (!post_piece(op, put_piece(l->rail[0], op->x)))
 			return op->left ? WEFT_PENDING : WEFT_ENOTSUP;
 	return WEFT_PENDING;
 }

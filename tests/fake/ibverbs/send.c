@@ -204,6 +204,9 @@ static int still_waits(struct fk_qp *q, int why)
 
 void fk_run(struct fk_qp *q)
 {
+	/* "mute": one whose clock stands still; nothing ends any more, well or not */
+	if (q->state == IBV_QPS_RTS && fk_has_fault("mute"))
+		return;
 	/* "lazy": an adapter takes its time, here 20 us */
 	if (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted && fk_has_fault("lazy")) {
 		if (!q->lazy_from)

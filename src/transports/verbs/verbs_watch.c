@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * verbs_watch.c - adapters that say nothing any more. What the peer's adapter does not answer ends with an error, by the adapter's own
+ * clock; that of soft-RoCE stands still when its own port is down (G78), and then nobody would ever know. So now and then, and before
+ * sleep, each lane is looked at that has work which does not end. At the second look a note asks for its completion: frames
+ * that nobody asks about may have been done long ago. When that does not end either, and the port is down, the lane is over. If the
+ * port is well, the peer is asked over the bootstrap lane, later than any adapter may take. One that answers lives and
+ * has given its receive buffers back, so what still does not end is lost: the lane is over as well. One that does not answer is
+ * stopped, or gone, which is for the bootstrap lane to find out.
+ */
+#include <stdio.h>
+
+#include "transports/verbs/verbs.h"
+
+/* Looks, half of failure_detect apart, that found nothing new. */
+#define WATCH_NOTE 1u
+#define WATCH_DOWN 2u                    /* the port is down: over */
+#define WATCH_ASK 10u                    /* adapters wait up to four times as long as they are told */
+#define WATCH_OVER 13u
+
+static void say(struct verbs_lane *l, uint8_t what)
+{
+	struct verbs_say s = { .version = VERBS_VERSION, .what = what, .n = 1 };
+
+	wf_lane_say(&l->base, &s, sizeof(s));   /* where it fails the bootstrap lane is over, and with it the endpoint */
+}
+
+/* The first rail: frames, of which most do not ask for a completion. */
+static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
+{
+	if (q->silent == WATCH_NOTE && verbs_sq_has_room(q, 1)) {
+		q->unsignalled = VERBS_SIGNAL - 1;
+		verbs_note(l, VERBS_CREDIT, 0);
+	} else if (q->silent >= WATCH_DOWN && !q->dev->up) {
+		verbs_break(l, "%s: its port is down", q->dev->name);
+	} else if (q->silent == WATCH_ASK) {
+		l->answered = false;
+		say(l, VERBS_LIVE_ASK);
+	} else if (q->silent == WATCH_OVER && l->answered) {
+		verbs_break(l, "%s: the adapter says nothing of what it was given, and the peer lives", q->dev->name);
+	}
+}
+
+/* Another: reads, which each adapter answers without its process. */
+static void look_at_other(struct verbs_lane *l, struct verbs_qp *q)
+{
+	if (q->silent < WATCH_OVER && (q->silent < WATCH_DOWN || q->dev->up))
+		return;
+	snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %s", q->dev->name, q->dev->up ? "the adapter says nothing any more" :
+		 "its port is down");
+	verbs_qp_break(q);
+}
+
+static void look_at(struct verbs_lane *l)
+{
+	for (unsigned i = 0; i < l->n_rails && l->state == VERBS_UP; i++) {
+		struct verbs_qp *q = l->rail[i];
+		bool stands = q->posted != q->done && q->done == q->seen_done && !q->broken;
+
+		q->silent = stands ? (uint8_t)WF_MIN(q->silent + 1u, WATCH_OVER) : 0;
+		q->seen_done = q->done;
+		if (stands && !i)
+			look_at_first(l, q);
+		else if (stands)
+			look_at_other(l, q);
+	}
+}
+
+bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s)
+{
+	if (s->what == VERBS_LIVE_ASK)
+		say(l, VERBS_LIVE);
+	else if (s->what == VERBS_LIVE)
+		l->answered = true;
+	else
+		return false;
+	return true;
+}
+
+void verbs_watch(struct verbs_port *p, uint64_t now)
+{
+	struct wf_list *it, *tmp;
+
+	if (now < p->watch_at)
+		return;
+	p->watch_at = now + p->base.conf->failure_detect_ns / 2;
+	wf_list_foreach(it, tmp, &p->base.lanes)
+		look_at(verbs_lane_of(wf_list_entry(it, struct wf_lane, link)));
+}
