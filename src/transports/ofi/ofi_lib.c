@@ -93,7 +93,7 @@ static struct fi_info *choose(const struct ofi_lib *lib, char *why, size_t why_c
 	if (!info)
 		info = ask(lib, FI_MSG, 0, &err);
 	for (it = info; it; it = it->next)
-		if (it->ep_attr->max_msg_size >= OFI_HEAD + WF_CTL_MAX)
+		if (it->ep_attr->max_msg_size >= FAB_HEAD + WF_CTL_MAX)
 			break;
 	if (it) {
 		it = lib->dupinfo(it);
