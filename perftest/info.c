@@ -18,8 +18,6 @@ static const struct {
 } absent[] = {
 	{ "cuda_ipc", "memory of NVIDIA GPUs between processes", "copy to host memory (cudaMemcpy) and send that" },
 	{ "rocm_ipc", "memory of AMD GPUs between processes", "copy to host memory (hipMemcpy) and send that" },
-	{ "ofi", "libfabric: EFA, Slingshot, Omni-Path", "other hosts are reached over tcp" },
-	{ "ucx", "the transports of UCX", "shm on one host, tcp between hosts" },
 };
 
 #define N_ABSENT (sizeof(absent) / sizeof(absent[0]))

@@ -32,6 +32,8 @@ MAY_SEE = {
     "docs/examples": ["weft/weft.h"],
     "tests/conform": ["=", "lib/", "weft/weft.h"],
 }
+# What several transports are made of: who may include it beside the above.
+SHARED_BY = {"transports/fabric/": ["src/transports/ofi", "src/transports/ucx"]}
 LIBRARY = tuple(f"src/{d}/" for d in ("base", "os", "wire", "gpu", "core", "transports"))
 REGISTRY = "src/core/registry.c"  # the one file of core that names transports
 
@@ -112,8 +114,9 @@ def check_includes():
             if not folder.is_dir():
                 continue
             own = rel(folder).removeprefix("src/").removeprefix("tests/") + "/"
+            shared = [part for part, users in SHARED_BY.items() if rel(folder) in users]
             for path in sorted(folder.glob("**/*.[ch]")):
-                yield from check_file_includes(path, [own if a == "=" else a for a in allowed])
+                yield from check_file_includes(path, [own if a == "=" else a for a in allowed] + shared)
 
 
 def check_file_includes(path, allowed):

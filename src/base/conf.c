@@ -29,8 +29,8 @@ struct weft_config {
 /* clang-format off */
 static const struct wf_conf_row rows[] = {
 	{ "transports", WF_CONF_LIST, "names", "", 0, 0, false, AT(transports),
-	  "Transports that may be used, the preferred one first; empty: all but ofi, which "
-	  "must be named, in the order weft finds best." },
+	  "Transports that may be used, the preferred one first; empty: all but ofi and "
+	  "ucx, which must be named, in the order weft finds best." },
 	{ "avoid", WF_CONF_LIST, "names", "", 0, 0, false,
 	  AT(avoid), "Transports that are not used." },
 	{ "interfaces", WF_CONF_LIST, "names or CIDRs", "", 0, 0, false, AT(interfaces),

@@ -9,7 +9,7 @@
 #include "core/internal.h"
 #include "transports/faulty/faulty.h"
 
-static const struct wf_transport *const known[] = { &wf_loop, &wf_shm, &wf_verbs, &wf_ofi, &wf_tcp };
+static const struct wf_transport *const known[] = { &wf_loop, &wf_shm, &wf_verbs, &wf_ofi, &wf_ucx, &wf_tcp };
 
 _Static_assert(WF_ARRAY_LEN(known) <= WF_TR_MAX, "ctx->tr has a place for each");
 
@@ -28,7 +28,7 @@ int wf_transport_names_check(const char *list, int32_t status, const char *objec
 
 	while ((item = wf_conf_list_next(&at, &len)))
 		if (!find(item, len))
-			return wf_fail(status, 0, object, "known transports: loop, shm, verbs, ofi, tcp", "\"%.*s\" names no transport",
+			return wf_fail(status, 0, object, "known transports: loop, shm, verbs, ofi, ucx, tcp", "\"%.*s\" names no transport",
 				       (int)len, item);
 	return 0;
 }

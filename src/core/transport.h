@@ -327,6 +327,6 @@ void wf_acceptor_failed(struct wf_acceptor *a, int32_t status, int sys_errno, co
 void wf_port_wake_at(struct wf_port *p, uint64_t at_ns);
 
 /* One line for each transport; in order of preference. Defined in core/registry.c. */
-extern const struct wf_transport wf_loop, wf_shm, wf_verbs, wf_ofi, wf_tcp;
+extern const struct wf_transport wf_loop, wf_shm, wf_verbs, wf_ofi, wf_ucx, wf_tcp;
 
 #endif

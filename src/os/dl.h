@@ -9,19 +9,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Loads library @name ("libfoo.so.1"); NULL, and why in @why, when that fails. */
-void *wf_dl_open(const char *name, char *why, size_t cap);
+/* Has somebody loaded it already? */
+bool wf_dl_is_loaded(const char *name);
 
-/* The address of @symbol, or NULL. */
-void *wf_dl_sym(void *lib, const char *symbol);
-
-struct wf_dl_row {                       /* a function that is looked for */
-	const char *name, *version;
+struct wf_dl_row {                       /* a function that is looked for, in the library or in one that it needs */
+	const char *name, *version;      /* version: NULL where the library has none, or the one that it prefers will do */
 	bool optional;                   /* NULL in the table when it is not there; else the whole library is of no use */
 	size_t at;                       /* of its pointer in the table */
 };
 
-/* Loads library @name and fills @table with its functions. False: a sentence in @why names what is missing. */
+/*
+ * Loads library @name ("libfoo.so.1") and fills @table with its functions. False: a sentence in @why names what is missing. This
+ * thread's stack for signals stays as it is, whatever the library does to it when it is loaded.
+ */
 bool wf_dl_fill(const char *name, const struct wf_dl_row *rows, size_t n, void *table, char *why, size_t cap);
+
+/* The same with a library that is not whole without one that is loaded later: what it needs of that is looked for when it is called. */
+bool wf_dl_fill_part(const char *name, const struct wf_dl_row *rows, size_t n, void *table, char *why, size_t cap);
 
 #endif

@@ -214,6 +214,7 @@ static void a_freed_worker_lets_its_peers_know(void **state)
 	weft_call c = wt_call(0);
 
 	(void)state;
+	wt_provider_keeps_fds("ucx-shm", WT_KEPT_WORKERS);
 	wt_pair_open(&p, 0);
 	wt_mem_open(&p, &m, 4096, WEFT_READ | WEFT_WRITE | WEFT_ATOMIC, false);
 	post_all_kinds(&p, &m, op);

@@ -180,11 +180,14 @@ static void workers_come_and_go_in_many_threads(void **state)
 {
 	struct board board = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	static struct life f[THREADS];
-	weft_ctx *ctx = wt_open(NULL, NULL);
+	weft_ctx *ctx;
 	pthread_t t[THREADS];
 
 	(void)state;
-	wt_provider_keeps_fds("an endpoint of libfabric's tcp;ofi_rxm that is closed while it is connected to leaves the socket open");
+	if (!strcmp(wt_variant->name, "ucx-tcp"))
+		wt_skip("UCX's tcp (1.13) ends the process now and then when a peer goes in the moment of connecting (GOTCHAS G98)");
+	wt_provider_keeps_fds("ofi", "an endpoint of libfabric's tcp;ofi_rxm that is closed while it is connected to leaves the socket open");
+	ctx = wt_open(NULL, NULL);
 	for (int i = 0; i < THREADS; i++) {
 		f[i] = (struct life){ .board = &board, .ctx = ctx, .number = i, .seed = 17 + (uint64_t)i };
 		f[i].rounds = wt_rounds(200);

@@ -119,6 +119,7 @@ static void killed_in_mid_traffic(void **state)
 	static unsigned char big[8 << 20];
 
 	(void)state;
+	wt_provider_keeps_fds("ucx-shm", WT_KEPT_WORKERS);
 	for (int round = 0; round < 5; round++) {
 		struct wt_posted op[16];
 		uint64_t killed;

@@ -110,7 +110,7 @@ static void the_plan_is_what_happens(void **state)
 /* Every transport but the one that carries the messages, each with a reason. */
 static void paths_that_are_not_used_say_why(void **state)
 {
-	static const char *const names[] = { "loop", "shm", "verbs", "ofi", "tcp" };
+	static const char *const names[] = { "loop", "shm", "verbs", "ofi", "ucx", "tcp" };
 	struct wt_pair p;
 	char *text, *json, want[60];
 	weft_config *c;
@@ -132,7 +132,7 @@ static void paths_that_are_not_used_say_why(void **state)
 	free(json);
 	wt_pair_close(&p);
 	assert_int_equal(weft_config_new(&c), WEFT_OK);
-	assert_int_equal(weft_config_set(c, "transports", wt_is("ofi") ? "ofi" : "loop,shm,verbs,tcp"), WEFT_OK); /* also one that this machine lacks */
+	assert_int_equal(weft_config_set(c, "transports", wt_variant->by ? wt_variant->transport : "loop,shm,verbs,tcp"), WEFT_OK); /* also one that this machine lacks */
 	assert_int_equal(weft_config_set(c, "avoid", wt_variant->transport), WEFT_OK);
 	assert_int_equal(weft_open(c, &ctx), WEFT_OK);
 	weft_config_free(c);
@@ -408,7 +408,15 @@ static void opening_is_quick_and_leaves_nothing(void **state)
 	weft_config_free(c);
 }
 
-static bool has_libfabric(void)
+/* Transports that must be named, the library of each, and how explain begins to describe a lane of it. */
+static const struct named {
+	const char *name, *library, *lane;
+} named[] = {
+	{ "ofi", "libfabric", ", ofi: libfabric" },
+	{ "ucx", "libuc", ", ucx: UCX" },
+};
+
+static bool has_library(const char *name)
 {
 	char line[400];
 	FILE *f = fopen("/proc/self/maps", "r");
@@ -416,7 +424,7 @@ static bool has_libfabric(void)
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f))
-		found = found || strstr(line, "libfabric");
+		found = found || strstr(line, name);
 	fclose(f);
 	return found;
 }
@@ -440,8 +448,8 @@ static weft_ep *try_with(struct wt_w *w[2], const char *url, const char *allow_c
 /* Some libraries bring threads and handlers with them: they are not touched unless somebody names their transport. */
 static void what_must_be_named_is_not_used_unnamed(void **state)
 {
-	bool is_ofi = wt_is("ofi"), was_here = has_libfabric();
-	char *text, url[160];
+	char *text, url[160], want[200];
+	bool was_here[2];
 	struct wt_w *w[2];
 	weft_listener *l;
 	weft_config *c;
@@ -450,30 +458,42 @@ static void what_must_be_named_is_not_used_unnamed(void **state)
 	weft_ep *ep;
 
 	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		was_here[i] = has_library(named[i].library);
 	assert_int_equal(weft_config_new(&c), WEFT_OK);
 	assert_int_equal(weft_open(c, &ctx), WEFT_OK);
 	weft_config_free(c);
 	w[0] = wt_worker(ctx, 0);
 	w[1] = wt_worker(ctx, 0);
 	l = wt_listen(w[1], url, sizeof(url));
-	text = explain(ctx, NULL, NULL, 0);
-	assert_non_null(strstr(text, "ofi   not asked for: not used unless the setting transports, or a connection's own list, names it"));
-	free(text);
-	ep = try_with(w, url, "shm,tcp", NULL, &e);
-	text = explain(ctx, ep, NULL, 0);
-	assert_non_null(strstr(text, "not used: ofi: not used unless"));
-	free(text);
-	weft_ep_abort(ep);
-	assert_true(was_here || !has_libfabric());
-	if (is_ofi) {
-		ep = try_with(w, url, "ofi", NULL, &e);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *name = named[i].name;
+
+		text = explain(ctx, NULL, NULL, 0);
+		snprintf(want, sizeof(want), "%s   not asked for: not used unless the setting transports, or a connection's own list, names it", name);
+		assert_non_null(strstr(text, want));
+		free(text);
+		ep = try_with(w, url, "shm,tcp", NULL, &e);
+		text = explain(ctx, ep, NULL, 0);
+		snprintf(want, sizeof(want), "not used: %s: not used unless", name);
+		assert_non_null(strstr(text, want));
+		free(text);
+		weft_ep_abort(ep);
+		assert_true(was_here[i] || !has_library(named[i].library));
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		const char *name = named[i].name;
+
+		if (!wt_is(name))
+			continue;
+		ep = try_with(w, url, name, NULL, &e);
 		assert_int_equal(e.kind, WEFT_EV_DOWN);
 		wt_says(&e, "the peer does not offer it");
 		weft_ep_abort(ep);
-		ep = try_with(w, url, "ofi", "ofi", &e);
+		ep = try_with(w, url, name, name, &e);
 		assert_int_equal(e.kind, WEFT_EV_CONNECTED);
 		text = explain(ctx, ep, NULL, 0);
-		assert_non_null(strstr(text, ", ofi: libfabric"));
+		assert_non_null(strstr(text, named[i].lane));
 		free(text);
 		weft_ep_abort(ep);
 	}

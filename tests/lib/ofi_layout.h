@@ -5,8 +5,7 @@
  */
 #ifndef OFI_LAYOUT_H
 #define OFI_LAYOUT_H
-#include <stddef.h>
-#include <stdint.h>
+#include "lib/layout.h"
 
 /* Members that we use: place and size. */
 #define OFI_MEMBERS(X) \
@@ -48,17 +47,11 @@
 	X(FI_THREAD_DOMAIN) X(FI_RM_ENABLED) X(FI_EP_RDM) X(FI_WAIT_NONE) X(FI_WAIT_FD) X(FI_CQ_FORMAT_MSG) X(FI_GETWAIT) \
 	X(FI_ENABLE) X(FI_EAGAIN) X(FI_ENODATA) X(FI_ECANCELED) X(FI_EAVAIL) X(FI_ADDR_UNSPEC) X(FI_VERSION(1, 14))
 
-struct ofi_layout_row {
-	const char *name;
-	uint64_t a, b;
-};
+#define OFI_MEMBER_ROW(s, m) LAYOUT_MEMBER(struct s, m)
+#define OFI_STRUCT_ROW(s)    LAYOUT_SIZE(struct s)
+#define OFI_LAYOUT_ROWS      OFI_MEMBERS(OFI_MEMBER_ROW) OFI_STRUCTS(OFI_STRUCT_ROW) OFI_NUMBERS(LAYOUT_NUMBER)
 
-#define OFI_MEMBER_ROW(s, m) { #s "." #m, offsetof(struct s, m), sizeof(((struct s *)0)->m) },
-#define OFI_STRUCT_ROW(s)    { "sizeof " #s, sizeof(struct s), 0 },
-#define OFI_NUMBER_ROW(n)    { #n, (uint64_t)(n), 0 },
-#define OFI_LAYOUT_ROWS      OFI_MEMBERS(OFI_MEMBER_ROW) OFI_STRUCTS(OFI_STRUCT_ROW) OFI_NUMBERS(OFI_NUMBER_ROW)
-
-/* As the headers that are installed say it, the last one without a name; NULL: there are none. */
-const struct ofi_layout_row *ofi_layout_real(size_t *err_entry_size);
+/* As the headers that are installed say it; NULL: there are none. */
+const struct layout_row *ofi_layout_real(size_t *err_entry_size);
 
 #endif

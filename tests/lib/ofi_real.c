@@ -14,9 +14,9 @@
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
 
-const struct ofi_layout_row *ofi_layout_real(size_t *err_entry_size)
+const struct layout_row *ofi_layout_real(size_t *err_entry_size)
 {
-	static const struct ofi_layout_row rows[] = { OFI_LAYOUT_ROWS { NULL, 0, 0 } };
+	static const struct layout_row rows[] = { OFI_LAYOUT_ROWS { NULL, 0, 0 } };
 
 	*err_entry_size = sizeof(struct fi_cq_err_entry);
 	return rows;
@@ -24,7 +24,7 @@ const struct ofi_layout_row *ofi_layout_real(size_t *err_entry_size)
 
 #else
 
-const struct ofi_layout_row *ofi_layout_real(size_t *err_entry_size)
+const struct layout_row *ofi_layout_real(size_t *err_entry_size)
 {
 	*err_entry_size = 0;
 	return NULL;

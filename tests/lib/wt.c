@@ -24,12 +24,24 @@ const struct wt_variant wt_variants[] = {
 	{ .name = "faulty:tcp", .transport = "tcp", .key = "fault", .value = "seed=7,delay_us=50", .processes = true, .slow = true },
 	{ .name = "verbs", .transport = "verbs", .processes = true },
 	{ .name = "verbs-rails", .transport = "verbs", .processes = true },   /* two devices */
-	{ .name = "ofi-tcp", .transport = "ofi", .provider = "tcp;ofi_rxm", .processes = true },
-	{ .name = "ofi-shm", .transport = "ofi", .provider = "shm", .processes = true, .naps = true },
+	{ .name = "ofi-tcp", .transport = "ofi", .by = "FI_PROVIDER", .provider = "tcp;ofi_rxm", .processes = true },
+	{ .name = "ofi-shm", .transport = "ofi", .by = "FI_PROVIDER", .provider = "shm", .processes = true, .naps = true },
+	{ .name = "ucx-tcp", .transport = "ucx", .by = "UCX_TLS", .provider = "tcp", .processes = true },
+	{ .name = "ucx-shm", .transport = "ucx", .by = "UCX_TLS", .provider = "posix,cma", .processes = true },
 	{ .name = NULL },
 };
 
 const struct wt_variant *wt_variant;
+
+#ifdef __SANITIZE_ADDRESS__
+/* Workers of UCX's that cannot be ended (WT_KEPT_WORKERS). */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libuct.so\nleak:libucs.so\nleak:libucp.so\n";
+}
+#endif
 
 static weft_ctx *ctxs[CTXS];
 static struct wt_w *workers[WORKERS];
@@ -43,7 +55,7 @@ bool wt_choose(const char *name)
 		if (!strcmp(v->name, name)) {
 			wt_variant = v;
 			if (v->provider)
-				setenv("FI_PROVIDER", v->provider, 1);
+				setenv(v->by, v->provider, 1);
 #ifdef __SANITIZE_THREAD__
 			setenv("FI_OFI_RXM_BUFFER_SIZE", "4096", 0); /* it writes to thousands of them for each endpoint */
 #endif
@@ -396,11 +408,12 @@ int wt_setup(void **state)
 	return 0;
 }
 
-void wt_provider_keeps_fds(const char *why)
+void wt_provider_keeps_fds(const char *variant, const char *why)
 {
-	fds_may_stay = wt_variant->provider != NULL;
-	if (fds_may_stay)
-		printf("# descriptors are not counted: %s\n", why);
+	if (strncmp(wt_variant->name, variant, strlen(variant)))
+		return;
+	fds_may_stay = true;
+	printf("# descriptors are not counted: %s\n", why);
 }
 
 void wt_forget(void)

@@ -36,7 +36,7 @@ struct wt_variant {
 	const char *key, *value; /* one more setting, or NULL */
 	bool processes;         /* works between processes */
 	bool slow;              /* frames are late on purpose: fewer rounds */
-	const char *provider;   /* of libfabric's (its FI_PROVIDER), or NULL */
+	const char *by, *provider;   /* which of its own a library is to use, and the variable that tells it so; or NULL */
 	bool naps;              /* nothing wakes its sleepers: they look every now and then */
 };
 
@@ -211,8 +211,9 @@ int wt_fd_count(void);
 /* cmocka's setup and teardown of every case: the time limit of a case, leftovers, descriptors. */
 int wt_setup(void **state);
 int wt_teardown(void **state);
-/* Not to be compared at the end of this case, where the transport is a library's that does not close all of them. */
-void wt_provider_keeps_fds(const char *why);
+/* Not to be compared at the end of this case, if the variant's name begins so: its library does not close all of them. */
+void wt_provider_keeps_fds(const char *variant, const char *why);
+#define WT_KEPT_WORKERS "a worker of UCX's that has a message for a peer that takes none cannot be ended over shared memory"
 
 /* A well-formed JSON text? Place of the first fault, or SIZE_MAX. */
 size_t wt_json_fault(const char *text);

@@ -140,7 +140,7 @@ def test_a_connection_is_explained(peer, run1, transport):
     ep = plan["endpoint"]
     assert plan["connected"] and plan["connect_ms"] > 0 and ep["transport"] == transport and ep["lane"]
     rejected = named(ep["rejected"])
-    assert set(rejected) == {"loop", "shm", "verbs", "ofi", "tcp"} - {transport} and all(r["why"] for r in rejected.values())
+    assert set(rejected) == {"loop", "shm", "verbs", "ofi", "ucx", "tcp"} - {transport} and all(r["why"] for r in rejected.values())
     short = [r for r in ep["plan"] if r["protocol"] != "rendezvous"]
     assert [r["protocol"] for r in short] == (["inline", "eager"] if transport == "shm" else ["eager"])
     assert [r["to"] for r in short] == [n for n in (ep["inline_max"], ep["eager_max"]) if n]

@@ -48,17 +48,17 @@ static void a_window_is_all_that_is_under_way(void **state)
 {
 	(void)state;
 	open_pair(0);
-	for (uint32_t i = 0; i < OFI_WINDOW; i++)
+	for (uint32_t i = 0; i < FAB_WINDOW; i++)
 		assert_int_equal(send(&ka, i, 100), WEFT_OK);
 	assert_int_equal(send(&ka, 99, 100), WEFT_AGAIN);
-	for (unsigned i = 0; i < OFI_WINDOW / 2; i++)
+	for (unsigned i = 0; i < FAB_WINDOW / 2; i++)
 		let_in(&b, 0);
 	assert_false(ka.room);
 	settle(&b);
 	assert_true(ka.room);
-	assert_int_equal(send(&ka, OFI_WINDOW, 100), WEFT_OK);
+	assert_int_equal(send(&ka, FAB_WINDOW, 100), WEFT_OK);
 	settle(&a);
-	assert_int_equal(kb.n_got, OFI_WINDOW + 1);
+	assert_int_equal(kb.n_got, FAB_WINDOW + 1);
 	for (uint32_t i = 0; i < 400; i++) { /* and on and on */
 		assert_int_equal(send(&ka, i, 100), WEFT_OK);
 		if (i % 7 == 0)
@@ -77,7 +77,7 @@ static void a_paused_lane_does_not_hold_up_another(void **state)
 	link_open(&a, &kc, &b, &kd);
 	posted = b.n_posted;
 	kb.refuse = 1;
-	for (uint32_t i = 0; i < OFI_WINDOW; i++)
+	for (uint32_t i = 0; i < FAB_WINDOW; i++)
 		assert_int_equal(send(&ka, i, 100), WEFT_OK);
 	assert_int_equal(send(&kc, 5, 100), WEFT_OK);
 	settle(&a);
@@ -87,8 +87,8 @@ static void a_paused_lane_does_not_hold_up_another(void **state)
 	kb.lane.base.paused = false;
 	wf_ofi.resume(&kb.lane.base);
 	settle(&a);
-	assert_int_equal(kb.n_got, OFI_WINDOW);
-	for (uint32_t i = 0; i < OFI_WINDOW; i++)
+	assert_int_equal(kb.n_got, FAB_WINDOW);
+	for (uint32_t i = 0; i < FAB_WINDOW; i++)
 		assert_int_equal(kb.got[i], i);
 	wf_ofi.lane_close(&kc.lane.base);
 	wf_ofi.lane_close(&kd.lane.base);
@@ -104,8 +104,8 @@ static void forge(const void *bytes, size_t len)
 
 static void strangers_are_not_heard(void **state)
 {
-	struct ofi_prefix h = { .key = 12345, .kind = OFI_FRAME };
-	uint8_t bytes[OFI_HEAD] = { 0 };
+	struct fab_prefix h = { .key = 12345, .kind = FAB_FRAME };
+	uint8_t bytes[FAB_HEAD] = { 0 };
 
 	(void)state;
 	open_pair(0);
@@ -118,7 +118,7 @@ static void strangers_are_not_heard(void **state)
 		forge(bytes, sizeof(h));
 	}
 	h.key = kb.lane.key; /* a real one, and no such kind, slot or answer */
-	for (unsigned kind = OFI_HELLO; kind < 20; kind++) {
+	for (unsigned kind = FAB_HELLO; kind < 20; kind++) {
 		h.kind = (uint16_t)kind;
 		h.slot = (uint16_t)(kind % 2 ? 5000 : kind);
 		h.freed = 77777;
@@ -137,16 +137,16 @@ static void a_peer_that_breaks_the_rules_loses_its_lane(void **state)
 {
 	(void)state;
 	for (int how = 0; how < 3; how++) {
-		struct ofi_prefix h = { .kind = OFI_FRAME, .seq = 1 };
+		struct fab_prefix h = { .kind = FAB_FRAME, .seq = 1 };
 		struct wf_frame f = { .len = 0 };
-		uint8_t bytes[OFI_HEAD];
+		uint8_t bytes[FAB_HEAD];
 
 		open_pair(0);
 		h.key = kb.lane.key;
 		if (how == 0)
 			f.len = 1;
 		if (how == 1)
-			h.seq = OFI_WINDOW;
+			h.seq = FAB_WINDOW;
 		memcpy(bytes, &h, sizeof(h));
 		memcpy(bytes + sizeof(h), &f, sizeof(f));
 		forge(bytes, sizeof(bytes));
@@ -166,9 +166,9 @@ static void a_full_provider_is_asked_again(void **state)
 	a.full = true;
 	assert_int_equal(send(&ka, 1, 10), WEFT_AGAIN);
 	assert_int_equal(send(&ka, 1, 1000), WEFT_AGAIN);
-	assert_int_equal(wf_ofi.arm(&a.port.base), WEFT_OK);
+	assert_int_equal(wf_ofi.arm(&a.port.fab.base), WEFT_OK);
 	assert_true(a.wake_at > 0 && a.wake_at < wf_now_ns() + WF_NS_PER_MS);
-	wf_ofi.disarm(&a.port.base);
+	wf_ofi.disarm(&a.port.fab.base);
 	a.full = false;
 	turn(&a);
 	assert_true(ka.room);
@@ -218,7 +218,7 @@ static void a_lane_that_core_gave_up_is_emptied(void **state)
 static void only_equals_attach(void **state)
 {
 	uint8_t offer[160], bad[160];
-	struct ofi_offer *o = (void *)bad;
+	struct fab_offer *o = (void *)bad;
 	struct link k;
 	size_t len;
 
@@ -249,6 +249,31 @@ static void only_equals_attach(void **state)
 	}
 	assert_true(wf_ofi.attach(&k.lane.base, true, offer, 5) < 0);
 	wf_ofi.lane_close(&k.lane.base);
+	close_pair();
+}
+
+/* A name that is too long for an offer is said in parts: in their order, of one name, and no more than it has. */
+static void a_name_is_heard_in_its_order(void **state)
+{
+	static const struct fab_name bad[][2] = { { { 0, 0 } }, { { 9, 1 } }, { { 9, 0 }, { 8, 3 } }, { { 9, 0 }, { 9, 4 } },
+						  { { 2, 0 } }, { { FAB_NAME_MAX + 1, 0 } } };
+	uint8_t part[sizeof(struct fab_name) + 3] = { 0 };
+	struct link k;
+
+	(void)state;
+	open_pair(0);
+	for (size_t i = 0; i < WF_ARRAY_LEN(bad); i++) {
+		link_init(&k, &a);
+		assert_true(wf_ofi.offer(&k.lane.base, (uint8_t[160]){ 0 }, 160) > 0);
+		for (int n = 0; n < 2 && k.lane.state == FAB_OFFERED; n++) {
+			memcpy(part, &bad[i][n], sizeof(bad[i][n]));
+			wf_ofi.hear(&k.lane.base, part, sizeof(part));
+		}
+		turn(&a);
+		assert_true(k.down);
+		assert_int_equal(k.status, WEFT_EPROTO);
+		wf_ofi.lane_close(&k.lane.base);
+	}
 	close_pair();
 }
 
@@ -368,7 +393,7 @@ static void a_sender_takes_a_copy_back(void **state)
 		settle(&a);
 		if (when == 1) {
 			assert_int_equal(copies_done, 0); /* pieces are being read */
-			assert_int_equal(b.n_rmas, OFI_FLYING);
+			assert_int_equal(b.n_rmas, FAB_FLYING);
 			while (b.n_rmas)
 				do_rma(&b);
 			assert_int_equal(copies_done, 1);
@@ -486,8 +511,8 @@ static void an_endpoint_is_cut_when_nobody_else_needs_it(void **state)
 	for (int i = 0; i < 3; i++)
 		turn(&b);
 	assert_int_equal(copies_done, 1);
-	assert_true(kb.down && kd.down && !b.port.open);
-	assert_int_equal(wf_ofi.arm(&b.port.base), WEFT_OK);
+	assert_true(kb.down && kd.down && !b.port.fab.open);
+	assert_int_equal(wf_ofi.arm(&b.port.fab.base), WEFT_OK);
 	assert_true(send(&kd, 1, 10) < 0);
 	wf_ofi.copy_end(&ka.lane.base, &cs);
 	wf_ofi.lane_close(&kc.lane.base);
@@ -498,7 +523,7 @@ static void an_endpoint_is_cut_when_nobody_else_needs_it(void **state)
 
 static void nonsense_is_no_description(void **state)
 {
-	struct ofi_desc d;
+	struct fab_desc d;
 
 	(void)state;
 	open_pair(0);
@@ -509,9 +534,9 @@ static void nonsense_is_no_description(void **state)
 		if (how == 0)
 			cr.desc_len = 7;
 		else if (how == 1)
-			d.slot = OFI_COPIES;
+			d.slot = FAB_COPIES;
 		else if (how == 2)
-			d.n = OFI_PIECES + 1;
+			d.n = FAB_PIECES + 1;
 		else if (how == 3)
 			d.far[0].len = UINT64_MAX;
 		else if (how == 4)
@@ -528,21 +553,21 @@ static void nonsense_is_no_description(void **state)
 
 static void too_much_on_offer_goes_by_frames(void **state)
 {
-	struct wf_copy c[OFI_COPIES + 1];
-	weft_buf one = { .addr = &one, .len = sizeof(one) }, many[OFI_PIECES + 1];
+	struct wf_copy c[FAB_COPIES + 1];
+	weft_buf one = { .addr = &one, .len = sizeof(one) }, many[FAB_PIECES + 1];
 
 	(void)state;
 	open_pair(0);
-	for (unsigned i = 0; i <= OFI_COPIES; i++) {
+	for (unsigned i = 0; i <= FAB_COPIES; i++) {
 		c[i] = (struct wf_copy){ .lane = &ka.lane.base, .bufs = &one, .n = 1, .len = sizeof(one), .sender = true };
-		assert_int_equal(wf_ofi.copy_offer(&ka.lane.base, &c[i], NULL), i < OFI_COPIES ? 0 : WEFT_AGAIN);
+		assert_int_equal(wf_ofi.copy_offer(&ka.lane.base, &c[i], NULL), i < FAB_COPIES ? 0 : WEFT_AGAIN);
 	}
-	for (unsigned i = 0; i < OFI_COPIES; i++)
+	for (unsigned i = 0; i < FAB_COPIES; i++)
 		wf_ofi.copy_end(&ka.lane.base, &c[i]);
-	for (unsigned i = 0; i <= OFI_PIECES; i++)
+	for (unsigned i = 0; i <= FAB_PIECES; i++)
 		many[i] = one;
 	c[0].bufs = many;
-	c[0].n = OFI_PIECES + 1;
+	c[0].n = FAB_PIECES + 1;
 	assert_int_equal(wf_ofi.copy_offer(&ka.lane.base, &c[0], NULL), WEFT_AGAIN);
 	assert_int_equal(live_mrs(&a), 0);
 	close_pair();
@@ -605,6 +630,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_came_before_an_error_is_delivered),
 	cmocka_unit_test(a_lane_that_core_gave_up_is_emptied),
 	cmocka_unit_test(only_equals_attach),
+	cmocka_unit_test(a_name_is_heard_in_its_order),
 	cmocka_unit_test(a_fabric_that_leads_nowhere_times_out),
 	cmocka_unit_test(large_messages_are_read),
 	cmocka_unit_test(a_full_provider_delays_a_copy),

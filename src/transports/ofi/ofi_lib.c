@@ -13,25 +13,14 @@
 
 #define API FI_VERSION(1, 14)            /* what we ask for; 1.14 is of 2021 */
 
-static bool find_all(void *handle, struct ofi_lib *out)
-{
-	struct {
-		const char *name;
-		void *to;
-	} rows[] = {
-		{ "fi_getinfo", &out->getinfo }, { "fi_freeinfo", &out->freeinfo }, { "fi_dupinfo", &out->dupinfo },
-		{ "fi_fabric", &out->fabric }, { "fi_strerror", &out->strerror }, { "fi_version", &out->version },
-	};
-
-	for (size_t i = 0; i < WF_ARRAY_LEN(rows); i++) {
-		void *at = wf_dl_sym(handle, rows[i].name);
-
-		if (!at)
-			return false;
-		memcpy(rows[i].to, &at, sizeof(at));
-	}
-	return true;
-}
+static const struct wf_dl_row symbols[] = {
+	{ "fi_getinfo", NULL, false, offsetof(struct ofi_lib, getinfo) },
+	{ "fi_freeinfo", NULL, false, offsetof(struct ofi_lib, freeinfo) },
+	{ "fi_dupinfo", NULL, false, offsetof(struct ofi_lib, dupinfo) },
+	{ "fi_fabric", NULL, false, offsetof(struct ofi_lib, fabric) },
+	{ "fi_strerror", NULL, false, offsetof(struct ofi_lib, strerror) },
+	{ "fi_version", NULL, false, offsetof(struct ofi_lib, version) },
+};
 
 const struct ofi_lib *ofi_lib(char *why, size_t why_cap, char *remedy, size_t remedy_cap)
 {
@@ -39,14 +28,10 @@ const struct ofi_lib *ofi_lib(char *why, size_t why_cap, char *remedy, size_t re
 	static struct ofi_lib lib;
 	static bool loaded;
 	const struct ofi_lib *found = NULL;
-	void *handle;
 
 	pthread_mutex_lock(&lock);
-	if (!loaded) {
-		handle = wf_dl_open("libfabric.so.1", why, why_cap);
-		if (handle && !(loaded = find_all(handle, &lib)))
-			snprintf(why, why_cap, "libfabric.so.1 lacks a function that it had since 1.14");
-	}
+	if (!loaded)
+		loaded = wf_dl_fill("libfabric.so.1", symbols, WF_ARRAY_LEN(symbols), &lib, why, why_cap);
 	if (loaded)
 		found = &lib;
 	pthread_mutex_unlock(&lock);
@@ -93,7 +78,7 @@ static struct fi_info *choose(const struct ofi_lib *lib, char *why, size_t why_c
 	if (!info)
 		info = ask(lib, FI_MSG, 0, &err);
 	for (it = info; it; it = it->next)
-		if (it->ep_attr->max_msg_size >= OFI_HEAD + WF_CTL_MAX)
+		if (it->ep_attr->max_msg_size >= FAB_HEAD + WF_CTL_MAX)
 			break;
 	if (it) {
 		it = lib->dupinfo(it);

@@ -59,8 +59,8 @@ bool ofi_shm_enter(struct ofi_port *p)
 
 	if (!o)
 		return false;
-	o->len = (uint8_t)p->name_len;
-	memcpy(o->name, p->name, p->name_len);
+	o->len = (uint8_t)p->fab.name_len;
+	memcpy(o->name, p->name, p->fab.name_len);
 	pthread_mutex_lock(&lock);
 	wf_list_push_back(&all, &o->link);
 	pthread_mutex_unlock(&lock);
@@ -108,7 +108,7 @@ void ofi_shm_close(struct ofi_port *p, struct ofi_engine *e)
 	struct own *o;
 
 	pthread_mutex_lock(&lock);
-	o = find(p->name, p->name_len);
+	o = find(p->name, p->fab.name_len);
 	if (o && o->users) {
 		o->left = e;
 	} else {
