@@ -343,11 +343,13 @@ static bool something_waits(struct verbs_port *p)
 static int verbs_arm(struct wf_port *base)
 {
 	struct verbs_port *p = verbs_port_of(base);
+	uint64_t look = 0;
 
 	if (!wf_list_is_empty(&base->lanes)) {
 		verbs_watch(p, wf_now_ns());
-		wf_port_wake_at(base, p->wake_at ? WF_MIN(p->wake_at, p->watch_at) : p->watch_at);
+		look = p->watch_at;
 	}
+	wf_port_wake_at(base, p->wake_at && look ? WF_MIN(p->wake_at, look) : WF_MAX(p->wake_at, look));
 	if (p->chores && something_waits(p))
 		return WEFT_AGAIN;
 	for (unsigned i = 0; i < p->n_dev; i++)

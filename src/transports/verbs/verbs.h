@@ -266,8 +266,8 @@ struct verbs_qp {
 	uint8_t reads, gets;             /* that are under way: of large messages, of long gets */
 	uint8_t reads_max;
 	bool broken;
-	uint8_t silent;                  /* verbs_watch.c: looks at which nothing more had ended than */
-	uint32_t seen_done;              /* `done` was before */
+	uint8_t silent, down;            /* verbs_watch.c: looks at which nothing more had ended, and the port was down, */
+	uint32_t seen_done;              /* since `done` was this */
 	struct wf_list link;             /* dev->dying */
 	uint64_t until;                  /* dying: not longer */
 	struct rdma_cm_id *cm;           /* that connected it, and keeps it connected; NULL: we did */
@@ -310,6 +310,7 @@ struct verbs_lane {
 	uint32_t granted;                /* that it may have on their way at most */
 	struct wf_list held;             /* struct verbs_held */
 	uint32_t n_held;
+	uint8_t wants;                   /* starved: work requests that must find room together; 0: a frame */
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
 	bool looked;                     /* BREAKING: all was back, and the queues are looked at once more */
@@ -492,7 +493,7 @@ void verbs_unsent_drop(struct verbs_lane *l);
 /* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);
 bool verbs_has_room(const struct verbs_lane *l);   /* for a frame, and for what rma_start() may have asked for */
-int verbs_starve(struct verbs_lane *l);   /* wf_lane_room() follows; WEFT_AGAIN */
+int verbs_starve(struct verbs_lane *l, unsigned wants);   /* work requests at a time, 0: a frame. wf_lane_room() follows; WEFT_AGAIN */
 static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)
 {
 	return q->posted - q->done + n <= VERBS_SQ;

@@ -48,7 +48,7 @@ static struct ibv_mr *reg_dmabuf(struct verbs_dev *d, const struct wf_region *r,
 static struct ibv_mr *reg(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access)
 {
 	const struct verbs_lib *v = d->port->lib;
-	bool granted = access & IBV_ACCESS_REMOTE_WRITE;
+	bool granted = access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC);
 	struct ibv_mr *mr;
 
 	/* iWARP: the peer's adapter answers a read by writing here, under this registration's key */
@@ -95,11 +95,11 @@ struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, vo
 		return NULL;
 	make_room(d, len);
 	m->mr = reg(d, r, addr, len, access);
-	while (!m->mr && !wf_list_is_empty(&d->idle)) {
+	while (!m->mr && verbs_is_memlock(errno) && !wf_list_is_empty(&d->idle)) {
 		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
 		m->mr = reg(d, r, addr, len, access);
 	}
-	if (!m->mr)
+	if (!m->mr && (!r || r->dmabuf_fd < 0))   /* a mapping of a device's memory has no pages to fault in */
 		m->mr = verbs_reg_on_demand(d, addr, len, access, uses);
 	if (!m->mr) {
 		*err_out = errno ? errno : ENOMEM;

@@ -413,7 +413,7 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	if (n > VERBS_SQ / 2)
 		return WEFT_ENOTSUP;
 	if (!has_room(l, n)) {
-		verbs_starve(l);
+		verbs_starve(l, n);
 		return WEFT_AGAIN;
 	}
 	op = wf_pool_get(&p->ops);

@@ -46,14 +46,17 @@ bool verbs_has_room(const struct verbs_lane *l)
 {
 	const struct verbs_qp *q = l->rail[0];
 
+	if (l->wants)
+		return verbs_sq_has_room(q, VERBS_SQ_SPARE + l->wants);
 	return l->credits && verbs_sq_has_room(q, VERBS_SQ_SPARE) &&
 	       (q->dev->sends || q->dev->n_sends < VERBS_SENDS_MAX) && (q->dev->smalls || q->dev->n_smalls < VERBS_SMALLS_MAX);
 }
 
-__attribute__((noinline)) int verbs_starve(struct verbs_lane *l)
+__attribute__((noinline)) int verbs_starve(struct verbs_lane *l, unsigned wants)
 {
 	struct verbs_port *p = verbs_lane_port(l);
 
+	l->wants = (uint8_t)wants;
 	if (!wf_list_is_linked(&l->starved))
 		wf_list_push_back(&p->starved, &l->starved);
 	p->chores = true;
@@ -119,10 +122,10 @@ int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 	if (wf_unlikely(l->state != VERBS_UP))
 		return WEFT_AGAIN;       /* it is breaking, or its "down" is about to be told */
 	if (wf_unlikely(!l->credits || !verbs_sq_has_room(q, VERBS_SQ_SPARE)))
-		return verbs_starve(l);
+		return verbs_starve(l, 0);
 	b = verbs_send_buf(q->dev, len <= VERBS_INLINE);
 	if (wf_unlikely(!b))
-		return verbs_starve(l);
+		return verbs_starve(l, 0);
 	head.credits = give_back(l);
 	at = b->bytes;
 	memcpy(at, &head, sizeof(head));

@@ -18,11 +18,17 @@
 #define WATCH_ASK 10u                    /* adapters wait up to four times as long as they are told */
 #define WATCH_OVER 13u
 
-static void say(struct verbs_lane *l, uint8_t what)
+static int say(struct verbs_lane *l, uint8_t what)
 {
 	struct verbs_say s = { .version = VERBS_VERSION, .what = what, .n = 1 };
 
-	wf_lane_say(&l->base, &s, sizeof(s));   /* where it fails the bootstrap lane is over, and with it the endpoint */
+	return wf_lane_say(&l->base, &s, sizeof(s));
+}
+
+/* A put of gigabytes ends piece by piece, and a piece may take long. */
+static bool may_take_long(const struct verbs_qp *q)
+{
+	return q->ring[q->done % VERBS_SQ].kind == VERBS_WR_RMA;
 }
 
 /* The first rail: frames, of which most do not ask for a completion. */
@@ -31,12 +37,13 @@ static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
 	if (q->silent == WATCH_NOTE && verbs_sq_has_room(q, 1)) {
 		q->unsignalled = VERBS_SIGNAL - 1;
 		verbs_note(l, VERBS_CREDIT, 0);
-	} else if (q->silent >= WATCH_DOWN && !q->dev->up) {
+	} else if (q->down >= WATCH_DOWN) {
 		verbs_break(l, "%s: its port is down", q->dev->name);
 	} else if (q->silent == WATCH_ASK) {
 		l->answered = false;
-		say(l, VERBS_LIVE_ASK);
-	} else if (q->silent == WATCH_OVER && l->answered) {
+		if (say(l, VERBS_LIVE_ASK) < 0)
+			q->silent--;             /* no room on the bootstrap lane now: at the next look */
+	} else if (q->silent == WATCH_OVER && l->answered && !may_take_long(q)) {
 		verbs_break(l, "%s: the adapter says nothing of what it was given, and the peer lives", q->dev->name);
 	}
 }
@@ -44,9 +51,9 @@ static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
 /* Another: reads, which each adapter answers without its process. */
 static void look_at_other(struct verbs_lane *l, struct verbs_qp *q)
 {
-	if (q->silent < WATCH_OVER && (q->silent < WATCH_DOWN || q->dev->up))
+	if (q->silent < WATCH_OVER && q->down < WATCH_DOWN)
 		return;
-	snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %s", q->dev->name, q->dev->up ? "the adapter says nothing any more" :
+	snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %s", q->dev->name, q->down < WATCH_DOWN ? "the adapter says nothing any more" :
 		 "its port is down");
 	verbs_qp_break(q);
 }
@@ -58,6 +65,7 @@ static void look_at(struct verbs_lane *l)
 		bool stands = q->posted != q->done && q->done == q->seen_done && !q->broken;
 
 		q->silent = stands ? (uint8_t)WF_MIN(q->silent + 1u, WATCH_OVER) : 0;
+		q->down = stands && !q->dev->up ? (uint8_t)WF_MIN(q->down + 1u, WATCH_DOWN) : 0;
 		q->seen_done = q->done;
 		if (stands && !i)
 			look_at_first(l, q);
@@ -70,10 +78,12 @@ bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s)
 {
 	if (s->what == VERBS_LIVE_ASK)
 		say(l, VERBS_LIVE);
-	else if (s->what == VERBS_LIVE)
-		l->answered = true;
-	else
+	else if (s->what != VERBS_LIVE)
 		return false;
+	else if (l->n_rails) {
+		l->answered = true;              /* and it gets the time from here to WATCH_OVER to give its buffers back */
+		l->rail[0]->silent = (uint8_t)WF_MIN(l->rail[0]->silent, WATCH_ASK);
+	}
 	return true;
 }
 
