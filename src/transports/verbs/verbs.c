@@ -405,8 +405,7 @@ static void verbs_abandon(struct wf_lane *base)
 		l->leaving = true;
 		l->give_up_at = wf_now_ns() + VERBS_LEAVE_NS;
 		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
-		l->rail[0]->unsignalled = VERBS_SIGNAL - 1;
-		verbs_note(l, VERBS_CREDIT, 0);
+		verbs_note_asking(l);
 		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
 	} else if (!l->leaving) {
 		verbs_break(l, GIVEN_UP);

@@ -492,6 +492,8 @@ int verbs_replay(struct wf_lane *l, uint32_t from, wf_replay_fn *fn, void *arg);
 void verbs_unsent_drop(struct verbs_lane *l);
 /* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);
+/* A note, if there is room, that asks for its completion: it tells that all frames before it are done, too. */
+void verbs_note_asking(struct verbs_lane *l);
 bool verbs_has_room(const struct verbs_lane *l);   /* for a frame, and for what rma_start() may have asked for */
 int verbs_starve(struct verbs_lane *l, unsigned wants);   /* work requests at a time, 0: a frame. wf_lane_room() follows; WEFT_AGAIN */
 static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)

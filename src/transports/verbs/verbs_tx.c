@@ -163,6 +163,12 @@ bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 	return true;
 }
 
+void verbs_note_asking(struct verbs_lane *l)
+{
+	l->rail[0]->unsignalled = VERBS_SIGNAL - 1;
+	verbs_note(l, VERBS_CREDIT, 0);
+}
+
 /* ---- what did not get there ---- */
 
 int verbs_replay(struct wf_lane *base, uint32_t from, wf_replay_fn *fn, void *arg)

@@ -34,9 +34,8 @@ static bool may_take_long(const struct verbs_qp *q)
 /* The first rail: frames, of which most do not ask for a completion. */
 static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
 {
-	if (q->silent == WATCH_NOTE && verbs_sq_has_room(q, 1)) {
-		q->unsignalled = VERBS_SIGNAL - 1;
-		verbs_note(l, VERBS_CREDIT, 0);
+	if (q->silent == WATCH_NOTE) {
+		verbs_note_asking(l);
 	} else if (q->down >= WATCH_DOWN) {
 		verbs_break(l, "%s: its port is down", q->dev->name);
 	} else if (q->silent == WATCH_ASK) {
