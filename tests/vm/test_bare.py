@@ -49,8 +49,7 @@ def test_the_bare_program_keeps_up_with_perftest():
     for mine, its in (("write", "ib_write_bw"), ("read", "ib_read_bw"), ("lat", "ib_send_lat")):
         a, b = [of_bare(s) for s in said[mine]], [of_perftest(s) for s in said[its]]
         print(mine, a, its, b, ratio(a, b))
-        # a host with other work holds up perftest's two spinning processes, which makes ours look better, not worse
-        assert ratio(a, b) < 5 if mine == "lat" else ratio(a, b) > 0.2, (mine, a, its, b, err)
+        assert 0.2 < ratio(a, b) < 5, (mine, a, its, b, err)
 
 
 def test_instructions_and_calls_of_a_message():

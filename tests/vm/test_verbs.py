@@ -152,4 +152,4 @@ def test_bandwidth_beside_a_bare_loop():
         a = [rows(s)[0]["bw_GBps"] * 1000 for s in got[mine]]
         b = [of_bare(s) for s in got[its]]
         print(mine, [round(x, 1) for x in a], its, [round(x, 1) for x in b], "ratio", round(ratio(a, b), 3))
-        assert ratio(a, b) > 0.1, (mine, a, b)
+        assert ratio(a, b) > 0.5, (mine, a, b)
