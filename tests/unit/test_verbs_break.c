@@ -3,6 +3,8 @@
  * test_verbs_break.c - adapters that give up, over devices in software: what was under way goes on over another lane, nothing is lost or
  * doubled; and long gets, which go in pieces for the sake of wires that lose some.
  */
+#include <poll.h>
+
 #include "unit/verbs_inside.h"
 
 enum { TAGS = 4, MOST = 200000 };
@@ -285,6 +287,93 @@ static void a_silent_adapter_is_noticed(void **state)
 	unsetenv("WEFT_FAILURE_DETECT");
 }
 
+/* The question whether all is done costs the peer no receive buffer: iWARP has no "not ready", and it may sleep. */
+static void asking_takes_nothing_of_the_peer(void **state)
+{
+	struct wt_pair p;
+	struct verbs_qp *q;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 100, 1);
+	q = lane_of(p.ep[0])->rail[0];
+	for (unsigned i = 0; i < 2 * VERBS_SRQ; i++) {
+		verbs_ask(q);
+		weft_progress(p.w[0]->w);
+	}
+	assert_int_equal(q->done, q->posted);
+	assert_false(q->broken);
+	wt_exchange(&p, 0, 100, 2);
+	wt_exchange(&p, 1, 100, 3);
+	wt_pair_close(&p);
+}
+
+/* Who is asked whether it lives says so when it has handled what its adapter had for it, and not before. */
+static void a_peer_answers_when_its_queue_is_empty(void **state)
+{
+	enum { N = VERBS_CREDITS - 1 };
+	struct wt_posted s[N], r[N];
+	struct wt_pair p;
+	struct verbs_lane *there;
+	struct verbs_say ask = { .version = VERBS_VERSION, .what = VERBS_LIVE_ASK, .n = 1 };
+	int turns = 0;
+	char in[N];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 100, 1);
+	wt_pump_ms(20);
+	there = lane_of(p.ep[1]);
+	for (unsigned i = 0; i < N; i++) {
+		r[i] = wt_recv(&p, 1, &in[i], 1, 1, WT_EXACT);
+		s[i] = wt_send(&p, 0, "x", 1, 1, 0);
+	}
+	assert_true(verbs_watch_hear(there, &ask));
+	for (; there->asked && turns < 1000; turns++) {
+		assert_int_equal(weft_arm(p.w[1]->w), WEFT_AGAIN);   /* it is not to sleep over the answer */
+		weft_progress(p.w[1]->w);
+	}
+	assert_false(there->asked);
+	assert_int_equal(there->base.frames_rx, N + 1);
+	for (unsigned i = 0; i < N; i++) {
+		wt_ok(p.w[0], s[i]);
+		wt_ok(p.w[1], r[i]);
+	}
+	wt_pump_ms(20);
+	assert_true(lane_of(p.ep[0])->answered);
+	wt_pair_close(&p);
+}
+
+/* A lane that is closed while work of it is under way leaves no timer behind that has run down: the worker sleeps again. */
+static void a_worker_sleeps_after_a_lane_was_closed_early(void **state)
+{
+	(void)state;
+	for (int how = 0; how < 3; how++) {
+		struct wt_pair p;
+		struct pollfd fd = { .events = POLLIN };
+		int64_t until;
+
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		wt_exchange(&p, 0, 100, 1);
+		setenv("WEFT_TEST_IBV_FAULT", how == 2 ? "mute" : "lazy", 1);
+		for (unsigned i = 0; i < 20; i++)
+			wt_send(&p, 0, "x", 1, 1, 0);
+		if (how == 1)
+			verbs_break(lane_of(p.ep[0]), "the test pulled it");
+		weft_ep_abort(p.ep[0]);
+		weft_ep_abort(p.ep[1]);
+		p.ep[0] = p.ep[1] = NULL;
+		fd.fd = weft_worker_fd(p.w[0]->w);
+		/* an adapter is given a second to give back what it has; then nothing is due any more */
+		until = (int64_t)wt_now_ns() + 4000000000ll;
+		while ((weft_arm(p.w[0]->w) != WEFT_OK || poll(&fd, 1, 300)) && (int64_t)wt_now_ns() < until)
+			wt_pump();
+		assert_true((int64_t)wt_now_ns() < until);
+		unsetenv("WEFT_TEST_IBV_FAULT");
+		wt_pair_close(&p);
+	}
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -296,6 +385,9 @@ static int run(void)
 		CASE(a_rail_that_breaks_is_left_out),
 		CASE(without_another_lane_the_reason_is_told),
 		CASE(a_silent_adapter_is_noticed),
+		CASE(asking_takes_nothing_of_the_peer),
+		CASE(a_peer_answers_when_its_queue_is_empty),
+		CASE(a_worker_sleeps_after_a_lane_was_closed_early),
 	};
 
 	if (!wt_choose("verbs"))

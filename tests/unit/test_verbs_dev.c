@@ -144,6 +144,41 @@ static void memory_is_on_demand_only_where_it_must_be(void **state)
 	unsetenv("WEFT_TEST_IBV_ODP");
 }
 
+/* Of a region that is registered on demand nothing is kept: it would show what lies there when the region is gone. */
+static void what_is_on_demand_is_not_kept(void **state)
+{
+	enum { LEN = 1 << 20 };
+	unsigned char *in = malloc(LEN);
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_ODP", ODP_ALL, 1);
+	for (int limited = 0; limited < 2; limited++) {
+		weft_call c = wt_call(0);
+		struct wt_posted r;
+		struct wt_pair p;
+		weft_mem *m;
+		weft_buf b;
+
+		if (limited)
+			setenv("WEFT_TEST_IBV_MEMLOCK", "65536", 1);
+		wt_pair_open(&p, 0);
+		assert_int_equal(weft_mem_alloc(p.ctx, LEN, WEFT_HOST, -1, &m), WEFT_OK);
+		b = (weft_buf){ .addr = weft_mem_addr(m, NULL), .len = LEN, .mem = m };
+		wt_fill(b.addr, LEN, 8);
+		r = wt_recv(&p, 1, in, LEN, 7, WT_EXACT);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_send(p.ep[0], &b, 1, 7, &c), &c));
+		wt_ok(p.w[1], r);
+		wt_assert_data(in, LEN, 8);
+		assert_int_equal(p.ep[1]->msg->copy_us, LEN);   /* either way by the adapter */
+		assert_int_equal(dev_of(p.ep[0])->registered, limited ? 0 : LEN);
+		assert_int_equal(weft_mem_free(m), WEFT_OK);
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	unsetenv("WEFT_TEST_IBV_ODP");
+	free(in);
+}
+
 /* ---- dma-bufs ---- */
 
 /* Messages from and into it go by the adapter, a put as well. @by_fd: the fake reached it by its descriptor. */
@@ -373,6 +408,7 @@ static int run(void)
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
 		CASE(a_limit_is_none_where_memory_is_paged_on_demand),
 		CASE(memory_is_on_demand_only_where_it_must_be),
+		CASE(what_is_on_demand_is_not_kept),
 		CASE(a_dma_buf_is_registered_by_its_descriptor),
 		CASE(without_dma_bufs_its_mapping_is_registered),
 		CASE(the_partition_is_the_ports_first),

@@ -305,6 +305,8 @@ static int verbs_poll(struct wf_port *base)
 			n += verbs_rx(p->dev[i]);
 	if (wf_unlikely(!(++p->turns & 1023)))   /* who never sleeps */
 		verbs_watch(p, wf_now_ns());
+	if (wf_unlikely(p->asked && !n))
+		verbs_watch_answer(p);
 	if (wf_unlikely(p->chores))
 		n += chores(p);
 	return n;
@@ -350,7 +352,7 @@ static int verbs_arm(struct wf_port *base)
 		look = p->watch_at;
 	}
 	wf_port_wake_at(base, p->wake_at && look ? WF_MIN(p->wake_at, look) : WF_MAX(p->wake_at, look));
-	if (p->chores && something_waits(p))
+	if (p->asked || (p->chores && something_waits(p)))
 		return WEFT_AGAIN;
 	for (unsigned i = 0; i < p->n_dev; i++)
 		if (p->dev[i]->started && !arm_dev(p->dev[i]))
@@ -405,7 +407,7 @@ static void verbs_abandon(struct wf_lane *base)
 		l->leaving = true;
 		l->give_up_at = wf_now_ns() + VERBS_LEAVE_NS;
 		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
-		verbs_note_asking(l);
+		verbs_ask(l->rail[0]);
 		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
 	} else if (!l->leaving) {
 		verbs_break(l, GIVEN_UP);

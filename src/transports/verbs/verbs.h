@@ -160,6 +160,7 @@ struct verbs_mr {                        /* a registration */
 	uint64_t region;                 /* kept for it; 0: for one operation */
 	uint32_t users;
 	bool gone;                       /* the region was freed: deregistered with its last user */
+	bool on_demand;
 	struct wf_list lru;              /* in dev->idle while it has no users */
 };
 
@@ -320,7 +321,7 @@ struct verbs_lane {
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
 	bool lost;                       /* a put came back that was said to be done, and cannot be sent again; */
 	uint32_t lost_at;                /* of several the last: the frame that follows it */
-	bool answered;                   /* verbs_watch.c: the peer was asked, and lives */
+	bool asked, answered;            /* verbs_watch.c: does it live? we, and not answered yet; the peer, and it does */
 	int32_t down_status;
 	int down_errno;
 	char cause[200];
@@ -356,7 +357,7 @@ struct verbs_port {
 	const struct verbs_cmlib *cmlib;
 	struct rdma_event_channel *cm;   /* NULL: rdma_cm was not needed yet, or is not there */
 	struct wf_watch cm_watch;
-	bool chores;
+	bool chores, asked;              /* asked: a lane of this port was */
 	uint16_t turns;                  /* polls, counted round and round */
 	uint64_t wake_at;
 	uint64_t watch_at;               /* for verbs_watch() */
@@ -451,6 +452,7 @@ void verbs_qp_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the a
 /* ---- verbs_watch.c ---- */
 void verbs_watch(struct verbs_port *p, uint64_t now);   /* looks, if it is time; verbs_break() may follow */
 bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s);   /* false: it is about something else */
+void verbs_watch_answer(struct verbs_port *p);   /* peers that asked; the queues were looked at since, and empty */
 
 /* ---- verbs_cm.c ---- */
 
@@ -492,8 +494,11 @@ int verbs_replay(struct wf_lane *l, uint32_t from, wf_replay_fn *fn, void *arg);
 void verbs_unsent_drop(struct verbs_lane *l);
 /* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);
-/* A note, if there is room, that asks for its completion: it tells that all frames before it are done, too. */
-void verbs_note_asking(struct verbs_lane *l);
+/*
+ * Are all frames so far done? A completion will say so: that of a write of no bytes, for which no key is looked at (InfiniBand
+ * specification, C9-88) and which takes no receive buffer. Without room for it the last that found some says the same, or another does.
+ */
+void verbs_ask(struct verbs_qp *q);
 bool verbs_has_room(const struct verbs_lane *l);   /* for a frame, and for what rma_start() may have asked for */
 int verbs_starve(struct verbs_lane *l, unsigned wants);   /* work requests at a time, 0: a frame. wf_lane_room() follows; WEFT_AGAIN */
 static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)

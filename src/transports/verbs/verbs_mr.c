@@ -100,7 +100,7 @@ struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, vo
 		m->mr = reg(d, r, addr, len, access);
 	}
 	if (!m->mr && (!r || r->dmabuf_fd < 0))   /* a mapping of a device's memory has no pages to fault in */
-		m->mr = verbs_reg_on_demand(d, addr, len, access, uses);
+		m->on_demand = (m->mr = verbs_reg_on_demand(d, addr, len, access, uses));
 	if (!m->mr) {
 		*err_out = errno ? errno : ENOMEM;
 		wf_free(m);
@@ -125,7 +125,8 @@ struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, vo
 		return verbs_mr_new(d, NULL, addr, len, access, err_out);
 	/* all that an operation of ours or a reading peer may ever need: there is one for all of them */
 	m = verbs_mr_new(d, r, r->addr, r->len, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, err_out);
-	if (m && !wf_map_insert(&d->mrs, r->id, m))
+	/* not one on demand: it goes on with whatever lies at the address when the region is gone, until this worker hears of that */
+	if (m && !m->on_demand && !wf_map_insert(&d->mrs, r->id, m))
 		m->region = r->id;
 	return m;
 }

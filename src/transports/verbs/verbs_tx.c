@@ -163,10 +163,12 @@ bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
 	return true;
 }
 
-void verbs_note_asking(struct verbs_lane *l)
+void verbs_ask(struct verbs_qp *q)
 {
-	l->rail[0]->unsignalled = VERBS_SIGNAL - 1;
-	verbs_note(l, VERBS_CREDIT, 0);
+	struct ibv_send_wr wr = { .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED };
+
+	if (verbs_sq_has_room(q, 1))
+		verbs_post(q, &wr, VERBS_WR_NONE, NULL);
 }
 
 /* ---- what did not get there ---- */

@@ -2,11 +2,11 @@
  *
  * verbs_watch.c - adapters that say nothing any more. What the peer's adapter does not answer ends with an error, by the adapter's own
  * clock; that of soft-RoCE stands still when its own port is down (G78), and then nobody would ever know. So now and then, and before
- * sleep, each lane is looked at that has work which does not end. At the second look a note asks for its completion: frames
+ * sleep, each lane is looked at that has work which does not end. At the second look it is asked for (verbs_ask()): frames
  * that nobody asks about may have been done long ago. When that does not end either, and the port is down, the lane is over. If the
- * port is well, the peer is asked over the bootstrap lane, later than any adapter may take. One that answers lives and
- * has given its receive buffers back, so what still does not end is lost: the lane is over as well. One that does not answer is
- * stopped, or gone, which is for the bootstrap lane to find out.
+ * port is well, the peer is asked over the bootstrap lane, later than any adapter may take. It answers when it has handled all that its
+ * adapter had for it, so its receive buffers are back and what still does not end is lost: the lane is over as well. One that does
+ * not answer is stopped, or gone, which is for the bootstrap lane to find out.
  */
 #include <stdio.h>
 
@@ -35,7 +35,7 @@ static bool may_take_long(const struct verbs_qp *q)
 static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
 {
 	if (q->silent == WATCH_NOTE) {
-		verbs_note_asking(l);
+		verbs_ask(q);
 	} else if (q->down >= WATCH_DOWN) {
 		verbs_break(l, "%s: its port is down", q->dev->name);
 	} else if (q->silent == WATCH_ASK) {
@@ -59,6 +59,8 @@ static void look_at_other(struct verbs_lane *l, struct verbs_qp *q)
 
 static void look_at(struct verbs_lane *l)
 {
+	if (l->asked)
+		verbs_lane_port(l)->asked = true;
 	for (unsigned i = 0; i < l->n_rails && l->state == VERBS_UP; i++) {
 		struct verbs_qp *q = l->rail[i];
 		bool stands = q->posted != q->done && q->done == q->seen_done && !q->broken;
@@ -76,7 +78,7 @@ static void look_at(struct verbs_lane *l)
 bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s)
 {
 	if (s->what == VERBS_LIVE_ASK)
-		say(l, VERBS_LIVE);
+		l->asked = verbs_lane_port(l)->asked = true;
 	else if (s->what != VERBS_LIVE)
 		return false;
 	else if (l->n_rails) {
@@ -84,6 +86,18 @@ bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s)
 		l->rail[0]->silent = (uint8_t)WF_MIN(l->rail[0]->silent, WATCH_ASK);
 	}
 	return true;
+}
+
+void verbs_watch_answer(struct verbs_port *p)
+{
+	struct wf_list *it;
+
+	p->asked = false;
+	for (it = p->base.lanes.next; it != &p->base.lanes; it = it->next) {
+		struct verbs_lane *l = verbs_lane_of(wf_list_entry(it, struct wf_lane, link));
+
+		l->asked = l->asked && say(l, VERBS_LIVE) < 0;   /* no room on the bootstrap lane now: at the next look */
+	}
 }
 
 void verbs_watch(struct verbs_port *p, uint64_t now)
