@@ -236,10 +236,22 @@ static bool refuse_known(int option)
 	return false;
 }
 
+/* What WEFT_RDMA says beside devices (cm, pkey=, sl=, tc=) stays, behind -d's. */
+static void keep_words(char *text, size_t cap)
+{
+	const char *env = getenv("WEFT_RDMA");
+
+	for (size_t len; env && *env; env += len + (env[len] == ',')) {
+		len = strcspn(env, ",");
+		if (memchr(env, '=', len) || (len == 2 && !memcmp(env, "cm", 2)))
+			snprintf(text + strlen(text), cap - strlen(text), ",%.*s", (int)len, env);
+	}
+}
+
 /* "mlx5_0:1:3" for the setting rdma; both sides of this machine find it in their environment. */
 static bool set_rdma(struct perf_opts *o)
 {
-	char text[200];
+	char text[400];
 	int n = snprintf(text, sizeof(text), "%.100s", o->device ? o->device : "");
 
 	if (!o->device) {
@@ -251,6 +263,7 @@ static bool set_rdma(struct perf_opts *o)
 		n += snprintf(text + n, sizeof(text) - (size_t)n, ":%.20s", o->device_port ? o->device_port : "1");
 	if (o->device_gid)
 		snprintf(text + n, sizeof(text) - (size_t)n, ":%.20s", o->device_gid);
+	keep_words(text, sizeof(text));
 	setenv("WEFT_RDMA", text, 1);
 	return o->n_ways || add_way(o, "verbs");
 }

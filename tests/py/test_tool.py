@@ -461,6 +461,15 @@ def test_what_the_library_refuses_is_said():
     assert result.returncode == 1 and "cut by the setting fault" in result.stderr
 
 
+def test_a_device_is_added_to_what_the_setting_says_beside_devices(tmp_path):
+    env = {"LD_LIBRARY_PATH": str(TOOL.resolve().parent / "fake"), "WEFT_TEST_IBV": str(tmp_path), "WEFT_TEST_IBV_DEVICES": "2"}
+    args = ["perf", "-d", "fake1", "-i", "1", "--size", "8", *CELL]
+    (row,) = lines(weft(*args, env={**env, "WEFT_TEST_IBV_PKEYS": "0xffff,0x8005", "WEFT_RDMA": "fake0,pkey=0x8005,sl=1"}))
+    assert row["transport"] == "verbs"
+    result = weft(*args, env={**env, "WEFT_TEST_IBV_PKEYS": "0xffff", "WEFT_RDMA": "fake0,pkey=0x8005"})
+    assert result.returncode == 1 and "fake1:1: its port is not of the partition 0x8005" in result.stderr
+
+
 @pytest.mark.parametrize("transport", ["shm", "tcp"])
 def test_a_killed_peer_ends_it(transport):
     argv = [TOOL, "perf", "--transport", transport, "--size", ",".join(["8"] * 50), "--time", "0.2", "--json"]
