@@ -35,6 +35,36 @@ static void eager_messages_cost_one_post(void **state)
 	wt_pair_close(&p);
 }
 
+/* A put with a signal: two work requests, and one frame for the peer to look at (ADR 16). */
+static void a_signal_is_a_frame_behind_its_put(void **state)
+{
+	enum { N = 640 };
+	uint64_t word = 7, posts, signalled, frames;
+	weft_buf b = wt_buf(&word, sizeof(word));
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_mem_open(&p, &m, 4096, WEFT_READ | WEFT_WRITE, true);
+	wt_exchange(&p, 0, 8, 1);
+	posts = dev_of(p.ep[0])->n_posts;
+	signalled = dev_of(p.ep[0])->n_signalled;
+	frames = p.ep[1]->msg->frames_rx;
+	for (int i = 0; i < N; i++) {
+		weft_call c = wt_call(0);
+
+		wt_ok(p.w[0], wt_took(p.w[0], weft_put_signal(p.ep[0], &b, 1, m.remote, 8, 1, &c), &c));
+		wt_pump();
+	}
+	assert_in_range(dev_of(p.ep[0])->n_posts - posts, 2 * N, 2 * N + 1);   /* and the opening of the memory */
+	assert_in_range(p.ep[1]->msg->frames_rx - frames, N, N + 1);
+	assert_true(dev_of(p.ep[0])->n_signalled - signalled <= 2 * N / 32 + 1);
+	assert_int_equal(((uint64_t *)(void *)m.addr)[1], 7);
+	wt_mem_close(&p, &m);
+	wt_pair_close(&p);
+}
+
 static void large_messages_are_copied_by_no_cpu(void **state)
 {
 	enum { LEN = 4 << 20 };
@@ -527,6 +557,7 @@ static int run(void)
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(eager_messages_cost_one_post),
+		CASE(a_signal_is_a_frame_behind_its_put),
 		CASE(large_messages_are_copied_by_no_cpu),
 		CASE(a_region_is_registered_once),
 		CASE(what_is_kept_is_bounded),

@@ -41,7 +41,7 @@ def test_two_hosts_exchange_everything():
     """weft perf compares every size byte by byte before it times it."""
     names = "tag_lat,tag_bw,am_lat,stream_bw,put_bw,get_bw,get_lat,atomic_lat"
     status, lines, all_ = two_hosts(
-        f"export WEFT_TRANSPORTS=verbs; $weft perf $RDMA_VM_PEER --test {names} --size 8,3000,300K --iterations 30 --time 5 --json",
+        f"export WEFT_TRANSPORTS=verbs; $weft perf $RDMA_VM_PEER --test {names} --size 8,3000,300K --iterations 10 --time 2 --json",
         "export WEFT_TRANSPORTS=verbs; $weft perf --listen 0.0.0.0:7470 --once & served=$!; sleep 0.5; touch $RDMA_VM_JOB/ready; wait $served")
     found = rows("\n".join(lines[0]))
     assert status == 0 and len(found) == 7 * 3 + 1 and all(r["path"] == "verbs" and r["iterations"] > 0 for r in found), all_
@@ -145,7 +145,7 @@ def test_bandwidth_beside_a_bare_loop():
     mib = 1 << 20
     perf = "WEFT_TRANSPORTS=verbs $weft perf --transport verbs --memory weft --size 1M --time 4 --json --test "
     status, out, err = vm(in_turns({"write": bare("write", mib, 40), "put_bw": perf + "put_bw",
-                                    "read": bare("read", mib, 40), "get_bw": perf + "get_bw"}, 5), limit_s=500)
+                                    "read": bare("read", mib, 40), "get_bw": perf + "get_bw"}, 3), limit_s=500)
     assert status == 0, out + err
     got = by_name(out)
     for mine, its in (("put_bw", "write"), ("get_bw", "read")):

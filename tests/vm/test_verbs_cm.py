@@ -37,7 +37,7 @@ def test_two_soft_iwarp_devices_and_a_wire():
 
 def test_an_interface_with_both_kinds_is_used_as_roce():
     """rdma_cm goes by addresses and gives them to the first device: the iWARP one has none, and says so."""
-    status, out, err = vm(f"{BOTH}{LISTEN} $weft explain weft://$RDMA_VM_IP:7470; kill $served; true", "--siw")
+    status, out, err = vm(f"{BOTH}{LISTEN} $weft explain --timeout 30 weft://$RDMA_VM_IP:7470; kill $served; true", "--siw")
     assert status == 0 and re.search(r"messages: path \d+, verbs: rxe0:1 from \S+ \(GID", out), out + err
 
 

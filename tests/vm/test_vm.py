@@ -41,7 +41,7 @@ def test_tools_know_the_devices():
 
 
 def test_two_hosts_talk_over_tcp_and_say_why():
-    status, out, all_ = two_hosts("export WEFT_AVOID=verbs; $weft explain weft://$RDMA_VM_PEER:7470",
+    status, out, all_ = two_hosts("export WEFT_AVOID=verbs; $weft explain --timeout 30 weft://$RDMA_VM_PEER:7470",
                                   f"$weft perf --listen 0.0.0.0:7470 --once & served=$!; sleep 0.5; {SERVE}; true")
     assert status == 0, all_
     assert re.search(r"messages: path \d+, tcp: ", out), all_
@@ -53,7 +53,7 @@ def test_a_bad_wire_changes_no_byte(netem):
     """weft perf compares every size byte by byte before it times it, and counts what came."""
     tests = "tag_lat,tag_bw,stream_bw,put_bw,get_bw,am_lat"
     status, out, all_ = two_hosts(
-        f"export WEFT_AVOID=verbs; $weft perf $RDMA_VM_PEER --test {tests} --size 8,3000,300K --iterations 40 --time 5 --json",
+        f"export WEFT_AVOID=verbs; $weft perf $RDMA_VM_PEER --test {tests} --size 8,3000,300K --iterations 12 --time 2 --json",
         f"$weft perf --listen 0.0.0.0:7470 --once & served=$!; sleep 0.5; {SERVE}",
         *(["--netem", netem] if netem else []))
     assert status == 0, all_

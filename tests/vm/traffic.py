@@ -4,7 +4,7 @@
 is compared, so that what is lost, doubled or out of order is found. What happens to the network meanwhile is the test's.
 
   traffic.py serve ADDRESS:PORT     serves one peer
-  traffic.py go ADDRESS:PORT S      for S seconds
+  traffic.py go ADDRESS:PORT S      for S seconds, and two windows of messages and one round of memory at least: wires may be slow
   ... long                          only puts that are not done at once: others cannot be sent again when an adapter gives up
 
 Each prints one JSON line at its end: how many messages it received, how many times it wrote and read memory, and what explain says
@@ -31,7 +31,7 @@ def message(number):
 
 async def send_all(ep, until):
     number = 0
-    while time.monotonic() < until():
+    while time.monotonic() < until() or number < 2 * WINDOW:
         await asyncio.gather(*[ep.send(message(number + i), tag=1) for i in range(WINDOW)])
         number += WINDOW
     await ep.send(END, tag=1, sync=True)
@@ -49,7 +49,7 @@ async def recv_all(ep, counts):
 
 async def use_memory(remote, ep, until, counts):
     back = bytearray(MEMORY)
-    while time.monotonic() < until():
+    while time.monotonic() < until() or not counts["memory"]:
         size = random.choice(PUTS)
         data = counts["memory"].to_bytes(8, "little") * (size // 8)
         await remote.put(data, 0)
