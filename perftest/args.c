@@ -242,8 +242,9 @@ static void keep_words(char *text, size_t cap)
 	const char *env = getenv("WEFT_RDMA");
 
 	for (size_t len; env && *env; env += len + (env[len] == ',')) {
+		env += strspn(env, " \t");
 		len = strcspn(env, ",");
-		if (memchr(env, '=', len) || (len == 2 && !memcmp(env, "cm", 2)))
+		if (memchr(env, '=', len) || (strspn(env, "cm \t") >= len && !strncmp(env, "cm", 2)))
 			snprintf(text + strlen(text), cap - strlen(text), ",%.*s", (int)len, env);
 	}
 }

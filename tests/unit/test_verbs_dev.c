@@ -179,6 +179,41 @@ static void what_is_on_demand_is_not_kept(void **state)
 	free(in);
 }
 
+/* A region that cannot be locked does not drive out, at each use, those that can. */
+static void what_cannot_be_locked_drives_nothing_out_twice(void **state)
+{
+	enum { LARGE = 64 << 20, SMALL = 1 << 20, USED = 100000 };
+	unsigned char *in = malloc(SMALL);
+	struct wt_pair p;
+	weft_mem *m[2];
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_ODP", ODP_ALL, 1);
+	setenv("WEFT_TEST_IBV_MEMLOCK", "40000000", 1);
+	wt_pair_open(&p, 0);
+	assert_int_equal(weft_mem_alloc(p.ctx, SMALL, WEFT_HOST, -1, &m[0]), WEFT_OK);
+	assert_int_equal(weft_mem_alloc(p.ctx, LARGE, WEFT_HOST, -1, &m[1]), WEFT_OK);
+	for (int i = 0; i < 8; i++) {
+		weft_call c = wt_call(0);
+		size_t len = i % 2 ? USED : SMALL;
+		weft_buf b = { .addr = weft_mem_addr(m[i % 2], NULL), .len = len, .mem = m[i % 2] };
+		struct wt_posted r = wt_recv(&p, 1, in, len, 7, WT_EXACT);
+
+		wt_fill(b.addr, len, (uint64_t)i);
+		wt_ok(p.w[0], wt_took(p.w[0], weft_send(p.ep[0], &b, 1, 7, &c), &c));
+		wt_ok(p.w[1], r);
+		wt_assert_data(in, len, (uint64_t)i);
+		if (i >= 2)                      /* the large one once drove it out, and was registered as a whole */
+			assert_int_equal(dev_of(p.ep[0])->registered, SMALL);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(weft_mem_free(m[i]), WEFT_OK);
+	wt_pair_close(&p);
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	unsetenv("WEFT_TEST_IBV_ODP");
+	free(in);
+}
+
 /* ---- dma-bufs ---- */
 
 /* Messages from and into it go by the adapter, a put as well. @by_fd: the fake reached it by its descriptor. */
@@ -409,6 +444,7 @@ static int run(void)
 		CASE(a_limit_is_none_where_memory_is_paged_on_demand),
 		CASE(memory_is_on_demand_only_where_it_must_be),
 		CASE(what_is_on_demand_is_not_kept),
+		CASE(what_cannot_be_locked_drives_nothing_out_twice),
 		CASE(a_dma_buf_is_registered_by_its_descriptor),
 		CASE(without_dma_bufs_its_mapping_is_registered),
 		CASE(the_partition_is_the_ports_first),

@@ -305,7 +305,7 @@ static int verbs_poll(struct wf_port *base)
 			n += verbs_rx(p->dev[i]);
 	if (wf_unlikely(!(++p->turns & 1023)))   /* who never sleeps */
 		verbs_watch(p, wf_now_ns());
-	if (wf_unlikely(p->asked && !n))
+	if (wf_unlikely(p->asked) && (!n || !--p->asked))   /* others may keep the queues full for ever */
 		verbs_watch_answer(p);
 	if (wf_unlikely(p->chores))
 		n += chores(p);

@@ -241,6 +241,8 @@ struct verbs_dev {
 	struct wf_map mrs;               /* region -> struct verbs_mr */
 	struct wf_list idle;             /* of them without users, the longest unused first */
 	size_t registered;               /* bytes */
+	uint64_t too_large[8];           /* regions that could not be locked, the last ones; 0: none */
+	unsigned n_too_large;
 	uint64_t n_posts, n_signalled;   /* counted for tests */
 };
 
@@ -357,7 +359,8 @@ struct verbs_port {
 	const struct verbs_cmlib *cmlib;
 	struct rdma_event_channel *cm;   /* NULL: rdma_cm was not needed yet, or is not there */
 	struct wf_watch cm_watch;
-	bool chores, asked;              /* asked: a lane of this port was */
+	bool chores;
+	uint8_t asked;                   /* a lane of this port was: polls until it is answered at the latest */
 	uint16_t turns;                  /* polls, counted round and round */
 	uint64_t wake_at;
 	uint64_t watch_at;               /* for verbs_watch() */
@@ -452,7 +455,8 @@ void verbs_qp_is_empty(struct verbs_dev *d, const struct ibv_qp *qp);   /* the a
 /* ---- verbs_watch.c ---- */
 void verbs_watch(struct verbs_port *p, uint64_t now);   /* looks, if it is time; verbs_break() may follow */
 bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s);   /* false: it is about something else */
-void verbs_watch_answer(struct verbs_port *p);   /* peers that asked; the queues were looked at since, and empty */
+#define VERBS_ANSWER (VERBS_SRQ / VERBS_BATCH + VERBS_SQ)   /* polls that fetch all that a queue may hold */
+void verbs_watch_answer(struct verbs_port *p);   /* peers that asked; all that lay in the queues then was handled since */
 
 /* ---- verbs_cm.c ---- */
 

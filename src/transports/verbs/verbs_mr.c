@@ -85,6 +85,28 @@ struct ibv_mr *verbs_reg_on_demand(struct verbs_dev *d, void *addr, size_t len, 
 	return mr;
 }
 
+static struct ibv_mr *pin(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access)
+{
+	struct ibv_mr *mr;
+
+	make_room(d, len);
+	mr = reg(d, r, addr, len, access);
+	while (!mr && verbs_is_memlock(errno) && !wf_list_is_empty(&d->idle)) {
+		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
+		mr = reg(d, r, addr, len, access);
+	}
+	return mr;
+}
+
+/* That region could not be locked: what is kept of others does not make way for it once more. */
+static bool is_too_large(const struct verbs_dev *d, const struct wf_region *r)
+{
+	for (size_t i = 0; r && i < WF_ARRAY_LEN(d->too_large); i++)
+		if (d->too_large[i] == r->id)
+			return true;
+	return false;
+}
+
 struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out)
 {
 	uint32_t uses = IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_WRITE | (access & IBV_ACCESS_REMOTE_ATOMIC ? IBV_ODP_SUPPORT_ATOMIC : 0);
@@ -93,14 +115,13 @@ struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, vo
 	*err_out = ENOMEM;
 	if (!m)
 		return NULL;
-	make_room(d, len);
-	m->mr = reg(d, r, addr, len, access);
-	while (!m->mr && verbs_is_memlock(errno) && !wf_list_is_empty(&d->idle)) {
-		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
-		m->mr = reg(d, r, addr, len, access);
-	}
+	errno = ENOMEM;
+	if (!is_too_large(d, r))
+		m->mr = pin(d, r, addr, len, access);
 	if (!m->mr && (!r || r->dmabuf_fd < 0))   /* a mapping of a device's memory has no pages to fault in */
 		m->on_demand = (m->mr = verbs_reg_on_demand(d, addr, len, access, uses));
+	if (m->on_demand && r && len == r->len && !is_too_large(d, r))
+		d->too_large[d->n_too_large++ % WF_ARRAY_LEN(d->too_large)] = r->id;
 	if (!m->mr) {
 		*err_out = errno ? errno : ENOMEM;
 		wf_free(m);
@@ -121,8 +142,8 @@ struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, vo
 		m->users++;
 		return m;
 	}
-	if (!r)
-		return verbs_mr_new(d, NULL, addr, len, access, err_out);
+	if (!r || is_too_large(d, r))            /* nothing is kept of it: only what this operation needs */
+		return verbs_mr_new(d, r, addr, len, access, err_out);
 	/* all that an operation of ours or a reading peer may ever need: there is one for all of them */
 	m = verbs_mr_new(d, r, r->addr, r->len, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ, err_out);
 	/* not one on demand: it goes on with whatever lies at the address when the region is gone, until this worker hears of that */

@@ -60,7 +60,7 @@ static void look_at_other(struct verbs_lane *l, struct verbs_qp *q)
 static void look_at(struct verbs_lane *l)
 {
 	if (l->asked)
-		verbs_lane_port(l)->asked = true;
+		verbs_lane_port(l)->asked = VERBS_ANSWER;
 	for (unsigned i = 0; i < l->n_rails && l->state == VERBS_UP; i++) {
 		struct verbs_qp *q = l->rail[i];
 		bool stands = q->posted != q->done && q->done == q->seen_done && !q->broken;
@@ -75,10 +75,17 @@ static void look_at(struct verbs_lane *l)
 	}
 }
 
+static void answer_soon(struct verbs_lane *l)
+{
+	l->asked = l->state == VERBS_UP;         /* else it is over, and the peer hears so */
+	if (l->asked)
+		verbs_lane_port(l)->asked = VERBS_ANSWER;
+}
+
 bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s)
 {
 	if (s->what == VERBS_LIVE_ASK)
-		l->asked = verbs_lane_port(l)->asked = true;
+		answer_soon(l);
 	else if (s->what != VERBS_LIVE)
 		return false;
 	else if (l->n_rails) {
@@ -92,7 +99,7 @@ void verbs_watch_answer(struct verbs_port *p)
 {
 	struct wf_list *it;
 
-	p->asked = false;
+	p->asked = 0;
 	for (it = p->base.lanes.next; it != &p->base.lanes; it = it->next) {
 		struct verbs_lane *l = verbs_lane_of(wf_list_entry(it, struct wf_lane, link));
 
