@@ -18,6 +18,8 @@
 #include "base/util.h"
 #include "os/sock.h"
 
+#define HUGE_LEN (2u << 20)
+
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 #define MARK 0x77656674u /* any value but 0, which is what a wiped page holds */
@@ -125,7 +127,12 @@ int wf_map_part(int fd, uint64_t off, size_t len, void **out)
 
 int wf_map_private(size_t len, void **out)
 {
-	return map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, out);
+	int ret = map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, out);
+
+	/* a wish: an adapter's table of pages is shorter by as much. All of it is touched anyway when it is registered. */
+	if (!ret && len >= HUGE_LEN)
+		madvise(*out, len, MADV_HUGEPAGE);
+	return ret;
 }
 
 void wf_unmap(void **p, size_t len)

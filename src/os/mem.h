@@ -36,7 +36,7 @@ int wf_fd_size(int fd, uint64_t *out);
 /* @len bytes from the page boundary @off on, for reading and writing, else as wf_map_shared(). */
 int wf_map_part(int fd, uint64_t off, size_t len, void **out);
 
-/* Private anonymous zero pages, absent in forked children (page-aligned). Gives it. */
+/* Private anonymous zero pages, huge ones where they fit and the system allows it, absent in forked children (page-aligned). Gives it. */
 int wf_map_private(size_t len, void **out);
 
 /* Unmaps *@p unless NULL, and sets it to NULL. */
