@@ -67,6 +67,13 @@ static int threads(void)
 	return n - 2;
 }
 
+/* ThreadSanitizer has one of its own, which a forked child starts again when it likes. */
+#ifdef __SANITIZE_THREAD__
+#define TSAN_THREAD 1
+#else
+#define TSAN_THREAD 0
+#endif
+
 /* In a child, whose terminal is a file. */
 static void run(const char *variant, int most_threads)
 {
@@ -81,11 +88,11 @@ static void run(const char *variant, int most_threads)
 	wt_exchange(&p, 1, 3 << 20, 2);
 	look(&after);
 	assert_same(&before, &after);
-	assert_in_range(threads(), alone, alone + most_threads);
+	assert_in_range(threads(), alone, alone + most_threads + TSAN_THREAD);
 	wt_pair_close(&p);
 	look(&after);
 	assert_same(&before, &after);
-	assert_int_equal(threads(), alone);
+	assert_in_range(threads(), alone, alone + TSAN_THREAD);
 }
 
 static void try_in_a_child(const char *variant, int most_threads)
