@@ -47,7 +47,7 @@ void look_numa(struct finding *f);
 void look_clock(struct finding *f);
 void look_gpus(struct finding *f);
 
-/* doctor_rdma.c: RDMA devices */
+/* doctor_rdma.c: RDMA devices, and cards without one */
 void look_rdma(struct finding *f);
 
 /* doctor_net.c: tcp, and weft itself */

@@ -1,12 +1,115 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * doctor_rdma.c - RDMA devices, and what stands between this user and them.
+ * doctor_rdma.c - RDMA devices, and what stands between this user and them; where there are none, cards that should have one.
  */
 #include <string.h>
 
 #include "doctor.h"
 
 #define DEVICES 16
+#define PCI "/sys/bus/pci/devices/%s/"
+
+/* ---- cards without a device ---- */
+
+/*
+ * The modules of Linux's drivers/infiniband/hw that make a device which weft can use, each with the driver of the card itself
+ * that it sits upon. Not here: efa (no reliable connections; see transport ofi), those of one cloud or one board.
+ */
+static const struct card_kind {
+	const char *vendor, *device;     /* as in sysfs; the device: how it begins */
+	const char *driver, *module, *maker;
+	bool sure;                       /* all of them do RDMA: also where no driver has the card */
+} kinds[] = {
+	{ "0x15b3", "0x100", "mlx4_core", "mlx4_ib", "NVIDIA (Mellanox)", true },
+	{ "0x15b3", "0x10", "mlx5_core", "mlx5_ib", "NVIDIA (Mellanox)", true },
+	{ "0x15b3", "0xa2", "mlx5_core", "mlx5_ib", "NVIDIA (Mellanox)", true },   /* BlueField */
+	{ "0x14e4", "0x", "bnxt_en", "bnxt_re", "Broadcom", false },
+	{ "0x8086", "0x", "ice", "irdma", "Intel", false },
+	{ "0x8086", "0x37", "i40e", "irdma", "Intel", false },   /* X722: the others of that driver have no RDMA */
+	{ "0x1077", "0x", "qede", "qedr", "Marvell (QLogic)", false },
+	{ "0x1425", "0x", "cxgb4", "iw_cxgb4", "Chelsio", false },
+};
+
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+struct card {
+	char class[16], vendor[16], device[16], driver[NAME_LEN];
+	bool infiniband;                 /* good for nothing else */
+};
+
+/* False: no network controller. */
+static bool read_card(struct card *c, const char *at)
+{
+	fact_line(c->class, sizeof(c->class), PCI "class", at);
+	fact_line(c->vendor, sizeof(c->vendor), PCI "vendor", at);
+	fact_line(c->device, sizeof(c->device), PCI "device", at);
+	fact_link(c->driver, sizeof(c->driver), PCI "driver", at);
+	c->infiniband = !strncmp(c->class, "0x0207", 6);
+	return !strncmp(c->class, "0x02", 4);
+}
+
+static const struct card_kind *kind_of(const struct card *c)
+{
+	for (const struct card_kind *k = kinds; k < kinds + KINDS; k++)
+		if (!strcmp(c->vendor, k->vendor) && !strncmp(c->device, k->device, strlen(k->device)) &&
+		    (k->sure || !strcmp(c->driver, k->driver)))
+			return k;
+	return NULL;
+}
+
+static void no_rdma(struct finding *f, enum doctor_state state)
+{
+	costs(f, state, "no messages go over RDMA: other hosts are reached over tcp");
+}
+
+static void look_rdma_module(struct finding *f, const struct card_kind *k, const char *at)
+{
+	if (fact_word("/proc/modules", k->module) || fact_exists("/sys/module/%s", k->module)) {
+		found(f, "kernel module %s is loaded, but made no device of it", k->module);
+		mend(f, "sudo dmesg | grep -e %s -e %s   (a container: is the device in another network namespace? rdma system)", at, k->module);
+	} else {
+		found(f, "kernel module %s is not loaded", k->module);
+		mend(f, "sudo modprobe %s   (not found: some distributions have it in a package of further modules, as linux-modules-extra)",
+		     k->module);
+	}
+}
+
+static void look_rdma_card(struct finding *f, const struct card *c, const char *at, unsigned *seen)
+{
+	const struct card_kind *k = kind_of(c);
+
+	if (!k && c->infiniband) {
+		found(f, "PCI %s: an InfiniBand card (%s:%s) that this program does not know", at, c->vendor, c->device);
+		mend(f, "lspci -k -s %s   (which kernel modules are for it)", at);
+	}
+	if (k && c->driver[0] && strcmp(c->driver, k->driver)) {   /* somebody wanted that */
+		found(f, "PCI %s: driver %s has this card of %s, for a virtual machine or a program", at, c->driver, k->maker);
+		return;
+	}
+	if (k && !seen[k - kinds]++) {   /* the others want the same */
+		found(f, "PCI %s: a card of %s (%s:%s) that %s RDMA", at, k->maker, c->vendor + 2, c->device + 2, k->sure ? "does" : "may do");
+		look_rdma_module(f, k, at);
+	}
+	if (k || c->infiniband)          /* an Ethernet card may be meant for Ethernet */
+		no_rdma(f, c->infiniband ? DOCTOR_PROBLEM : DOCTOR_NOTE);
+}
+
+static void look_rdma_cards(struct finding *f)
+{
+	unsigned seen[KINDS] = { 0 };
+	struct names devs;
+	struct card c;
+
+	fact_names(&devs, "", "/sys/bus/pci/devices");
+	for (unsigned i = 0; i < devs.n; i++)
+		if (read_card(&c, devs.name[i]))
+			look_rdma_card(f, &c, devs.name[i], seen);
+	for (unsigned i = 0; i < KINDS; i++)
+		if (seen[i] > 1)
+			found(f, "%u more for %s", seen[i] - 1, kinds[i].module);
+}
+
+/* ---- devices ---- */
 
 /* What stands between this user and the devices. */
 static void look_rdma_access(struct finding *f)
@@ -20,13 +123,13 @@ static void look_rdma_access(struct finding *f)
 	found(f, "%u device files in /dev/infiniband, of which this user may open %u", verbs.n, open);
 	found(f, "libibverbs.so.1 %s", can_load("libibverbs.so.1") ? "can be loaded" : "cannot be loaded");
 	if (!can_load("libibverbs.so.1")) {
-		costs(f, DOCTOR_PROBLEM, "no messages go over RDMA: other hosts are reached over tcp");
+		no_rdma(f, DOCTOR_PROBLEM);
 		mend(f, "sudo apt-get install libibverbs1 ibverbs-providers   (dnf: libibverbs; rdma-core)");
 	} else if (!verbs.n) {
-		costs(f, DOCTOR_PROBLEM, "no messages go over RDMA: other hosts are reached over tcp");
+		no_rdma(f, DOCTOR_PROBLEM);
 		mend(f, "sudo modprobe ib_uverbs   (a container: docker run --device=/dev/infiniband)");
 	} else if (!open) {
-		costs(f, DOCTOR_PROBLEM, "no messages go over RDMA: other hosts are reached over tcp");
+		no_rdma(f, DOCTOR_PROBLEM);
 		mend(f, "sudo chmod 666 /dev/infiniband/uverbs*   (rdma-core's udev rules do it; a container: --device=/dev/infiniband)");
 	}
 }
@@ -48,6 +151,7 @@ void look_rdma(struct finding *f)
 	}
 	if (!n) {
 		found(f, "no RDMA device (/sys/class/infiniband)");
+		look_rdma_cards(f);
 		return;
 	}
 	look_rdma_access(f);

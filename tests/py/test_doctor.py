@@ -170,6 +170,61 @@ def test_another_machines_files(tmp_path):
     assert "docker" in found["namespaces"]["found"]
 
 
+def put_card(root, at, pci_class, vendor, device, driver=None):
+    folder = root / "sys/bus/pci/devices" / at
+    write_all(folder, {"class": pci_class, "vendor": vendor, "device": device})
+    if driver:
+        (folder / "driver").symlink_to(f"../../../bus/pci/drivers/{driver}")
+
+
+@pytest.mark.parametrize("card, module, state, says", [
+    (("0x020000", "0x15b3", "0x101d", "mlx5_core"), "mlx5_ib", "note", "(15b3:101d) that does RDMA"),
+    (("0x020000", "0x15b3", "0xa2d6", None), "mlx5_ib", "note", "that does RDMA"),     # nobody has it: the module brings its driver
+    (("0x020700", "0x15b3", "0x101b", "mlx5_core"), "mlx5_ib", "problem", "that does RDMA"),
+    (("0x028000", "0x15b3", "0x1003", "mlx4_core"), "mlx4_ib", "note", "that does RDMA"),
+    (("0x020000", "0x14e4", "0x1750", "bnxt_en"), "bnxt_re", "note", "Broadcom (14e4:1750) that may do RDMA"),
+    (("0x020000", "0x8086", "0x1592", "ice"), "irdma", "note", "that may do RDMA"),
+    (("0x020000", "0x8086", "0x37d0", "i40e"), "irdma", "note", "that may do RDMA"),
+    (("0x020000", "0x1077", "0x8070", "qede"), "qedr", "note", "that may do RDMA"),
+    (("0x020000", "0x1425", "0x6401", "cxgb4"), "iw_cxgb4", "note", "that may do RDMA"),
+])
+def test_a_card_without_an_rdma_device(tmp_path, card, module, state, says):
+    put_card(tmp_path, "0000:3b:00.0", *card)
+    put_card(tmp_path, "0000:3b:00.1", *card)
+    write_all(tmp_path, {"proc/modules": f"{module}_x 4096 0 - Live 0x0\next4 4096 0 - Live 0x0"})
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == state and says in c["found"] and "PCI 0000:3b:00.0" in c["found"]
+    assert f"kernel module {module} is not loaded" in c["found"] and c["found"].endswith(f"1 more for {module}")
+    assert c["remedy"].startswith(f"sudo modprobe {module} ") and "tcp" in c["cost"]
+    write_all(tmp_path, {"proc/modules": f"ext4 4096 0 - Live 0x0\n{module} 4096 0 - Live 0x0"})
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == state and f"kernel module {module} is loaded, but" in c["found"]
+    assert c["remedy"].startswith(f"sudo dmesg | grep -e 0000:3b:00.0 -e {module} ") and "modprobe" not in c["remedy"]
+
+
+@pytest.mark.parametrize("card", [
+    ("0x020000", "0x8086", "0x1572", "i40e"),       # X710: that driver's cards but for X722 have no RDMA
+    ("0x020000", "0x14e4", "0x165f", "tg3"),
+    ("0x020000", "0x1af4", "0x1000", "virtio-pci"),
+    ("0x010802", "0x15b3", "0x6001", "nvme"),       # not a network's
+])
+def test_a_card_that_does_no_rdma(tmp_path, card):
+    put_card(tmp_path, "0000:01:00.0", *card)
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == "ok" and c["found"] == "no RDMA device (/sys/class/infiniband)"
+
+
+def test_cards_that_others_have_or_nobody_knows(tmp_path):
+    put_card(tmp_path, "0000:01:00.0", "0x020000", "0x15b3", "0x101e", "vfio-pci")
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == "ok" and "driver vfio-pci has this card" in c["found"]
+    put_card(tmp_path, "0000:02:00.0", "0x020700", "0x1234", "0x5678")
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == "problem" and "(0x1234:0x5678)" in c["found"] and c["remedy"].startswith("lspci -k -s 0000:02:00.0")
+    put_card(tmp_path, "0000:03:00.0", "0x020000", "0x15b3", "0x101d", "mlx5_core")     # is not hidden by the first
+    assert "modprobe mlx5_ib" in doctor("--root", str(tmp_path))["rdma"]["remedy"]
+
+
 def test_the_old_kind_of_cgroup(tmp_path):
     write_all(tmp_path, {
         "proc/self/cgroup": "3:cpuset:/x\n4:cpu,cpuacct:/box\n1:name=systemd:/",
