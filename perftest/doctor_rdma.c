@@ -2,6 +2,7 @@
  *
  * doctor_rdma.c - RDMA devices, and what stands between this user and them; where there are none, cards that should have one.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "doctor.h"
@@ -134,18 +135,68 @@ static void look_rdma_access(struct finding *f)
 	}
 }
 
+/* The word "cm" in the setting rdma. */
+static bool cm_is_set(void)
+{
+	const char *env = getenv("WEFT_RDMA");
+
+	for (size_t len; env && *env; env += len + (env[len] == ',')) {
+		len = strcspn(env, ",");
+		if (len == 2 && !memcmp(env, "cm", 2))
+			return true;
+	}
+	return false;
+}
+
+/* What connections by rdma_cm need beside that. @wanted: there are some. */
+static void look_rdma_cm(struct finding *f, bool wanted)
+{
+	static const char file[] = "/dev/infiniband/rdma_cm";
+	bool there = fact_exists("%s", file), may = fact_is_writable("%s", file), lib = can_load("librdmacm.so.1");
+
+	if (there && may && lib)
+		return;
+	if (!there)
+		found(f, "no %s (kernel module rdma_ucm)", file);
+	else if (!may)
+		found(f, "%s may not be opened by this user", file);
+	if (!lib)
+		found(f, "librdmacm.so.1 cannot be loaded");
+	if (!wanted) {
+		found(f, "only iWARP and the word cm in the setting rdma need that");
+		return;
+	}
+	costs(f, DOCTOR_PROBLEM, "what connects by rdma_cm (iWARP, and all with the word cm in the setting rdma) goes over tcp");
+	if (!there)
+		mend(f, "sudo modprobe rdma_ucm   (a container: docker run --device=/dev/infiniband)");
+	else if (!may)
+		mend(f, "sudo chmod 666 %s   (rdma-core's udev rules do it; a container: --device=/dev/infiniband)", file);
+	if (!lib)
+		mend(f, "sudo apt-get install librdmacm1   (dnf: librdmacm)");
+}
+
+static bool is_iwarp(const char *dev)
+{
+	char type[40];
+
+	return fact_line(type, sizeof(type), "/sys/class/infiniband/%s/node_type", dev) && strstr(type, "RNIC");
+}
+
 void look_rdma(struct finding *f)
 {
 	struct rdma_dev dev[DEVICES];
 	unsigned n = rdma_devs(dev, DEVICES);
-	bool roce = false, down = false;
+	bool roce = false, down = false, cm = cm_is_set();
 	char port[200];
 
 	for (unsigned i = 0; i < n; i++) {
+		bool iwarp = is_iwarp(dev[i].name);
+
+		cm = cm || iwarp;
 		for (unsigned k = 0; k < dev[i].n_port; k++) {
 			rdma_say_port(&dev[i].port[k], port, sizeof(port));
 			found(f, "%s%s%s: %s", dev[i].name, dev[i].firmware[0] ? ", firmware " : "", dev[i].firmware, port);
-			roce = roce || !strcmp(dev[i].port[k].layer, "Ethernet");
+			roce = roce || (!iwarp && !strcmp(dev[i].port[k].layer, "Ethernet"));
 			down = down || strcmp(dev[i].port[k].state, "ACTIVE");
 		}
 	}
@@ -155,6 +206,7 @@ void look_rdma(struct finding *f)
 		return;
 	}
 	look_rdma_access(f);
+	look_rdma_cm(f, cm);
 	if (down) {
 		costs(f, DOCTOR_NOTE, "nothing goes over a port that is not ACTIVE");
 		mend(f, "rdma link; ip link set INTERFACE up; InfiniBand: is there a subnet manager (opensm)?");
