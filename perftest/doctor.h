@@ -39,14 +39,16 @@ void look_memlock(struct finding *f);
 void look_file_size(struct finding *f);
 void look_dev_shm(struct finding *f);
 
-/* doctor_machine.c: CPUs, memory, clock, devices */
+/* doctor_machine.c: CPUs, memory, clock, GPUs */
 void look_cpus(struct finding *f);
 void look_quota(struct finding *f);
 void look_hugepages(struct finding *f);
 void look_numa(struct finding *f);
 void look_clock(struct finding *f);
-void look_rdma(struct finding *f);
 void look_gpus(struct finding *f);
+
+/* doctor_rdma.c: RDMA devices, and cards without one */
+void look_rdma(struct finding *f);
 
 /* doctor_net.c: tcp, and weft itself */
 void look_settings(struct finding *f);

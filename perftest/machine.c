@@ -137,6 +137,39 @@ bool fact_field(char *out, size_t cap, const char *path, const char *key)
 	return found;
 }
 
+bool fact_link(char *out, size_t cap, const char *fmt, ...)
+{
+	char path[PATH_CAP], to[PATH_CAP];
+	const char *last;
+	va_list args;
+	ssize_t n;
+
+	va_start(args, fmt);
+	make_path(path, fmt, args);
+	va_end(args);
+	n = readlink(path, to, sizeof(to) - 1);
+	to[n > 0 ? n : 0] = 0;
+	last = strrchr(to, '/');
+	snprintf(out, cap, "%s", last ? last + 1 : to);
+	return n > 0;
+}
+
+bool fact_word(const char *path, const char *word)
+{
+	char full[PATH_CAP], line[400];
+	size_t len = strlen(word);
+	bool found = false;
+	FILE *f;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	f = fopen(full, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = !strncmp(line, word, len) && (line[len] == ' ' || line[len] == '\n');
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(a, b);

@@ -52,6 +52,9 @@ bool fact_exists(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 bool fact_is_writable(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* and readable, by this user */
 /* What stands behind "key:" in a file of such lines, /proc/self/status for one. */
 bool fact_field(char *out, size_t cap, const char *path, const char *key);
+/* The last part of what a symbolic link points to; false (and ""): there is none. */
+bool fact_link(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool fact_word(const char *path, const char *word);   /* a line of the file begins with it */
 
 #define NAMES_MAX 512
 #define NAME_LEN  64

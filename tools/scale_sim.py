@@ -3,19 +3,22 @@
 """scale_sim.py - what 10 to 100,000 peers cost over RDMA: memory, queue pairs, start-up time; for docs/SCALE.md.
 
     tools/scale_sim.py                      all tables
-    tools/scale_sim.py --write docs/SCALE.md   puts them between that page's marks
+    tools/scale_sim.py --write docs/SCALE.md   puts them between that page's marks, and figures in front of <!--= name -->
     tools/scale_sim.py -n 20000 --ppn 32 --pattern stencil6 [--design rc]    one case, in parts
 
-Nobody here has 100,000 ports, so this is arithmetic: the constants of the transport are read from its header, the sizes that the
-driver makes of them follow its source, and what is left (times, sizes in the kernel) stands in ASSUMED with where it comes
-from. The busiest node decides. Its start-up is a line of stations (processes, adapter, wire) through which all its connections
-pass; `closed_form()` says when the last has passed, and `events()` plays the same on a small job, connection by connection, so that
-a test can hold the one against the other.
+Nobody here has 100,000 ports, so this is arithmetic: the constants of the transport are read from its header, the sizes of its
+structs are asked of the C compiler (CC, or cc), the sizes that the driver makes of them follow its source, and what is left
+(times, sizes in the kernel) stands in ASSUMED with where it comes from. The busiest node decides. Its start-up is a line of
+stations (processes, adapter, wire) through which all its connections pass; `closed_form()` says when the last has passed, and
+`events()` plays the same on a small job, connection by connection, so that a test can hold the one against the other.
 """
 import argparse
 import functools
 import heapq
+import os
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,8 +27,6 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 # name: (value, unit, where it comes from)
 ASSUMED = {
-    "own_lane": (2024, "B", "sizeof(struct verbs_lane), x86-64"),
-    "own_qp": (2216, "B", "sizeof(struct verbs_qp), x86-64"),
     "own_endpoint": (1940, "B", "measured: RSS of 2,000 idle endpoints over tcp, a side, with their Python objects"),
     "tcp_kernel": (3850, "B", "measured: growth of Slab by 8,000 connected sockets, Linux on x86-64"),
     "qp_user": (1024, "B", "struct mlx5_qp, its verbs_qp and doorbell record (rdma-core providers/mlx5/mlx5.h), rounded up"),
@@ -55,6 +56,21 @@ def constants(header=HEADER):
     found = {}
     for name, text in re.findall(r"^#define VERBS_(\w+)\s+([\d()<u ]+?)\s*(?:/\*.*)?$", header.read_text(), re.M):
         found[name] = eval(text.replace("u", ""), {})  # digits, brackets and shifts only
+    return found
+
+
+@functools.lru_cache(None)
+def own():
+    """Bytes of the transport's structs by name without verbs_. The compiler writes them into assembly, which nobody runs."""
+    names = ("lane", "qp", "buf")
+    probe = '#include "transports/verbs/verbs.h"\nvoid f(void);\nvoid f(void)\n{\n' + "".join(
+        f'__asm__ volatile(".ascii \\"size {n} %0\\"" : : "i"(sizeof(struct verbs_{n})));\n' for n in names) + "}\n"
+    run = subprocess.run([*shlex.split(os.environ.get("CC") or "cc"), "-std=gnu11", "-D_GNU_SOURCE", f"-I{ROOT}/include", f"-I{ROOT}/src",
+                          "-S", "-o", "-", "-x", "c", "-"], input=probe, capture_output=True, text=True,
+                         env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"})      # a sanitizer is not for the compiler
+    found = {name: int(size) for name, size in re.findall(r'size (\w+) [$#]?(\d+)', run.stdout)}
+    if set(found) != set(names):
+        raise SystemExit(f"the compiler does not say how large the structs of {HEADER.name} are: {run.stderr}")
     return found
 
 
@@ -135,22 +151,26 @@ def peers(pattern, rank, n, dims=None):
 
 @functools.lru_cache(None)
 def busiest(pattern, n, ppn):
-    """(lanes of the busiest process, of the busiest node): peers on other nodes, ranks placed node by node."""
+    """(lanes of the busiest process, of each process of the busiest node): peers on other nodes, ranks placed node by node."""
     nodes = -(-n // ppn)
     if pattern == "all":
         held = {min(ppn, n), n - (nodes - 1) * ppn}     # by a full node, by the last
-        return n - min(held), max(k * (n - k) for k in held)
+        k = max(held, key=lambda k: k * (n - k))
+        return n - min(held), (n - k,) * k
     dims = grid(n) if pattern == "stencil6" else None
-    remote = [sum(p // ppn != r // ppn for p in peers(pattern, r, n, dims)) for r in range(n)]
-    return max(remote), max(sum(remote[i:i + ppn]) for i in range(0, n, ppn))
+    remote = tuple(sum(p // ppn != r // ppn for p in peers(pattern, r, n, dims)) for r in range(n))
+    return max(remote), max((remote[i:i + ppn] for i in range(0, n, ppn)), key=sum)
 
 
 # ---- designs --------------------------------------------------------------------------------------------------------
 
 
 def shared():
-    """What a worker has on a device however many peers there are: receive buffers, their queue, buffers to send from."""
-    return W["SRQ"] * W["BUF"] + mlx5_srq(W["SRQ"]) + W["SENDS"] * W["BUF"]
+    """What a worker has on a device however many peers there are: receive buffers, their queue, buffers to send from: large ones and
+    an eighth of their bytes in small ones (more_sends()), as many as there are at first."""
+    small = W["SENDS"] * (W["BUF"] // W["INLINE"]) // 8
+    n = W["SRQ"] + W["SENDS"] + small
+    return (W["SRQ"] + W["SENDS"]) * W["BUF"] + small * W["INLINE"] + n * own()["buf"] + mlx5_srq(W["SRQ"])
 
 
 def cqs(lanes, wr, each):
@@ -159,7 +179,8 @@ def cqs(lanes, wr, each):
 
 
 class Design:
-    """What a lane costs: bytes() of a process with so many lanes, cpu and adapter seconds and trips for one, queue pairs."""
+    """What a lane costs: bytes() of a process with so many lanes, cpu and adapter seconds and trips for one, queue pairs. Those peers
+    that `cap` leaves without one are reached over tcp. `tcp`: the others have a TCP connection beside it, too."""
 
     def __init__(self, name, says, wr=None, inline=None, per_cq=None, cap=None, tcp=True):
         self.name, self.says, self.cap, self.tcp = name, says, cap, tcp
@@ -171,14 +192,15 @@ class Design:
 
     def parts(self, lanes):
         q = self.qps(lanes)
+        size = own()
         return {
             "buffers and their queues": shared(),
             "queue pairs, user": q * mlx5_qp(self.wr, self.inline),
             "completion queues": cqs(q, self.wr, self.per_cq),
             "queue pairs, kernel and adapter": q * (A["qp_kernel"] + A["qp_nic"]),
-            "ours": q * (A["own_lane"] + A["own_qp"]) + lanes * A["own_endpoint"],
-            "TCP, kernel": lanes * A["tcp_kernel"] if self.tcp else 0,
-            "datagrams": 0 if self.tcp else mlx5_qp(256, 64) + 256 * (PAGE + 40) + lanes * A["ud_peer"],
+            "ours": q * (size["lane"] + size["qp"]) + lanes * A["own_endpoint"],
+            "TCP, kernel": (lanes if self.tcp else lanes - q) * A["tcp_kernel"],
+            "datagrams": 0 if self.tcp else mlx5_qp(256, 64) + 256 * (PAGE + 40) + q * A["ud_peer"],
         }
 
     def bytes(self, lanes):
@@ -186,20 +208,25 @@ class Design:
 
     def times(self, lanes=0):
         """(processor seconds of a connection on one side, of the adapter, round trips)"""
-        share = self.qps(lanes) / lanes if lanes else 1
-        return A["connect_cpu"] if self.tcp else A["ud_exchange_cpu"], COMMANDS * A["qp_command"] * share, TRIPS if self.tcp else 2
+        share = self.qps(lanes) / lanes if lanes else 1     # of the peers that have a queue pair
+        tcp = 1 if self.tcp else 1 - share
+        cpu = tcp * A["connect_cpu"] + (1 - tcp) * A["ud_exchange_cpu"]
+        return cpu, COMMANDS * A["qp_command"] * share, TRIPS if tcp else 2
 
 
 class Datagrams(Design):
     """Everything but bulk over one UD queue pair; lanes of their own for the `cap` peers that exchange large buffers."""
 
     def parts(self, lanes):
-        found = super().parts(lanes)
+        found = {**super().parts(lanes), "TCP, kernel": 0}
         found["datagrams"] = (mlx5_qp(256, 64) + A["ud_recv"] * (PAGE + 40 + 16) + 1024 * PAGE + lanes * A["ud_peer"])
         return found
 
     def qps(self, lanes):
         return min(lanes, self.cap) + 1
+
+    def times(self, lanes=0):
+        return A["ud_exchange_cpu"], COMMANDS * A["qp_command"] * self.qps(lanes) / max(lanes, 1), 2
 
 
 class Dynamic(Design):
@@ -223,10 +250,11 @@ def cq_fit(wr, cqe=16384):
 
 
 DESIGNS = {d.name: d for d in (
-    Design("rc", "as it is"),
-    Design("rc-short", "RC, 32 sends of 60 B inline", wr=32, inline=60, per_cq=cq_fit(32)),
+    Design("rc", "as it is", cap=W["QPS"]),
+    Design("rc-short", "as it is, 32 sends of 60 B inline", wr=32, inline=60, per_cq=cq_fit(32), cap=W["QPS"]),
     Design("rc-512", "RC for 512 peers, tcp for the others", cap=512),
-    Design("ud-setup", "RC, set up by UD instead of TCP", tcp=False),
+    Design("rc-all", "RC for all peers"),
+    Design("ud-setup", "as it is, set up by UD instead of TCP", cap=W["QPS"], tcp=False),
     Datagrams("ud", "UD, and RC for 64 peers", cap=64, tcp=False),
     Dynamic("dc", "DC, as in UCX"),
 )}
@@ -284,11 +312,16 @@ def events(pattern, n, ppn, times):
 
 
 def case(design, pattern, n, ppn):
+    """Of the busiest process lanes and bytes, of the busiest node queue pairs and bytes, and when all are up."""
     d = DESIGNS[design]
-    lanes, node = busiest(pattern, n, ppn)
-    each = d.qps(node / min(ppn, n)) if lanes else 0
-    return {"lanes": lanes, "bytes": d.bytes(lanes) if lanes else 0, "qps": int(round(each * min(ppn, n))) if lanes else 0,
-            "seconds": closed_form(lanes, node, d.times(lanes)), "node_bytes": int(d.bytes(node / min(ppn, n)) * min(ppn, n)) if lanes else 0}
+    lanes, held = busiest(pattern, n, ppn)
+    if not lanes:
+        return {"lanes": 0, "bytes": 0, "qps": 0, "seconds": 0.0, "node_bytes": 0}
+    busy = [k for k in held if k]       # a process without a lane has not opened the adapter
+    qps = sum(map(d.qps, busy))
+    cpu, _, trips = d.times(lanes)
+    return {"lanes": lanes, "bytes": d.bytes(lanes), "qps": qps, "node_bytes": sum(map(d.bytes, busy)),
+            "seconds": closed_form(lanes, sum(busy), (cpu, COMMANDS * A["qp_command"] * qps / sum(busy), trips))}
 
 
 def size(b):
@@ -313,8 +346,11 @@ def table(head, rows):
 def constants_table():
     used = {"SRQ": "receive buffers of a worker on a device", "BUF": "bytes of a buffer", "SENDS": "buffers to send from, at first",
             "SQ": "work requests of a queue pair", "INLINE": "bytes inline", "SIGNAL": "sends for one completion",
-            "CQ_LANES": "queue pairs for one completion queue"}
-    rows = [(f"`VERBS_{k}`", f"{W[k]:,}", text) for k, text in used.items()]
+            "CQ_LANES": "queue pairs for one completion queue",
+            "QPS": "queue pairs of a worker on a device; further peers over tcp"}
+    text = "sizeof(struct verbs_{}), told by the compiler; x86-64"
+    rows = [(f"`VERBS_{k}`", f"{W[k]:,}", what) for k, what in used.items()]
+    rows += [(f"own_{k}", f"{v:,} B", text.format(k)) for k, v in own().items()]
     for name, (value, unit, source) in ASSUMED.items():
         shown = f"{value * 1e6:,.0f} us" if unit == "s" else f"{value:,} {unit}".strip()
         rows.append((name, shown, source))
@@ -337,16 +373,21 @@ def cq_table():
     return table(("lanes for a queue", "entries for a lane", "asked for", "made", "bytes", "for a lane"), rows)
 
 
+def each_lane(name=None):
+    """Bytes of one more lane: of that part, or of all; a whole number of completion queues, so that their share counts."""
+    n = W["CQ_LANES"] * 100
+    one, many = DESIGNS["rc-all"].parts(1), DESIGNS["rc-all"].parts(1 + n)
+    return int(sum(many[k] - one[k] for k in one if name in (None, k)) / n)
+
+
 def parts_table():
-    one, many = DESIGNS["rc"].parts(1), DESIGNS["rc"].parts(1 + W["CQ_LANES"] * 100)
-    zero = DESIGNS["rc"].parts(0)
+    zero = DESIGNS["rc-all"].parts(0)
     rows = []
-    for name in one:
-        if name == "datagrams":
-            continue
-        slope = (many[name] - one[name]) / (W["CQ_LANES"] * 100)
-        rows.append((name, size(zero[name]) if zero[name] else "", size(int(slope)) if slope else ""))
-    rows.append(("together", size(sum(zero.values())), size(int((sum(many.values()) - sum(one.values())) / (W["CQ_LANES"] * 100)))))
+    for name in zero:
+        if name != "datagrams":
+            each = each_lane(name)
+            rows.append((name, size(zero[name]) if zero[name] else "", size(each) if each else ""))
+    rows.append(("together", size(sum(zero.values())), size(each_lane())))
     return table(("", "a worker on a device", "each lane"), rows)
 
 
@@ -374,8 +415,8 @@ def setup_table():
     for command in (25e-6, 50e-6, 100e-6, 200e-6):
         saved = A["qp_command"]
         A["qp_command"] = command
-        a, b = (case(name, "all", 10_000, 64)["seconds"] for name in ("rc", "ud-setup"))
-        c, d = (case(name, "all", 10_000, 1)["seconds"] for name in ("rc", "ud-setup"))
+        a, b = (case(name, "all", 1000, 64)["seconds"] for name in ("rc", "ud-setup"))
+        c, d = (case(name, "all", 1000, 1)["seconds"] for name in ("rc", "ud-setup"))
         A["qp_command"] = saved
         rows.append((f"{command * 1e6:.0f} us", span(c), span(d), span(a), span(b)))
     return table(("a firmware command", "1 a node, TCP", "1 a node, UD", "64 a node, TCP", "64 a node, UD"), rows)
@@ -388,11 +429,36 @@ TABLES = {
 }
 
 
+# Figures in the page's sentences, beside those of a case ("rc all 10000 64 node").
+FACTS = {
+    "worker": lambda: size(shared()), "lane": lambda: size(each_lane()), "ours": lambda: size(each_lane("ours")),
+    "tcp": lambda: size(each_lane("TCP, kernel")), "cq": lambda: size(each_lane("completion queues")),
+    "queue": lambda: size(pow2(W["SQ"] * mlx5_wqe(W["INLINE"]))), "qp": lambda: size(mlx5_qp(W["SQ"], W["INLINE"])),
+    "beside": lambda: size(mlx5_qp(W["SQ"], W["INLINE"]) - pow2(W["SQ"] * mlx5_wqe(W["INLINE"]))),
+    "short": lambda: size(mlx5_qp(32, 60)), "bound": lambda: f"{W['QPS']:,}", "cq-lanes": lambda: f"{W['CQ_LANES']}",
+    "adapter-peers": lambda: f"{A['nic_qps'] // 64:,}", "bound-ppn": lambda: f"{A['nic_qps'] // W['QPS']:,}",
+    "recvs": lambda: f"{W['SRQ']:,}", "recv-bytes": lambda: size(W["SRQ"] * W["BUF"]), "credits": lambda: f"{W['CREDITS']}",
+    "promise": lambda: f"{W['SRQ'] // W['CREDITS'] + 1}", "sends-most": lambda: size(W["SENDS_MAX"] * W["BUF"]),
+    "smalls-most": lambda: size(W["SMALLS_MAX"] * W["INLINE"]), "ud-buffers": lambda: size(DESIGNS["ud"].parts(0)["datagrams"]),
+    "over-tcp": lambda: f"{case('rc', 'all', 10_000, 64)['lanes'] - W['QPS']:,}",
+}
+FIGURES = {"lanes": lambda c: f"{c['lanes']:,}", "bytes": lambda c: size(c["bytes"]), "node": lambda c: size(c["node_bytes"]),
+           "qps": lambda c: f"{c['qps']:,}", "up": lambda c: span(c["seconds"])}
+
+
+def figure(name):
+    if name in FACTS:
+        return FACTS[name]()
+    design, pattern, n, ppn, what = name.split()
+    return FIGURES[what](case(design, pattern, int(n), int(ppn)))
+
+
 def filled(page):
-    """The page's text with each table between its marks made anew. An unknown mark is an error."""
+    """The page's text with its tables between their marks and its figures in front of theirs made anew. An unknown mark is an error."""
     def put(m):
         return f"<!-- scale_sim: {m[1]} -->\n{TABLES[m[1]]()}\n<!-- end -->"
-    return re.sub(r"<!-- scale_sim: ([\w-]+) -->\n.*?<!-- end -->", put, page, flags=re.S)
+    page = re.sub(r"<!-- scale_sim: ([\w-]+) -->\n.*?<!-- end -->", put, page, flags=re.S)
+    return re.sub(r"[\d.,]+(?: (?:[KMG]iB|m?s))?<!--= ([\w -]+) -->", lambda m: f"{figure(m[1])}<!--= {m[1]} -->", page)
 
 
 def main():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`weft doctor`: what is taken away from it is found, with its cost and the command that mends it; it changes nothing."""
+import ctypes
 import json
 import os
 import re
@@ -168,6 +169,119 @@ def test_another_machines_files(tmp_path):
     assert found["gpus"]["state"] == "note" and found["gpus"]["found"].startswith("NVIDIA H100") and "--gpus" in found["gpus"]["remedy"]
     assert found["/dev/shm"]["state"] == "note" and "does not need it" in found["/dev/shm"]["found"]
     assert "docker" in found["namespaces"]["found"]
+
+
+def put_card(root, at, pci_class, vendor, device, driver=None):
+    folder = root / "sys/bus/pci/devices" / at
+    write_all(folder, {"class": pci_class, "vendor": vendor, "device": device})
+    if driver:
+        (folder / "driver").symlink_to(f"../../../bus/pci/drivers/{driver}")
+
+
+@pytest.mark.parametrize("card, module, state, says", [
+    (("0x020000", "0x15b3", "0x101d", "mlx5_core"), "mlx5_ib", "note", "(15b3:101d) that does RDMA"),
+    (("0x020000", "0x15b3", "0xa2d6", None), "mlx5_ib", "note", "that does RDMA"),     # nobody has it: the module brings its driver
+    (("0x020700", "0x15b3", "0x101b", "mlx5_core"), "mlx5_ib", "problem", "that does RDMA"),
+    (("0x028000", "0x15b3", "0x1003", "mlx4_core"), "mlx4_ib", "note", "that does RDMA"),
+    (("0x020000", "0x14e4", "0x1750", "bnxt_en"), "bnxt_re", "note", "Broadcom (14e4:1750) that may do RDMA"),
+    (("0x020000", "0x8086", "0x1592", "ice"), "irdma", "note", "that may do RDMA"),
+    (("0x020000", "0x8086", "0x37d0", "i40e"), "irdma", "note", "that may do RDMA"),
+    (("0x020000", "0x1077", "0x8070", "qede"), "qedr", "note", "that may do RDMA"),
+    (("0x020000", "0x1425", "0x6401", "cxgb4"), "iw_cxgb4", "note", "that may do RDMA"),
+])
+def test_a_card_without_an_rdma_device(tmp_path, card, module, state, says):
+    put_card(tmp_path, "0000:3b:00.0", *card)
+    put_card(tmp_path, "0000:3b:00.1", *card)
+    write_all(tmp_path, {"proc/modules": f"{module}_x 4096 0 - Live 0x0\next4 4096 0 - Live 0x0"})
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == state and says in c["found"] and "PCI 0000:3b:00.0" in c["found"]
+    assert f"kernel module {module} is not loaded" in c["found"] and c["found"].endswith(f"1 more for {module}")
+    assert c["remedy"].startswith(f"sudo modprobe {module} ") and "tcp" in c["cost"]
+    write_all(tmp_path, {"proc/modules": f"ext4 4096 0 - Live 0x0\n{module} 4096 0 - Live 0x0"})
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == state and f"kernel module {module} is loaded, but" in c["found"]
+    assert c["remedy"].startswith(f"sudo dmesg | grep -e 0000:3b:00.0 -e {module} ") and "modprobe" not in c["remedy"]
+
+
+@pytest.mark.parametrize("card", [
+    ("0x020000", "0x8086", "0x1572", "i40e"),       # X710: that driver's cards but for X722 have no RDMA
+    ("0x020000", "0x14e4", "0x165f", "tg3"),
+    ("0x020000", "0x1af4", "0x1000", "virtio-pci"),
+    ("0x010802", "0x15b3", "0x6001", "nvme"),       # not a network's
+])
+def test_a_card_that_does_no_rdma(tmp_path, card):
+    put_card(tmp_path, "0000:01:00.0", *card)
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == "ok" and c["found"] == "no RDMA device (/sys/class/infiniband)"
+
+
+def test_cards_that_others_have_or_nobody_knows(tmp_path):
+    put_card(tmp_path, "0000:01:00.0", "0x020000", "0x15b3", "0x101e", "vfio-pci")
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == "ok" and "driver vfio-pci has this card" in c["found"]
+    put_card(tmp_path, "0000:02:00.0", "0x020700", "0x1234", "0x5678")
+    c = doctor("--root", str(tmp_path))["rdma"]
+    assert c["state"] == "problem" and "(0x1234:0x5678)" in c["found"] and c["remedy"].startswith("lspci -k -s 0000:02:00.0")
+    put_card(tmp_path, "0000:03:00.0", "0x020000", "0x15b3", "0x101d", "mlx5_core")     # is not hidden by the first
+    assert "modprobe mlx5_ib" in doctor("--root", str(tmp_path))["rdma"]["remedy"]
+
+
+def rdma_device(root, node_type, *files):
+    at = "sys/class/infiniband/dev0"
+    write_all(root, {f"{at}/node_type": node_type, f"{at}/ports/1/state": "4: ACTIVE", f"{at}/ports/1/link_layer": "Ethernet",
+                     **{f"dev/infiniband/{name}": "" for name in ("uverbs0", *files)}})
+
+
+def libraries(folder, *names, broken=()):
+    """An environment in which these can be loaded, and `broken` cannot, whatever is installed."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).symlink_to(TOOL.parent / "libweft.so")
+    for name in broken:
+        (folder / name).write_text("no library")
+    return {"LD_LIBRARY_PATH": str(folder)}
+
+
+LIBS = ("libibverbs.so.1", "librdmacm.so.1")
+IWARP = "4: RNIC"
+
+
+def no_rights():
+    """root, too, is asked for them: the program that is started has not CAP_DAC_OVERRIDE."""
+    if os.getuid() == 0:
+        assert ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0) == 0     # PR_CAPBSET_DROP
+
+
+def test_rdma_cm_is_there(tmp_path):
+    rdma_device(tmp_path / "root", IWARP, "rdma_cm")
+    c = doctor("--root", str(tmp_path / "root"), env=libraries(tmp_path / "lib", *LIBS))["rdma"]
+    assert c["state"] == "ok" and "rdma_cm" not in c["found"] and "RoCE" not in c["found"]
+
+
+@pytest.mark.parametrize("node_type, setting", [(IWARP, ""), ("1: CA", "dev0:1,cm,tc=106")])
+def test_rdma_cm_is_missing(tmp_path, node_type, setting):
+    rdma_device(tmp_path / "root", node_type)
+    env = {"WEFT_RDMA": setting, **libraries(tmp_path / "lib", LIBS[0], broken=LIBS[1:])}
+    c = doctor("--root", str(tmp_path / "root"), env=env)["rdma"]
+    assert c["state"] == "problem" and "rdma_cm" in c["cost"] and "tcp" in c["cost"]
+    assert "no /dev/infiniband/rdma_cm (kernel module rdma_ucm)" in c["found"] and "librdmacm.so.1 cannot be loaded" in c["found"]
+    assert c["remedy"].startswith("sudo modprobe rdma_ucm ") and "sudo apt-get install librdmacm1 " in c["remedy"]
+
+
+def test_rdma_cm_is_missing_and_nobody_needs_it(tmp_path):
+    rdma_device(tmp_path / "root", "1: CA")
+    env = {"WEFT_RDMA": "cm0,sl=3", **libraries(tmp_path / "lib", *LIBS)}     # a device of that name
+    c = doctor("--root", str(tmp_path / "root"), env=env)["rdma"]
+    assert c["state"] == "ok" and not c["remedy"]
+    assert "no /dev/infiniband/rdma_cm" in c["found"] and "only iWARP and the word cm" in c["found"]
+
+
+def test_rdma_cm_without_rights(tmp_path):
+    rdma_device(tmp_path / "root", IWARP, "rdma_cm")
+    (tmp_path / "root/dev/infiniband/rdma_cm").chmod(0o400)
+    c = doctor("--root", str(tmp_path / "root"), env=libraries(tmp_path / "lib", *LIBS), limits=no_rights)["rdma"]
+    assert c["state"] == "problem" and "/dev/infiniband/rdma_cm may not be opened by this user" in c["found"]
+    assert c["remedy"].startswith("sudo chmod 666 /dev/infiniband/rdma_cm ") and "librdmacm" not in c["remedy"]
 
 
 def test_the_old_kind_of_cgroup(tmp_path):

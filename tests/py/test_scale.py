@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """tools/scale_sim.py and the page whose tables it makes: the arithmetic against the driver's by hand and against a played start-up."""
 import importlib.util
+import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +18,40 @@ spec = importlib.util.spec_from_file_location("scale_sim", ROOT / "tools/scale_s
 sim = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sim)
 
+pytestmark = pytest.mark.skipif(not shutil.which(shlex.split(os.environ.get("CC") or "cc")[0]), reason="there is no C compiler")
+
 
 def test_the_page_holds_what_the_simulator_prints():
     page = PAGE.read_text()
     assert page == sim.filled(page), "run: tools/scale_sim.py --write docs/SCALE.md, and read the page again"
-    assert all(f"<!-- scale_sim: {name} -->" in page for name in sim.TABLES)
+    assert all(f"<!-- scale_sim: {name} -->" in page for name in sim.TABLES) and all(f"<!--= {name} -->" in page for name in sim.FACTS)
+
+
+def test_large_amounts_in_the_text_are_the_simulators():
+    """What a change of a constant moves is never typed: each MiB and GiB in a sentence has its mark."""
+    text = "".join(line for line in PAGE.read_text().splitlines(True) if not line.startswith("|"))
+    assert not re.findall(r"\d+ [MG]iB(?!<!--=).*", text)
+
+
+def test_a_stale_figure_is_seen():
+    page = "of 1 MiB<!--= worker --> and 9<!--= bound -->, **1,2 s**, 0.1 s<!--= rc star 10000 1 up -->."
+    star = sim.case("rc", "star", 10_000, 1)
+    assert sim.filled(page) == (f"of {sim.size(sim.shared())}<!--= worker --> and {sim.W['QPS']:,}<!--= bound -->, **1,2 s**, "
+                                f"{sim.span(star['seconds'])}<!--= rc star 10000 1 up -->.")
+
+
+def test_no_worker_has_more_queue_pairs_than_the_transport_makes():
+    for n, ppn in ((1000, 1), (10_000, 1), (10_000, 64)):
+        assert sim.case("rc", "all", n, ppn)["qps"] <= sim.W["QPS"] * ppn
+    assert sim.case("rc", "star", 10_000, 64)["qps"] == sim.W["QPS"]        # of one process of that node
+
+
+def test_sizes_are_the_compilers():
+    assert set(sim.own()) == {"lane", "qp", "buf"} and sim.own()["qp"] > 16 * sim.W["SQ"]      # a ring of all work requests is in it
 
 
 def test_constants_are_those_of_the_transport():
-    assert {"SQ", "SRQ", "BUF", "INLINE", "CQ_LANES", "SENDS", "SIGNAL"} <= set(sim.W)
+    assert {"SQ", "SRQ", "BUF", "INLINE", "CQ_LANES", "QPS", "SENDS", "SIGNAL"} <= set(sim.W)
     assert sim.W["BUF"] == 8192 and all(isinstance(v, int) for v in sim.W.values())
 
 
@@ -50,14 +79,15 @@ def test_patterns(pattern, n, ppn):
     remote = [sum(p // ppn != r // ppn for p in of[r]) for r in range(n)]
     nodes = [sum(remote[i:i + ppn]) for i in range(0, n, ppn)]
     lanes, node = sim.busiest(pattern, n, ppn)
-    assert (lanes, node) == (max(remote), max(nodes))
+    assert (lanes, sum(node)) == (max(remote), max(nodes)) and len(node) <= ppn
 
 
 @pytest.mark.parametrize("design", ["rc", "ud-setup"])
 @pytest.mark.parametrize("pattern, n, ppn", [("all", 64, 8), ("all", 48, 1), ("stencil6", 64, 8), ("ring", 40, 4), ("tree", 128, 4), ("star", 90, 9)])
 def test_the_formula_agrees_with_a_played_start(design, pattern, n, ppn):
     times = sim.DESIGNS[design].times()
-    formula = sim.closed_form(*sim.busiest(pattern, n, ppn), times)
+    lanes, node = sim.busiest(pattern, n, ppn)
+    formula = sim.closed_form(lanes, sum(node), times)
     played = sim.events(pattern, n, ppn, times)
     assert formula * 0.95 <= played <= formula * 1.25, (formula, played)
 
