@@ -170,7 +170,7 @@ $(TESTAR): $(call obj,$(TESTLIB))
 $(UNIT): $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
 
-$(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_break test_verbs_dev): | $(FAKE_IBV)
+$(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_break test_verbs_dev test_verbs_ib): | $(FAKE_IBV)
 
 # These count what the library's objects call: see the head of the test, and torture.h.
 comma   := ,

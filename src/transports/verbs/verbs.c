@@ -466,13 +466,15 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 
 	for (unsigned i = 0; i < l->n_rails && at < cap; i++) {
 		const struct verbs_qp *q = l->rail[i];
-		char gid[WF_ADDR_TEXT];
+		char gid[WF_ADDR_TEXT], lid[24] = "";
 
 		verbs_gid_text(q->self.gid, gid, sizeof(gid));
+		if (q->dev->link == IBV_LINK_LAYER_INFINIBAND)
+			snprintf(lid, sizeof(lid), "LID %u, ", q->self.lid);
 		if (q->cm)
 			at += (size_t)snprintf(out + at, cap - at, "%s from %s (%sby rdma_cm", q->dev->name, gid, q->dev->iwarp ? "iWARP, " : "");
 		else
-			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u", i ? " and " : "", q->dev->name, gid,
+			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (%sGID %u, MTU %u", i ? " and " : "", q->dev->name, gid, lid,
 					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
 		if (at < cap)
 			at += say_class(q->dev, out + at, cap - at);

@@ -311,6 +311,12 @@ struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsig
 	return q;
 }
 
+/* From 0xc000 on LIDs are groups'. */
+static bool is_ports_lid(uint16_t lid)
+{
+	return lid && lid < 0xc000;
+}
+
 /* Its peer is known: it can send. False: not possible, and why. */
 static bool connect_rail(struct verbs_qp *q, char *why, size_t cap)
 {
@@ -318,7 +324,8 @@ static bool connect_rail(struct verbs_qp *q, char *why, size_t cap)
 	int ret;
 
 	verbs_gid_text(q->peer.gid, there, sizeof(there));
-	if (q->peer.qpn > 0xffffff || q->peer.psn > 0xffffff || !q->peer.mtu || q->peer.mtu > IBV_MTU_4096) {
+	if (q->peer.qpn > 0xffffff || q->peer.psn > 0xffffff || !q->peer.mtu || q->peer.mtu > IBV_MTU_4096 ||
+	    (q->dev->link == IBV_LINK_LAYER_INFINIBAND && !is_ports_lid(q->peer.lid))) {
 		snprintf(why, cap, "the peer at %s describes its queue pair in a way that cannot be", there);
 		return false;
 	}

@@ -104,7 +104,7 @@ struct ibv_cq *ibv_create_cq(struct ibv_context *ctx, int cqe, void *cq_context,
 	struct ibv_cq *cq;
 	int ret = EINVAL;
 
-	if (cqe < 1 || cqe > FK_MAX_CQE || vector < 0 || vector >= ctx->num_comp_vectors)
+	if (cqe < 1 || cqe > fk_max_cqe() || vector < 0 || vector >= ctx->num_comp_vectors)
 		return fk_complain_null(EINVAL, "ibv_create_cq: %d entries, vector %d", cqe, vector);
 	if (channel && channel->context != ctx)
 		return fk_complain_null(EINVAL, "ibv_create_cq: a channel of another device");
@@ -136,7 +136,7 @@ int ibv_resize_cq(struct ibv_cq *cq, int cqe)
 	if (!fk_enter("ibv_resize_cq"))
 		return EINVAL;
 	q = fk_cq_of(cq, "ibv_resize_cq");
-	if (!q || cqe < 1 || cqe > FK_MAX_CQE) {
+	if (!q || cqe < 1 || cqe > fk_max_cqe()) {
 		fk_complain("ibv_resize_cq: %d entries", cqe);
 	} else if (q->ring.posted - q->ring.freed <= (uint32_t)cqe) {
 		old = q->ring;

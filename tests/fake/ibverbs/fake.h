@@ -22,6 +22,12 @@
  * Environment, read by the process that uses it:
  *   WEFT_TEST_IBV          the folder; unset: no device
  *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
+ *   WEFT_TEST_IBV_LINK     of each device, "eth,ib": on InfiniBand it has a LID and one GID. These lists: of one that is shorter
+ *                          the last goes for the rest; unset: eth
+ *   WEFT_TEST_IBV_SUBNETS  of each device on InfiniBand, "0,1": which subnet (0); LIDs begin anew in each
+ *   WEFT_TEST_IBV_GRH      set: ports on InfiniBand want a global route in each path
+ *   WEFT_TEST_IBV_MTUS     of each device's port, in bytes ("4096,1024"; 4096)
+ *   WEFT_TEST_IBV_CQE      entries that a completion queue may have (32767)
  *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
  *   WEFT_TEST_IBV_DMABUF   set: the driver takes dma-bufs, and takes any descriptor that can be mapped for one
  *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
@@ -230,6 +236,12 @@ void fk_bell_forget(uint32_t bell, int fd, uint64_t object);
 
 /* ---- device.c ---- */
 
+bool fk_is_ib(uint32_t dev);
+uint64_t fk_subnet_of(uint32_t dev);
+uint16_t fk_lid_of(uint32_t dev);        /* 0: none, on Ethernet */
+enum ibv_mtu fk_mtu_of(uint32_t dev);
+bool fk_needs_grh(uint32_t dev);
+int fk_max_cqe(void);
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out);
 uint32_t fk_odp(void);                   /* IBV_ODP_SUPPORT_*; 0: none */
 /* How many places the table of a port has. */
