@@ -172,6 +172,9 @@ $(UNIT): $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(TESTAR) $(STATIC)
 
 $(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_break test_verbs_dev test_verbs_ib): | $(FAKE_IBV)
 
+# A peer of another version is one whose words are changed on their way.
+$(O)/tests/unit/test_verbs_ib: LDLIBS_ += -Wl,--wrap=verbs_offer -Wl,--wrap=verbs_hear
+
 # These count what the library's objects call: see the head of the test, and torture.h.
 comma   := ,
 WRAP    := malloc calloc realloc posix_memalign strdup free

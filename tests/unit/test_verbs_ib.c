@@ -204,6 +204,84 @@ static void the_lesser_mtu_is_both_sides(void **state)
 	unsetenv("WEFT_TEST_IBV_DEVICES");
 }
 
+/* ---- another version ---- */
+
+enum change { NOTHING, VERSION, LID };
+
+static struct {
+	const char *side;                /* its setting rdma */
+	int what;                        /* 0: its offer; else VERBS_ASK, VERBS_ANSWER that it hears */
+	enum change change;
+} foreign;
+
+static bool is_foreign(const struct wf_lane *l)
+{
+	return foreign.side && !strcmp(l->port->conf->rdma, foreign.side);
+}
+
+size_t __real_verbs_offer(struct wf_lane *l, void *out, size_t cap);
+size_t __wrap_verbs_offer(struct wf_lane *l, void *out, size_t cap);
+size_t __wrap_verbs_offer(struct wf_lane *l, void *out, size_t cap)
+{
+	size_t n = __real_verbs_offer(l, out, cap);
+
+	if (n && is_foreign(l) && !foreign.what)
+		((uint8_t *)out)[0] = VERBS_VERSION + 1;
+	return n;
+}
+
+void __real_verbs_hear(struct wf_lane *l, const void *p, size_t len);
+void __wrap_verbs_hear(struct wf_lane *l, const void *p, size_t len);
+void __wrap_verbs_hear(struct wf_lane *l, const void *p, size_t len)
+{
+	struct verbs_say say;
+
+	assert_int_equal(len, sizeof(say));
+	memcpy(&say, p, sizeof(say));
+	if (is_foreign(l) && say.what == foreign.what && foreign.change == VERSION)
+		say.version++;
+	else if (is_foreign(l) && say.what == foreign.what && foreign.change == LID)
+		say.end[0].lid = 0;
+	__real_verbs_hear(l, &say, sizeof(say));
+}
+
+/* Nothing is lost: what was sent before either side knew goes over tcp. At once: nobody waits for an answer that does not come. */
+static void goes_to_tcp(const char *side, int what, enum change change, int who_says, const char *says)
+{
+	char out[] = "early", in[8];
+	struct wt_posted r;
+	struct sides s;
+	uint64_t began = wt_now_ns();
+
+	foreign.side = side;
+	foreign.what = what;
+	foreign.change = change;
+	sides_open(&s, "fake0", "fake1");
+	r = wt_recv(&s.p, 1, in, sizeof(in), 7, WT_EXACT);
+	wt_ok(s.p.w[0], wt_send(&s.p, 0, out, sizeof(out), 7, WEFT_SYNC));
+	wt_ok(s.p.w[1], r);
+	assert_string_equal(in, "early");
+	both_are_over(&s, "tcp");
+	side_says(&s, who_says, says);
+	assert_true(wt_now_ns() - began < 2 * WF_NS_PER_S);
+	sides_close(&s);
+	foreign.side = NULL;
+}
+
+static void a_peer_of_another_version_is_met_over_tcp(void **state)
+{
+	static const char version[] = "the peer speaks another version of verbs";
+
+	(void)state;
+	goes_to_tcp("fake0", 0, VERSION, 1, version);
+	goes_to_tcp("fake1", 0, VERSION, 0, version);
+	goes_to_tcp("fake1", VERBS_ASK, VERSION, 1, version);
+	goes_to_tcp("fake0", VERBS_ANSWER, VERSION, 0, version);
+	/* no port's LID */
+	goes_to_tcp("fake1", VERBS_ASK, LID, 1, "describes its queue pair in a way that cannot be");
+	goes_to_tcp("fake0", VERBS_ANSWER, LID, 0, "describes its queue pair in a way that cannot be");
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -214,6 +292,7 @@ static int run(void)
 		IB(another_subnet_is_not_reached),
 		IB(each_subnet_has_a_rail_of_its_own),
 		CASE(the_lesser_mtu_is_both_sides),
+		IB(a_peer_of_another_version_is_met_over_tcp),
 	};
 
 	if (!wt_choose("verbs"))

@@ -454,7 +454,7 @@ static size_t say_class(const struct verbs_dev *d, char *out, size_t cap)
 		snprintf(pkey, sizeof(pkey), ", P_Key 0x%04x", d->pkey);
 	if (want->sl >= 0)
 		snprintf(sl, sizeof(sl), ", SL %d", want->sl);
-	if (want->tc >= 0)
+	if (want->tc >= 0 && (d->link != IBV_LINK_LAYER_INFINIBAND || d->needs_grh))
 		snprintf(tc, sizeof(tc), ", traffic class %d", want->tc);
 	return (size_t)snprintf(out, cap, "%s%s%s)", pkey, sl, tc);
 }

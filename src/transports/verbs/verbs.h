@@ -317,6 +317,7 @@ struct verbs_lane {
 	bool looked;                     /* BREAKING: all was back, and the queues are looked at once more */
 	struct verbs_where offered[VERBS_OFFERS];   /* by the peer: it may name no other address later */
 	uint8_t n_offered;
+	const char *refusal;             /* WAITING: what the peer is told when it asks; NULL: it may */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
 	bool lost;                       /* a put came back that was said to be done, and cannot be sent again; */

@@ -26,6 +26,8 @@
 
 #define DYING_NS (200 * WF_NS_PER_MS)   /* for the adapter to let go of a queue pair; it takes microseconds */
 
+#define OTHER_VERSION "the peer speaks another version of verbs"
+
 /* ---- offer ---- */
 
 static void init_lane(struct verbs_lane *l)
@@ -444,6 +446,15 @@ static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
 	verbs_come_up(l, s->credits);
 }
 
+/* Who has asked waits for an answer. */
+static void refuse(struct verbs_lane *l, int32_t status, const char *why)
+{
+	if (l->state == VERBS_WAITING)
+		verbs_say_no(l, why);
+	else
+		verbs_fail(l, status, 0, "%s", why);
+}
+
 void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -459,8 +470,12 @@ void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 	if (s.what == VERBS_NO) {
 		((char *)s.end)[sizeof(s.end) - 1] = 0;
 		verbs_fail(l, WEFT_ENOTSUP, 0, "the peer: %.150s", (const char *)s.end);
-	} else if (s.version != VERBS_VERSION || !s.n || s.n > VERBS_DEVS) {
-		verbs_fail(l, WEFT_EPROTO, 0, "the peer says something malformed about its queue pairs");
+	} else if (l->refusal) {
+		verbs_say_no(l, l->refusal);
+	} else if (s.version != VERBS_VERSION) {
+		refuse(l, WEFT_EVERSION, OTHER_VERSION);
+	} else if (!s.n || s.n > VERBS_DEVS) {
+		refuse(l, WEFT_EPROTO, "the peer says something malformed about its queue pairs");
 	} else if (s.what == VERBS_ASK && l->state == VERBS_WAITING) {
 		in_ask(l, &s);
 	} else if (s.what == VERBS_ANSWER && l->state == VERBS_ASKED && l->n_rails) {
@@ -499,6 +514,17 @@ static void ask(struct verbs_lane *l, const struct verbs_pair *pairs, unsigned n
 		verbs_fail(l, WEFT_ERESET, 0, "the connection broke while queue pairs were exchanged");
 }
 
+/* An offer that is. The passive side says so when it is asked: now is not the time, and the peer may take another transport anyway. */
+static void no_use(struct verbs_lane *l, int32_t status, const char *why)
+{
+	if (l->active) {
+		verbs_fail(l, status, 0, "%s", why);
+		return;
+	}
+	l->refusal = why;
+	l->state = VERBS_WAITING;
+}
+
 int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -510,11 +536,11 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 	init_lane(l);
 	l->active = active;
 	if (len < 2 || ((const uint8_t *)offer)[0] != VERBS_VERSION) {
-		verbs_fail(l, WEFT_EVERSION, 0, "the peer speaks another version of verbs");
+		no_use(l, WEFT_EVERSION, OTHER_VERSION);
 		return 0;
 	}
 	if (len < sizeof(o) || ((const uint8_t *)offer)[1] > VERBS_OFFERS) {
-		verbs_fail(l, WEFT_EPROTO, 0, "the peer's offer of verbs is malformed");
+		no_use(l, WEFT_EPROTO, "the peer's offer of verbs is malformed");
 		return 0;
 	}
 	memcpy(&o, offer, sizeof(o));
