@@ -398,8 +398,8 @@ void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap);
 void verbs_dev_events(struct verbs_dev *d);   /* takes those that wait; by itself when the worker looks at descriptors */
-/* A completion queue with room for one more queue pair; NULL: errno says why. */
-struct verbs_cq *verbs_cq_get(struct verbs_dev *d);
+/* A completion queue with room for one more queue pair; NULL: not possible, and why. */
+struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
 /* The place of that GID in d->gid, or -1. */
 int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);

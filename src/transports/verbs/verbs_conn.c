@@ -278,10 +278,12 @@ struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsig
 		return NULL;
 	}
 	q = wf_calloc(1, sizeof(*q));
-	if (q)
-		q->cq = verbs_cq_get(d);
-	if (!q || !q->cq) {
-		snprintf(why, cap, "%s: no memory for a queue pair, or no completion queue", d->name);
+	if (!q) {
+		snprintf(why, cap, "%s: no memory for a queue pair", d->name);
+		return NULL;
+	}
+	q->cq = verbs_cq_get(d, why, cap);
+	if (!q->cq) {
 		wf_free(q);
 		return NULL;
 	}

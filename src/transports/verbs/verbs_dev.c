@@ -539,28 +539,52 @@ void verbs_repost(struct verbs_dev *d)
 
 /* ---- completion queues ---- */
 
-struct verbs_cq *verbs_cq_get(struct verbs_dev *d)
+/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
+static unsigned entries_for(const struct verbs_dev *d, unsigned lanes)
+{
+	return d->srq_max + lanes * VERBS_SQ;
+}
+
+static struct verbs_cq *new_cq(struct verbs_dev *d, char *why, size_t cap)
+{
+	int n = (int)WF_MIN(entries_for(d, VERBS_CQ_LANES), (unsigned)WF_MAX(d->max_cqe, 0));
+	struct verbs_cq *c;
+
+	/* one that runs over takes all of its lanes with it */
+	if ((unsigned)n < entries_for(d, 1)) {
+		snprintf(why, cap, "%s: its completion queues have room for %d entries, and %u are needed", d->name, n, entries_for(d, 1));
+		return NULL;
+	}
+	c = wf_calloc(1, sizeof(*c));
+	if (!c) {
+		snprintf(why, cap, "%s: no memory for a completion queue", d->name);
+		return NULL;
+	}
+	errno = 0;
+	c->cq = d->port->lib->create_cq(d->ctx, n, c, d->channel, 0);
+	if (!c->cq) {
+		snprintf(why, cap, "%s: a completion queue of %d entries: %s", d->name, n, strerror(errno ? errno : ENOMEM));
+		wf_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap)
 {
 	struct wf_list *it, *tmp;
 	struct verbs_cq *c;
-	/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
-	int n = (int)WF_MIN(d->srq_max + VERBS_CQ_LANES * VERBS_SQ, (unsigned)d->max_cqe);
 
 	wf_list_foreach(it, tmp, &d->cqs) {
 		c = wf_list_entry(it, struct verbs_cq, link);
-		if (d->srq_max + (c->lanes + 1) * VERBS_SQ <= (unsigned)c->cq->cqe) {
+		if (entries_for(d, c->lanes + 1) <= (unsigned)c->cq->cqe) {
 			c->lanes++;
 			return c;
 		}
 	}
-	c = wf_calloc(1, sizeof(*c));
+	c = new_cq(d, why, cap);
 	if (!c)
 		return NULL;
-	c->cq = d->port->lib->create_cq(d->ctx, n, c, d->channel, 0);
-	if (!c->cq) {
-		wf_free(c);
-		return NULL;
-	}
 	c->lanes = 1;
 	wf_list_init(&c->link);
 	wf_list_push_back(&d->cqs, &c->link);
