@@ -84,6 +84,8 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
 	struct ibv_qp *qp = calloc(1, sizeof(*qp));
 	int ret = EINVAL;
 
+	if (fk_gone(pd->context))
+		return NULL;
 	if (!qp)
 		return NULL;
 	*qp = (struct ibv_qp){ .context = pd->context, .qp_context = init->qp_context, .pd = pd, .send_cq = init->send_cq,
@@ -133,7 +135,7 @@ static int destroy(struct ibv_qp *qp)
 
 int ibv_destroy_qp(struct ibv_qp *qp)
 {
-	int ret;
+	int ret, gone = fk_gone(qp->context);
 
 	if (!fk_enter("ibv_destroy_qp"))
 		return EINVAL;
@@ -141,7 +143,7 @@ int ibv_destroy_qp(struct ibv_qp *qp)
 	fk_leave();
 	if (!ret)
 		free(qp);
-	return ret;
+	return ret ? ret : gone;
 }
 
 /* ---- states ---- */
@@ -317,6 +319,8 @@ int ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
 {
 	int ret;
 
+	if (fk_gone(qp->context))
+		return EIO;
 	if (!fk_enter("ibv_modify_qp"))
 		return EINVAL;
 	ret = modify(qp, attr, mask);
