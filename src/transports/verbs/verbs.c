@@ -322,7 +322,7 @@ static bool arm_dev(struct verbs_dev *d)
 	for (it = d->cqs.next; it != &d->cqs; it = it->next) {
 		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
 
-		if (!c->armed)
+		if (!c->armed && !d->gone)
 			c->armed = !ibv_req_notify_cq(c->cq, 0);
 	}
 	return !verbs_rx_fetch(d);

@@ -209,7 +209,8 @@ struct verbs_dev {
 	uint16_t pkey, pkey_index;       /* its partition, and where that stands in the port's table */
 	bool needs_grh;                  /* InfiniBand that is routed */
 	bool up;                         /* the port is active */
-	bool gone;                       /* the adapter is broken or was taken out */
+	bool gone;                       /* the adapter is broken or was taken out: never up again */
+	char why[200];                   /* that it is not up, or has no address */
 	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
 	uint32_t max_msg;
 	int max_cqe;
@@ -219,6 +220,7 @@ struct verbs_dev {
 	bool iwarp;                      /* no "receiver not ready"; reads need a sink that may be written; the active side sends first */
 	bool cm;                         /* connections are made by rdma_cm */
 	unsigned srq_max;                /* receive buffers that its shared queue may have */
+	struct wf_watch async;           /* from when it was opened: a port that is down may come up */
 	unsigned n_gid;
 	struct { union ibv_gid gid; uint8_t index; } gid[VERBS_GIDS];
 	/* from here on only once it carries something */
@@ -226,7 +228,7 @@ struct verbs_dev {
 	struct ibv_pd *pd;
 	struct ibv_comp_channel *channel;
 	struct ibv_srq *srq;
-	struct wf_watch comp, async;
+	struct wf_watch comp;
 	struct wf_list cqs;
 	struct wf_list dying;            /* struct verbs_qp: broken or closed, until the adapter has let go of it */
 	struct wf_map qps;               /* number -> struct verbs_qp */
@@ -398,6 +400,7 @@ void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap);
 void verbs_dev_events(struct verbs_dev *d);   /* takes those that wait; by itself when the worker looks at descriptors */
+void verbs_dev_lose(struct verbs_dev *d);     /* taken out, or broken for good: its lanes break */
 /* A completion queue with room for one more queue pair; NULL: not possible, and why. */
 struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
@@ -506,7 +509,7 @@ static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)
 {
 	return q->posted - q->done + n <= VERBS_SQ;
 }
-/* Posts one work request, @wr's wr_id and signalling filled in. False: the lane has failed. */
+/* Posts one work request, @wr's wr_id and signalling filled in. False: the lane has failed, or that rail of it. */
 bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr);
 
 /* ---- verbs_rx.c ---- */

@@ -65,6 +65,14 @@ static unsigned fill_offer(const struct verbs_port *p, struct verbs_offer *o)
 	return n;
 }
 
+static void say_why_none(const struct verbs_port *p, char *out, size_t cap)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < p->n_dev && at < cap; i++)
+		at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? "; " : "", p->dev[i]->why);
+}
+
 size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -79,7 +87,7 @@ size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 	o.flags = p->want.cm ? VERBS_WANTS_CM : 0;
 	o.n = (uint8_t)fill_offer(p, &o);
 	if (!o.n)
-		snprintf(base->why, sizeof(base->why), "%s: its port is not active", p->dev[0]->name);
+		say_why_none(p, base->why, sizeof(base->why));
 	memcpy(out, &o, sizeof(o));
 	return o.n ? sizeof(o) : 0;
 }

@@ -52,6 +52,8 @@ static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 {
 	struct verbs_lane *l = q->lane;
 
+	if (!q->broken)
+		verbs_dev_events(q->dev);   /* of a failed adapter all is flushed; it may say more of itself */
 	/* a rail that carries no frames is only left out from here on: what it was reading is read over another */
 	if (l && q != l->rail[0] && l->state == VERBS_UP && !q->broken)
 		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s", q->dev->name, words_of(wc->status));
