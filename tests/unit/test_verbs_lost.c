@@ -210,6 +210,52 @@ static void without_a_port_all_is_tcp(void **state)
 	sides_close(&s);
 }
 
+/* New lanes do without it at once; one that stands on it is asked, and goes to tcp when its adapter gets no answer. */
+static void an_address_that_goes_is_not_used_any_more(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	assert_int_equal(lane_of(p.ep[0])->n_rails, 2);
+	wt_exchange(&p, 0, 100, 1);
+	fault(dev_of(p.ep[0])->name[4] == '0' ? "no_gids0" : "no_gids1");
+	wt_pump_ms(20);
+	assert_int_equal(rails_of_a_new_lane(&p), 1);
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); strcmp(p.ep[0]->msg->tr->name, "tcp") && wt_now_ns() < limit;)
+		wt_pump();               /* nobody sends anything */
+	assert_string_equal(p.ep[0]->msg->tr->name, "tcp");
+	assert_true(strstr(explained(p.ctx, p.ep[0]), "the address here was taken away") || strstr(explained(p.ctx, p.ep[1]), "the address here was taken away"));
+	wt_exchange(&p, 0, 100000, 2);
+	wt_exchange(&p, 1, 100, 3);
+	fault(NULL);
+	wt_pair_close(&p);
+}
+
+/* On InfiniBand the LID leads there: what stands goes on, new lanes do without. */
+static void without_its_gid_a_port_keeps_its_lanes(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_LINK", "ib", 1);
+	for (int dev = 0; dev < 2; dev++) {
+		wt_pair_open(&p, 0);
+		assert_int_equal(lane_of(p.ep[0])->n_rails, 2);
+		fault(dev ? "no_gids1" : "no_gids0");
+		wt_pump_ms(20);
+		assert_int_equal(rails_of_a_new_lane(&p), 1);
+		wt_exchange(&p, 0, 4 << 20, 2);
+		assert_false(lane_of(p.ep[0])->rail[dev]->orphan);
+		assert_false(lane_of(p.ep[0])->rail[dev]->broken);
+		fault(NULL);
+		wt_pump_ms(20);
+		assert_int_equal(rails_of_a_new_lane(&p), 2);
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_LINK");
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -218,6 +264,8 @@ static int run(void)
 		CASE(a_lost_rail_is_left_out),
 		CASE(a_port_that_comes_up_later_is_used),
 		CASE(without_a_port_all_is_tcp),
+		CASE(an_address_that_goes_is_not_used_any_more),
+		CASE(without_its_gid_a_port_keeps_its_lanes),
 	};
 
 	if (!wt_choose("verbs"))

@@ -269,6 +269,7 @@ struct verbs_qp {
 	uint8_t reads, gets;             /* that are under way: of large messages, of long gets */
 	uint8_t reads_max;
 	bool broken;
+	bool orphan;                     /* its address is no longer the port's */
 	uint8_t silent, down;            /* verbs_watch.c: looks at which nothing more had ended, and the port was down, */
 	uint32_t seen_done;              /* since `done` was this */
 	struct wf_list link;             /* dev->dying */
@@ -433,6 +434,8 @@ struct verbs_pair {                      /* a rail to be */
 /* Which of our ports reach which of the peer's: number of @out, at most VERBS_DEVS; 0: none, and why. */
 unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
+/* The port's addresses have changed: lanes that stand on one that went are asked whether they still reach their peers. */
+void verbs_ask_orphans(struct verbs_dev *d);
 
 /* ---- verbs_conn.c ---- */
 size_t verbs_offer(struct wf_lane *l, void *out, size_t cap);

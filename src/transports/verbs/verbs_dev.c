@@ -410,9 +410,14 @@ void verbs_dev_lose(struct verbs_dev *d)
 static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 {
 	switch (e->event_type) {
+	case IBV_EVENT_GID_CHANGE:
+		if (!d->gone) {
+			read_port(d);
+			verbs_ask_orphans(d);
+		}
+		break;
 	case IBV_EVENT_PORT_ACTIVE:
 	case IBV_EVENT_PORT_ERR:
-	case IBV_EVENT_GID_CHANGE:
 	case IBV_EVENT_LID_CHANGE:
 	case IBV_EVENT_PKEY_CHANGE:
 	case IBV_EVENT_CLIENT_REREGISTER:
