@@ -36,6 +36,30 @@ static void what_is_missing_is_named(void **state)
 	falls_to_tcp("WEFT_TEST_IBV_MEMLOCK", "65536", "ulimit -l unlimited");
 }
 
+/* What may complete at the same time must find room: all of the shared receive queue, and a send queue for each lane. */
+static void a_completion_queue_is_never_too_small(void **state)
+{
+	enum { NEEDED = VERBS_SRQ + VERBS_SQ };
+	char value[16], why[160];
+	weft_ep *more[2];
+	struct wt_pair p;
+
+	(void)state;
+	snprintf(value, sizeof(value), "%d", NEEDED - 1);
+	snprintf(why, sizeof(why), "fake0:1: its completion queues have room for %d entries, and %d are needed", NEEDED - 1, NEEDED);
+	falls_to_tcp("WEFT_TEST_IBV_CQE", value, why);
+	snprintf(value, sizeof(value), "%d", NEEDED);
+	setenv("WEFT_TEST_IBV_CQE", value, 1);
+	wt_pair_open(&p, 0);
+	wt_pair_more(&p, more);          /* one for each lane, then */
+	assert_ptr_not_equal(lane_of(p.ep[0])->rail[0]->cq, lane_of(more[0])->rail[0]->cq);
+	wt_exchange(&p, 0, 100000, 1);
+	weft_ep_abort(more[0]);
+	weft_ep_abort(more[1]);
+	wt_pair_close(&p);
+	unsetenv("WEFT_TEST_IBV_CQE");
+}
+
 /* Locked memory for the buffers, but none for a large message: it goes in frames, and the lane says so. */
 static void a_large_message_beyond_the_limit_goes_in_frames(void **state)
 {
@@ -440,6 +464,7 @@ static int run(void)
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(what_is_missing_is_named),
+		CASE(a_completion_queue_is_never_too_small),
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
 		CASE(a_limit_is_none_where_memory_is_paged_on_demand),
 		CASE(memory_is_on_demand_only_where_it_must_be),

@@ -322,7 +322,7 @@ static bool arm_dev(struct verbs_dev *d)
 	for (it = d->cqs.next; it != &d->cqs; it = it->next) {
 		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
 
-		if (!c->armed)
+		if (!c->armed && !d->gone)
 			c->armed = !ibv_req_notify_cq(c->cq, 0);
 	}
 	return !verbs_rx_fetch(d);
@@ -454,7 +454,7 @@ static size_t say_class(const struct verbs_dev *d, char *out, size_t cap)
 		snprintf(pkey, sizeof(pkey), ", P_Key 0x%04x", d->pkey);
 	if (want->sl >= 0)
 		snprintf(sl, sizeof(sl), ", SL %d", want->sl);
-	if (want->tc >= 0)
+	if (want->tc >= 0 && (d->link != IBV_LINK_LAYER_INFINIBAND || d->needs_grh))
 		snprintf(tc, sizeof(tc), ", traffic class %d", want->tc);
 	return (size_t)snprintf(out, cap, "%s%s%s)", pkey, sl, tc);
 }
@@ -466,13 +466,15 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 
 	for (unsigned i = 0; i < l->n_rails && at < cap; i++) {
 		const struct verbs_qp *q = l->rail[i];
-		char gid[WF_ADDR_TEXT];
+		char gid[WF_ADDR_TEXT], lid[24] = "";
 
 		verbs_gid_text(q->self.gid, gid, sizeof(gid));
+		if (q->dev->link == IBV_LINK_LAYER_INFINIBAND)
+			snprintf(lid, sizeof(lid), "LID %u, ", q->self.lid);
 		if (q->cm)
 			at += (size_t)snprintf(out + at, cap - at, "%s from %s (%sby rdma_cm", q->dev->name, gid, q->dev->iwarp ? "iWARP, " : "");
 		else
-			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (GID %u, MTU %u", i ? " and " : "", q->dev->name, gid,
+			at += (size_t)snprintf(out + at, cap - at, "%s%s from %s (%sGID %u, MTU %u", i ? " and " : "", q->dev->name, gid, lid,
 					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
 		if (at < cap)
 			at += say_class(q->dev, out + at, cap - at);

@@ -209,7 +209,8 @@ struct verbs_dev {
 	uint16_t pkey, pkey_index;       /* its partition, and where that stands in the port's table */
 	bool needs_grh;                  /* InfiniBand that is routed */
 	bool up;                         /* the port is active */
-	bool gone;                       /* the adapter is broken or was taken out */
+	bool gone;                       /* the adapter is broken or was taken out: never up again */
+	char why[200];                   /* that it is not up, or has no address */
 	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
 	uint32_t max_msg;
 	int max_cqe;
@@ -219,6 +220,7 @@ struct verbs_dev {
 	bool iwarp;                      /* no "receiver not ready"; reads need a sink that may be written; the active side sends first */
 	bool cm;                         /* connections are made by rdma_cm */
 	unsigned srq_max;                /* receive buffers that its shared queue may have */
+	struct wf_watch async;           /* from when it was opened: a port that is down may come up */
 	unsigned n_gid;
 	struct { union ibv_gid gid; uint8_t index; } gid[VERBS_GIDS];
 	/* from here on only once it carries something */
@@ -226,7 +228,7 @@ struct verbs_dev {
 	struct ibv_pd *pd;
 	struct ibv_comp_channel *channel;
 	struct ibv_srq *srq;
-	struct wf_watch comp, async;
+	struct wf_watch comp;
 	struct wf_list cqs;
 	struct wf_list dying;            /* struct verbs_qp: broken or closed, until the adapter has let go of it */
 	struct wf_map qps;               /* number -> struct verbs_qp */
@@ -269,6 +271,7 @@ struct verbs_qp {
 	uint8_t reads, gets;             /* that are under way: of large messages, of long gets */
 	uint8_t reads_max;
 	bool broken;
+	bool orphan;                     /* its address is no longer the port's */
 	uint8_t silent, down;            /* verbs_watch.c: looks at which nothing more had ended, and the port was down, */
 	uint32_t seen_done;              /* since `done` was this */
 	struct wf_list link;             /* dev->dying */
@@ -319,6 +322,7 @@ struct verbs_lane {
 	bool looked;                     /* BREAKING: all was back, and the queues are looked at once more */
 	struct verbs_where offered[VERBS_OFFERS];   /* by the peer: it may name no other address later */
 	uint8_t n_offered;
+	const char *refusal;             /* WAITING: what the peer is told when it asks; NULL: it may */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
 	bool lost;                       /* a put came back that was said to be done, and cannot be sent again; */
@@ -400,8 +404,9 @@ void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap);
 void verbs_dev_events(struct verbs_dev *d);   /* takes those that wait; by itself when the worker looks at descriptors */
-/* A completion queue with room for one more queue pair; NULL: errno says why. */
-struct verbs_cq *verbs_cq_get(struct verbs_dev *d);
+void verbs_dev_lose(struct verbs_dev *d);     /* taken out, or broken for good: its lanes break */
+/* A completion queue with room for one more queue pair; NULL: not possible, and why. */
+struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
 /* The place of that GID in d->gid, or -1. */
 int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
@@ -432,6 +437,8 @@ struct verbs_pair {                      /* a rail to be */
 /* Which of our ports reach which of the peer's: number of @out, at most VERBS_DEVS; 0: none, and why. */
 unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
+/* The port's addresses have changed: lanes that stand on one that went are asked whether they still reach their peers. */
+void verbs_ask_orphans(struct verbs_dev *d);
 
 /* ---- verbs_conn.c ---- */
 size_t verbs_offer(struct wf_lane *l, void *out, size_t cap);
@@ -509,7 +516,7 @@ static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)
 {
 	return q->posted - q->done + n <= VERBS_SQ;
 }
-/* Posts one work request, @wr's wr_id and signalling filled in. False: the lane has failed. */
+/* Posts one work request, @wr's wr_id and signalling filled in. False: the lane has failed, or that rail of it. */
 bool verbs_post(struct verbs_qp *q, struct ibv_send_wr *wr, uint8_t kind, void *ptr);
 
 /* ---- verbs_rx.c ---- */

@@ -563,8 +563,12 @@ static void on_event(struct verbs_port *p, const struct happening *h)
 	case RDMA_CM_EVENT_REJECTED:
 		failed(l, q, h);
 		return;
-	case RDMA_CM_EVENT_DISCONNECTED:
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		if (l->state != VERBS_UP)
+			failed(l, q, h);         /* so that the peer hears of it */
+		verbs_dev_lose(q->dev);
+		return;
+	case RDMA_CM_EVENT_DISCONNECTED:
 		if (l->state == VERBS_UP)
 			verbs_break(l, "%s: the peer's side of the connection is gone", q->dev->name);
 		else

@@ -26,6 +26,8 @@
 
 #define DYING_NS (200 * WF_NS_PER_MS)   /* for the adapter to let go of a queue pair; it takes microseconds */
 
+#define OTHER_VERSION "the peer speaks another version of verbs"
+
 /* ---- offer ---- */
 
 static void init_lane(struct verbs_lane *l)
@@ -63,6 +65,14 @@ static unsigned fill_offer(const struct verbs_port *p, struct verbs_offer *o)
 	return n;
 }
 
+static void say_why_none(const struct verbs_port *p, char *out, size_t cap)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < p->n_dev && at < cap; i++)
+		at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? "; " : "", p->dev[i]->why);
+}
+
 size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -77,7 +87,7 @@ size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 	o.flags = p->want.cm ? VERBS_WANTS_CM : 0;
 	o.n = (uint8_t)fill_offer(p, &o);
 	if (!o.n)
-		snprintf(base->why, sizeof(base->why), "%s: its port is not active", p->dev[0]->name);
+		say_why_none(p, base->why, sizeof(base->why));
 	memcpy(out, &o, sizeof(o));
 	return o.n ? sizeof(o) : 0;
 }
@@ -276,10 +286,12 @@ struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsig
 		return NULL;
 	}
 	q = wf_calloc(1, sizeof(*q));
-	if (q)
-		q->cq = verbs_cq_get(d);
-	if (!q || !q->cq) {
-		snprintf(why, cap, "%s: no memory for a queue pair, or no completion queue", d->name);
+	if (!q) {
+		snprintf(why, cap, "%s: no memory for a queue pair", d->name);
+		return NULL;
+	}
+	q->cq = verbs_cq_get(d, why, cap);
+	if (!q->cq) {
 		wf_free(q);
 		return NULL;
 	}
@@ -311,6 +323,12 @@ struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsig
 	return q;
 }
 
+/* From 0xc000 on LIDs are groups'. */
+static bool is_ports_lid(uint16_t lid)
+{
+	return lid && lid < 0xc000;
+}
+
 /* Its peer is known: it can send. False: not possible, and why. */
 static bool connect_rail(struct verbs_qp *q, char *why, size_t cap)
 {
@@ -318,7 +336,8 @@ static bool connect_rail(struct verbs_qp *q, char *why, size_t cap)
 	int ret;
 
 	verbs_gid_text(q->peer.gid, there, sizeof(there));
-	if (q->peer.qpn > 0xffffff || q->peer.psn > 0xffffff || !q->peer.mtu || q->peer.mtu > IBV_MTU_4096) {
+	if (q->peer.qpn > 0xffffff || q->peer.psn > 0xffffff || !q->peer.mtu || q->peer.mtu > IBV_MTU_4096 ||
+	    (q->dev->link == IBV_LINK_LAYER_INFINIBAND && !is_ports_lid(q->peer.lid))) {
 		snprintf(why, cap, "the peer at %s describes its queue pair in a way that cannot be", there);
 		return false;
 	}
@@ -437,6 +456,15 @@ static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
 	verbs_come_up(l, s->credits);
 }
 
+/* Who has asked waits for an answer. */
+static void refuse(struct verbs_lane *l, int32_t status, const char *why)
+{
+	if (l->state == VERBS_WAITING)
+		verbs_say_no(l, why);
+	else
+		verbs_fail(l, status, 0, "%s", why);
+}
+
 void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -452,8 +480,12 @@ void verbs_hear(struct wf_lane *base, const void *bytes, size_t len)
 	if (s.what == VERBS_NO) {
 		((char *)s.end)[sizeof(s.end) - 1] = 0;
 		verbs_fail(l, WEFT_ENOTSUP, 0, "the peer: %.150s", (const char *)s.end);
-	} else if (s.version != VERBS_VERSION || !s.n || s.n > VERBS_DEVS) {
-		verbs_fail(l, WEFT_EPROTO, 0, "the peer says something malformed about its queue pairs");
+	} else if (l->refusal) {
+		verbs_say_no(l, l->refusal);
+	} else if (s.version != VERBS_VERSION) {
+		refuse(l, WEFT_EVERSION, OTHER_VERSION);
+	} else if (!s.n || s.n > VERBS_DEVS) {
+		refuse(l, WEFT_EPROTO, "the peer says something malformed about its queue pairs");
 	} else if (s.what == VERBS_ASK && l->state == VERBS_WAITING) {
 		in_ask(l, &s);
 	} else if (s.what == VERBS_ANSWER && l->state == VERBS_ASKED && l->n_rails) {
@@ -492,6 +524,17 @@ static void ask(struct verbs_lane *l, const struct verbs_pair *pairs, unsigned n
 		verbs_fail(l, WEFT_ERESET, 0, "the connection broke while queue pairs were exchanged");
 }
 
+/* An offer that is. The passive side says so when it is asked: now is not the time, and the peer may take another transport anyway. */
+static void no_use(struct verbs_lane *l, int32_t status, const char *why)
+{
+	if (l->active) {
+		verbs_fail(l, status, 0, "%s", why);
+		return;
+	}
+	l->refusal = why;
+	l->state = VERBS_WAITING;
+}
+
 int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -503,11 +546,11 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 	init_lane(l);
 	l->active = active;
 	if (len < 2 || ((const uint8_t *)offer)[0] != VERBS_VERSION) {
-		verbs_fail(l, WEFT_EVERSION, 0, "the peer speaks another version of verbs");
+		no_use(l, WEFT_EVERSION, OTHER_VERSION);
 		return 0;
 	}
 	if (len < sizeof(o) || ((const uint8_t *)offer)[1] > VERBS_OFFERS) {
-		verbs_fail(l, WEFT_EPROTO, 0, "the peer's offer of verbs is malformed");
+		no_use(l, WEFT_EPROTO, "the peer's offer of verbs is malformed");
 		return 0;
 	}
 	memcpy(&o, offer, sizeof(o));

@@ -78,7 +78,7 @@ static uint16_t pkey_at(const struct verbs_dev *d, int i)
 }
 
 /* The partition that the setting names, among the @n places of the port's table; of two keys of it the full member's. */
-static bool find_pkey(struct verbs_dev *d, int n, char *why, size_t cap)
+static bool find_pkey(struct verbs_dev *d, int n)
 {
 	uint16_t want = (uint16_t)d->port->want.pkey;
 	bool found = false;
@@ -99,13 +99,13 @@ static bool find_pkey(struct verbs_dev *d, int n, char *why, size_t cap)
 		d->pkey_index = (uint16_t)i;
 	}
 	if (!found)
-		snprintf(why, cap, "%s: its port is not of the partition 0x%04x that the setting rdma names; it has %s", d->name, want,
+		snprintf(d->why, sizeof(d->why), "%s: its port is not of the partition 0x%04x that the setting rdma names; it has %s", d->name, want,
 			 at ? have : "none");
 	return found;
 }
 
-/* Partition and class of its traffic. False: not as the setting wants it, and why. */
-static bool read_partition(struct verbs_dev *d, int n, char *why, size_t cap)
+/* Partition and class of its traffic. False: not as the setting wants it, and d->why. */
+static bool read_partition(struct verbs_dev *d, int n)
 {
 	const struct wf_conf_rdma *want = &d->port->want;
 
@@ -113,23 +113,25 @@ static bool read_partition(struct verbs_dev *d, int n, char *why, size_t cap)
 	d->pkey = d->pkey ? d->pkey : VERBS_PKEY_DEFAULT;   /* drivers that know no partitions */
 	d->pkey_index = 0;
 	if (d->link == IBV_LINK_LAYER_ETHERNET && want->sl > 7) {
-		snprintf(why, cap, "%s: sl=%d of the setting rdma: on Ethernet it is a priority, 0 to 7", d->name, want->sl);
+		snprintf(d->why, sizeof(d->why), "%s: sl=%d of the setting rdma: on Ethernet it is a priority, 0 to 7", d->name, want->sl);
 		return false;
 	}
-	return want->pkey < 0 || find_pkey(d, d->iwarp ? 0 : n, why, cap);
+	return want->pkey < 0 || find_pkey(d, d->iwarp ? 0 : n);
 }
 
-/* Its state, addresses and MTU, as they are now. False: not to be used, and why. */
-static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
+/* Its state, addresses and MTU, as they are now; d->why says why it is not to be used. */
+static void read_port(struct verbs_dev *d)
 {
 	bool active, fits;
 	struct ibv_port_attr a;
 	int ret = d->port->lib->query_port(d->ctx, d->number, &a);
 
 	if (ret) {
-		snprintf(why, cap, "%s: query_port: %s", d->name, strerror(ret));
-		return false;
+		d->up = false;
+		snprintf(d->why, sizeof(d->why), "%s: query_port: %s", d->name, strerror(ret));
+		return;
 	}
+	d->why[0] = 0;
 	active = a.state == IBV_PORT_ACTIVE;
 	d->link = a.link_layer == IBV_LINK_LAYER_ETHERNET ? IBV_LINK_LAYER_ETHERNET : IBV_LINK_LAYER_INFINIBAND;
 	if (d->iwarp)
@@ -140,14 +142,18 @@ static bool read_port(struct verbs_dev *d, int only_gid, char *why, size_t cap)
 	d->lid = a.lid;
 	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
 	d->max_msg = a.max_msg_sz;
-	read_gids(d, a.gid_tbl_len, only_gid);
-	fits = read_partition(d, a.pkey_tbl_len, why, cap);
+	read_gids(d, a.gid_tbl_len, d->only_gid);
+	fits = read_partition(d, a.pkey_tbl_len);
 	d->up = active && fits;
 	if (!active)
-		snprintf(why, cap, "%s: its port is not active", d->name);
+		snprintf(d->why, sizeof(d->why), "%s: its port is not active", d->name);
 	else if (fits && !d->n_gid)
-		snprintf(why, cap, "%s: it has no address (%s) that peers could reach%s", d->name,
-			 d->iwarp ? "IP, of its network interface" : "GID", only_gid < 0 ? "" : " at the index that the setting rdma names");
+		snprintf(d->why, sizeof(d->why), "%s: it has no address (%s) that peers could reach%s", d->name,
+			 d->iwarp ? "IP, of its network interface" : "GID", d->only_gid < 0 ? "" : " at the index that the setting rdma names");
+}
+
+static bool is_usable(const struct verbs_dev *d)
+{
 	return d->up && d->n_gid;
 }
 
@@ -195,6 +201,7 @@ static void note(struct verbs_port *p, const char *why)
 
 static void close_dev(struct verbs_dev *d)
 {
+	wf_poll_del(d->port->base.poll, &d->async);
 	if (d->ctx)
 		d->port->lib->close_device(d->ctx);
 	wf_free(d);
@@ -210,13 +217,16 @@ static uint32_t odp_of(struct ibv_context *ctx)
 	return a.odp_caps.per_transport_caps.rc_odp_caps;
 }
 
-/* One port of @dev, opened. NULL: not to be used; said in p->why unless the setting leaves it out. */
+static void on_async(void *arg, uint32_t events);
+static void on_completion(void *arg, uint32_t events);
+
+/* One port of @dev, opened, and heard of what becomes of it; maybe not usable now. NULL: it cannot be opened. Why is said in p->why. */
 static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev, unsigned number, const struct wish *wish)
 {
 	const char *name = p->lib->get_device_name(dev);
 	struct verbs_dev *d = wf_calloc(1, sizeof(*d));
 	struct ibv_device_attr a;
-	char why[200] = "";
+	int ret;
 
 	if (!d) {
 		note(p, "no memory");
@@ -228,23 +238,29 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 	d->iwarp = dev->transport_type == IBV_TRANSPORT_IWARP;
 	d->cm = d->iwarp || p->want.cm;
 	snprintf(d->name, sizeof(d->name), "%s:%u", name, number);
+	wf_watch_init(&d->async, on_async, d);
+	wf_watch_init(&d->comp, on_completion, d);
 	errno = 0;
 	d->ctx = p->lib->open_device(dev);
 	if (!d->ctx) {
-		snprintf(why, sizeof(why), "%s: it cannot be opened: %s%s", name, strerror(errno),
+		snprintf(d->why, sizeof(d->why), "%s: it cannot be opened: %s%s", name, strerror(errno),
 			 errno == EACCES || errno == EPERM ? " (may this user open /dev/infiniband/uverbs*?)" : "");
 	} else if (p->lib->query_device(d->ctx, &a)) {
-		snprintf(why, sizeof(why), "%s: query_device failed", name);
+		snprintf(d->why, sizeof(d->why), "%s: query_device failed", name);
+	} else if ((ret = wf_fd_nonblock(d->ctx->async_fd)) || (ret = wf_poll_add(p->base.poll, &d->async, d->ctx->async_fd, EPOLLIN))) {
+		snprintf(d->why, sizeof(d->why), "%s: watching its events: %s", name, strerror(-ret));
 	} else {
 		d->reads = (uint8_t)WF_MIN(WF_MIN(a.max_qp_rd_atom, a.max_qp_init_rd_atom), 16);
 		d->max_cqe = a.max_cqe;
 		d->atomics = a.atomic_cap;
 		d->odp = d->iwarp ? 0 : odp_of(d->ctx);
 		d->srq_max = WF_MIN(d->iwarp ? VERBS_SRQ_IWARP : VERBS_SRQ, (unsigned)a.max_srq_wr);
-		if (read_port(d, wish->gid, why, sizeof(why)))
-			return d;
+		read_port(d);
+		if (!is_usable(d))
+			note(p, d->why);
+		return d;
 	}
-	note(p, why);
+	note(p, d->why);
 	close_dev(d);
 	return NULL;
 }
@@ -263,7 +279,12 @@ static unsigned ports_of(const struct verbs_lib *v, struct ibv_device *dev)
 	return n;
 }
 
-static void look_at(struct verbs_port *p, struct ibv_device *dev)
+struct spare {                           /* ports that may become usable: what becomes of them is told by events */
+	unsigned n;
+	struct verbs_dev *dev[VERBS_DEVS];
+};
+
+static void look_at(struct verbs_port *p, struct ibv_device *dev, struct spare *spare)
 {
 	const char *name = p->lib->get_device_name(dev);
 	unsigned n;
@@ -283,9 +304,25 @@ static void look_at(struct verbs_port *p, struct ibv_device *dev)
 		struct wish wish = wish_for(p->base.conf, name, i);
 		struct verbs_dev *d = wish.any || wish.named ? open_port(p, dev, i, &wish) : NULL;
 
-		if (d)
+		if (d && is_usable(d))
 			p->dev[p->n_dev++] = d;
+		else if (d && spare->n < VERBS_DEVS)
+			spare->dev[spare->n++] = d;
+		else if (d)
+			close_dev(d);
 	}
+}
+
+/* Where nothing is usable none is kept: all is looked at anew later, and then an adapter may be there that was not. */
+static void keep_spares(struct verbs_port *p, struct spare *spare)
+{
+	bool any = p->n_dev;
+
+	for (unsigned i = 0; i < spare->n; i++)
+		if (any && p->n_dev < VERBS_DEVS)
+			p->dev[p->n_dev++] = spare->dev[i];
+		else
+			close_dev(spare->dev[i]);
 }
 
 #define LOOK_AGAIN_NS (2 * WF_NS_PER_S)   /* a port may come up later */
@@ -293,6 +330,7 @@ static void look_at(struct verbs_port *p, struct ibv_device *dev)
 int verbs_devs_look(struct verbs_port *p)
 {
 	struct ibv_device **list;
+	struct spare spare = { 0 };
 	int n = 0;
 
 	if (p->n_dev)
@@ -311,9 +349,10 @@ int verbs_devs_look(struct verbs_port *p)
 		p->lib->fork_init();
 	list = p->lib->get_device_list(&n);
 	for (int i = 0; list && i < n; i++)
-		look_at(p, list[i]);
+		look_at(p, list[i], &spare);
 	if (list)
 		p->lib->free_device_list(list);
+	keep_spares(p, &spare);
 	if (!p->n_dev && !p->why[0])
 		note(p, n ? "the setting rdma names none of this machine's devices" : "this machine has no RDMA device");
 	return p->n_dev ? 0 : WEFT_ENOTSUP;
@@ -328,6 +367,8 @@ int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid)
 }
 
 /* ---- what it says of itself ---- */
+
+#define LOST "the adapter was taken out or failed"
 
 /* Every lane whose frames go there; of others the rail is left out. */
 static void fail_lanes(struct verbs_dev *d, const char *why)
@@ -350,27 +391,45 @@ static void fail_lanes(struct verbs_dev *d, const char *why)
 	}
 }
 
+/*
+ * Its descriptors would be readable for ever from now on (EPOLLERR), and wake the worker for nothing. What it does not give back its
+ * lanes take for not done after a while (verbs_qp_give_up()): a broken adapter may still write for a moment.
+ */
+void verbs_dev_lose(struct verbs_dev *d)
+{
+	if (d->gone)
+		return;
+	d->gone = true;
+	d->up = false;
+	snprintf(d->why, sizeof(d->why), "%s: " LOST, d->name);
+	wf_poll_del(d->port->base.poll, &d->async);
+	wf_poll_del(d->port->base.poll, &d->comp);
+	fail_lanes(d, LOST);
+}
+
 static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 {
-	char why[160];
-
 	switch (e->event_type) {
+	case IBV_EVENT_GID_CHANGE:
+		if (!d->gone) {
+			read_port(d);
+			verbs_ask_orphans(d);
+		}
+		break;
 	case IBV_EVENT_PORT_ACTIVE:
 	case IBV_EVENT_PORT_ERR:
-	case IBV_EVENT_GID_CHANGE:
 	case IBV_EVENT_LID_CHANGE:
 	case IBV_EVENT_PKEY_CHANGE:
 	case IBV_EVENT_CLIENT_REREGISTER:
 		/* a port may come back before the retries of its lanes are used up; not every adapter counts them then: verbs_watch.c */
-		read_port(d, d->only_gid, why, sizeof(why));
+		if (!d->gone)
+			read_port(d);
 		break;
 	case IBV_EVENT_QP_LAST_WQE_REACHED:
 		verbs_qp_is_empty(d, e->element.qp);
 		break;
 	case IBV_EVENT_DEVICE_FATAL:
-		d->gone = true;
-		d->up = false;
-		fail_lanes(d, "the adapter is broken or was taken out");
+		verbs_dev_lose(d);
 		break;
 	case IBV_EVENT_CQ_ERR:
 		fail_lanes(d, "its completion queue ran over");
@@ -392,12 +451,15 @@ void verbs_dev_events(struct verbs_dev *d)
 		on_event(d, &e);
 		d->port->lib->ack_async_event(&e);
 	}
+	if (errno == EIO)                /* what the kernel says of an adapter that is not there any more */
+		verbs_dev_lose(d);
 }
 
 static void on_async(void *arg, uint32_t events)
 {
-	(void)events;
 	verbs_dev_events(arg);
+	if (events & EPOLLERR)
+		verbs_dev_lose(arg);
 }
 
 static void on_completion(void *arg, uint32_t events)
@@ -406,13 +468,14 @@ static void on_completion(void *arg, uint32_t events)
 	struct ibv_cq *cq;
 	void *mine;
 
-	(void)events;
 	while (!d->port->lib->get_cq_event(d->channel, &cq, &mine)) {
 		struct verbs_cq *c = mine;
 
 		c->armed = false;
 		d->port->lib->ack_cq_events(cq, 1);
 	}
+	if (events & EPOLLERR)
+		verbs_dev_lose(d);
 }
 
 /* ---- buffers ---- */
@@ -532,35 +595,61 @@ void verbs_repost(struct verbs_dev *d)
 {
 	struct ibv_recv_wr *bad;
 
-	if (ibv_post_srq_recv(d->srq, &d->unposted->wr, &bad))
+	if (ibv_post_srq_recv(d->srq, &d->unposted->wr, &bad)) {
+		verbs_dev_events(d);     /* it may say more of itself */
 		fail_lanes(d, "buffers cannot be given to its shared receive queue");
+	}
 	d->unposted = NULL;
 }
 
 /* ---- completion queues ---- */
 
-struct verbs_cq *verbs_cq_get(struct verbs_dev *d)
+/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
+static unsigned entries_for(const struct verbs_dev *d, unsigned lanes)
+{
+	return d->srq_max + lanes * VERBS_SQ;
+}
+
+static struct verbs_cq *new_cq(struct verbs_dev *d, char *why, size_t cap)
+{
+	int n = (int)WF_MIN(entries_for(d, VERBS_CQ_LANES), (unsigned)WF_MAX(d->max_cqe, 0));
+	struct verbs_cq *c;
+
+	/* one that runs over takes all of its lanes with it */
+	if ((unsigned)n < entries_for(d, 1)) {
+		snprintf(why, cap, "%s: its completion queues have room for %d entries, and %u are needed", d->name, n, entries_for(d, 1));
+		return NULL;
+	}
+	c = wf_calloc(1, sizeof(*c));
+	if (!c) {
+		snprintf(why, cap, "%s: no memory for a completion queue", d->name);
+		return NULL;
+	}
+	errno = 0;
+	c->cq = d->port->lib->create_cq(d->ctx, n, c, d->channel, 0);
+	if (!c->cq) {
+		snprintf(why, cap, "%s: a completion queue of %d entries: %s", d->name, n, strerror(errno ? errno : ENOMEM));
+		wf_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap)
 {
 	struct wf_list *it, *tmp;
 	struct verbs_cq *c;
-	/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
-	int n = (int)WF_MIN(d->srq_max + VERBS_CQ_LANES * VERBS_SQ, (unsigned)d->max_cqe);
 
 	wf_list_foreach(it, tmp, &d->cqs) {
 		c = wf_list_entry(it, struct verbs_cq, link);
-		if (d->srq_max + (c->lanes + 1) * VERBS_SQ <= (unsigned)c->cq->cqe) {
+		if (entries_for(d, c->lanes + 1) <= (unsigned)c->cq->cqe) {
 			c->lanes++;
 			return c;
 		}
 	}
-	c = wf_calloc(1, sizeof(*c));
+	c = new_cq(d, why, cap);
 	if (!c)
 		return NULL;
-	c->cq = d->port->lib->create_cq(d->ctx, n, c, d->channel, 0);
-	if (!c->cq) {
-		wf_free(c);
-		return NULL;
-	}
 	c->lanes = 1;
 	wf_list_init(&c->link);
 	wf_list_push_back(&d->cqs, &c->link);
@@ -596,7 +685,6 @@ static void stop_dev(struct verbs_dev *d)
 	verbs_cm_unlisten(d);
 	verbs_dying_free(d);
 	wf_poll_del(d->port->base.poll, &d->comp);
-	wf_poll_del(d->port->base.poll, &d->async);
 	while ((it = wf_list_pop_front(&d->cqs))) {
 		struct verbs_cq *c = wf_list_entry(it, struct verbs_cq, link);
 
@@ -627,11 +715,7 @@ static int watch(struct verbs_dev *d, const char **what)
 
 	*what = "watching its channel";
 	ret = wf_fd_nonblock(d->channel->fd);
-	if (!ret)
-		ret = wf_fd_nonblock(d->ctx->async_fd);
-	if (!ret)
-		ret = wf_poll_add(poll, &d->comp, d->channel->fd, EPOLLIN);
-	return ret ? ret : wf_poll_add(poll, &d->async, d->ctx->async_fd, EPOLLIN);
+	return ret ? ret : wf_poll_add(poll, &d->comp, d->channel->fd, EPOLLIN);
 }
 
 /* The library's calls, each with its name for the words of a failure. 0 or -errno. */
@@ -663,13 +747,15 @@ int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
 
 	if (d->started)
 		return 0;
+	if (d->gone) {
+		snprintf(why, cap, "%s", d->why);
+		return -EIO;
+	}
 	wf_list_init(&d->cqs);
 	wf_list_init(&d->dying);
 	wf_list_init(&d->idle);
 	wf_map_init(&d->qps);
 	wf_map_init(&d->mrs);
-	wf_watch_init(&d->comp, on_completion, d);
-	wf_watch_init(&d->async, on_async, d);
 	d->last_qp = NULL;
 	ret = make(d, &what);
 	if (ret) {

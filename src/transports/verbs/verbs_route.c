@@ -82,7 +82,7 @@ static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verb
 		struct verbs_dev *d = p->dev[i];
 
 		any = any || d->link == IBV_LINK_LAYER_INFINIBAND;
-		if (d->link != IBV_LINK_LAYER_INFINIBAND || !d->up || is_taken(taken, n, d) || memcmp(d->gid[0].gid.raw, to->gid, 8))
+		if (d->link != IBV_LINK_LAYER_INFINIBAND || !d->up || !d->n_gid || is_taken(taken, n, d) || memcmp(d->gid[0].gid.raw, to->gid, 8))
 			continue;
 		if (meets(d, to, why, cap))
 			return d;
@@ -108,4 +108,41 @@ unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigne
 		out[found++] = (struct verbs_pair){ .dev = d, .gid_at = gid_at, .to = to[i] };
 	}
 	return found;
+}
+
+/* ---- addresses that went ---- */
+
+/* On InfiniBand the LID leads there; of what rdma_cm connected it tells us itself. */
+static bool is_orphan(const struct verbs_qp *q)
+{
+	const struct verbs_dev *d = q->dev;
+	union ibv_gid gid;
+
+	if (q->cm || (d->link == IBV_LINK_LAYER_INFINIBAND && !d->needs_grh))
+		return false;
+	return d->port->lib->query_gid(d->ctx, d->number, q->gid_index, &gid) || memcmp(gid.raw, q->self.gid, sizeof(gid.raw));
+}
+
+/*
+ * The kernel keeps the entry for queue pairs that use it, and some adapters go on with it as long as the network lets them: that is
+ * not ours to judge. But where nothing is being sent nobody would find out.
+ */
+void verbs_ask_orphans(struct verbs_dev *d)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &d->port->base.lanes) {
+		struct verbs_lane *l = verbs_lane_of(wf_list_entry(it, struct wf_lane, link));
+
+		for (unsigned i = 0; i < l->n_rails && l->state == VERBS_UP; i++) {
+			struct verbs_qp *q = l->rail[i];
+			bool was = q->orphan;
+
+			if (q->dev != d || q->broken)
+				continue;
+			q->orphan = is_orphan(q);
+			if (q->orphan && !was)
+				verbs_ask(q);
+		}
+	}
 }

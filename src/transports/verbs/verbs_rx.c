@@ -50,13 +50,17 @@ static const char *words_of(int status)
 
 static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 {
+	const char *orphan = q->orphan ? ", and the address here was taken away" : "";
 	struct verbs_lane *l = q->lane;
 
+	if (!q->broken)
+		verbs_dev_events(q->dev);   /* of a failed adapter all is flushed; it may say more of itself */
 	/* a rail that carries no frames is only left out from here on: what it was reading is read over another */
 	if (l && q != l->rail[0] && l->state == VERBS_UP && !q->broken)
-		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s", q->dev->name, words_of(wc->status));
+		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s%s", q->dev->name, words_of(wc->status), orphan);
 	else if (l && q == l->rail[0] && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
-		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err);
+		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)%s", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err,
+			    orphan);
 	verbs_qp_break(q);
 }
 

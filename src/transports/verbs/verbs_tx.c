@@ -4,6 +4,8 @@
  * request while it is short, else reads the buffer. Either way the caller's bytes are free when the call returns, and the
  * buffer is kept until the adapter has said that the peer's has the frame: what did not get there is sent again (verbs_replay()).
  */
+#include <stdio.h>
+
 #include "transports/verbs/verbs.h"
 
 #include "base/copy.h"
@@ -11,8 +13,15 @@
 static __attribute__((noinline)) bool did_not_post(struct verbs_qp *q, int ret)
 {
 	q->posted--;                     /* the adapter has not got it */
-	if (q->lane)
+	verbs_dev_events(q->dev);        /* it may say more of itself */
+	if (!q->lane || q->broken)
+		return false;
+	if (q == q->lane->rail[0]) {
 		verbs_break(q->lane, "%s: posting work: %s", q->dev->name, strerror(ret));
+		return false;
+	}
+	snprintf(q->lane->base.why, sizeof(q->lane->base.why), "%s is left out: posting work: %s", q->dev->name, strerror(ret));
+	verbs_qp_break(q);
 	return false;
 }
 

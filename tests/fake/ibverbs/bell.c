@@ -24,7 +24,7 @@ static socklen_t name_of(uint32_t bell, struct sockaddr_un *sa)
 					    (unsigned long long)fk.shm->id, bell, fk.shm->bell[bell].h.gen));
 }
 
-uint32_t fk_bell_new(void *user, int *fd)
+uint32_t fk_bell_new(struct fk_context *ctx, void *user, int *fd)
 {
 	uint32_t bell = FK_TAKE(bell, user);
 	struct sockaddr_un sa;
@@ -41,7 +41,32 @@ uint32_t fk_bell_new(void *user, int *fd)
 		errno = err;
 		return FK_NONE;
 	}
+	fk.shm->bell[bell].fd = *fd;
+	fk.shm->bell[bell].ctx = (uintptr_t)ctx;
 	return bell;
+}
+
+/* EPOLLERR until somebody reads, and nobody does: what a socket gets whose peer leaves with bytes of it unread. */
+static void hang_up(uint32_t bell)
+{
+	struct sockaddr_un self = { .sun_family = AF_UNIX }, other = self;
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	int fd = fk.shm->bell[bell].fd, s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(other), self_len = name_of(bell, &self);
+
+	if (s < 0 || bind(s, (struct sockaddr *)&other, sizeof(other.sun_family)) || getsockname(s, (struct sockaddr *)&other, &len) ||
+	    connect(fd, (struct sockaddr *)&other, len) || connect(s, (struct sockaddr *)&self, self_len) || send(fd, "!", 1, 0) != 1 ||
+	    connect(s, &nobody, sizeof(nobody)))
+		fk_complain("a bell cannot be broken: %s", strerror(errno));
+	if (s >= 0)
+		close(s);
+}
+
+void fk_bell_break(uint32_t bell)
+{
+	fk.shm->bell[bell].broken = true;
+	if (!fk.shm->bell[bell].n)
+		hang_up(bell);
 }
 
 void fk_bell_free(uint32_t bell, int fd)
@@ -55,6 +80,8 @@ void fk_bell_push(uint32_t bell, uint64_t object, uint32_t type)
 	struct fk_bell *b = &fk.shm->bell[bell];
 	struct sockaddr_un sa;
 
+	if (b->broken)
+		return;
 	if (b->n == FK_EVENTS) {
 		fk_complain("more than %d events wait: nobody takes them", FK_EVENTS);
 		return;
@@ -83,6 +110,8 @@ bool fk_bell_take(uint32_t bell, int fd, struct fk_event *out)
 	b->first = (b->first + 1) % FK_EVENTS;
 	if (!--b->n)
 		drain(fd);
+	if (!b->n && b->broken)
+		hang_up(bell);
 	return true;
 }
 
@@ -100,21 +129,28 @@ void fk_bell_forget(uint32_t bell, int fd, uint64_t object)
 	b->n = kept;
 	if (n && !kept)
 		drain(fd);
+	if (n && !kept && b->broken)
+		hang_up(bell);
 }
 
 int fk_bell_wait(uint32_t bell, int fd, struct fk_event *out, const char *what)
 {
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
-		bool got;
+		bool got, broken;
 
 		if (!fk_enter(what))
 			return -1;
 		fk_progress();
 		got = fk_bell_take(bell, fd, out);
+		broken = fk.shm->bell[bell].broken;
 		fk_leave();
 		if (got)
 			return 0;
+		if (broken) {
+			errno = EIO;
+			return -1;
+		}
 		if (fcntl(fd, F_GETFL) & O_NONBLOCK) {
 			errno = EAGAIN;
 			return -1;

@@ -11,14 +11,14 @@
 
 struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *ctx)
 {
-	struct fk_channel *c = calloc(1, sizeof(*c));
+	struct fk_channel *c = fk_gone(ctx) ? NULL : calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
 	c->bell = FK_NONE;
 	c->v.context = ctx;
 	if (fk_enter("ibv_create_comp_channel")) {
-		c->bell = fk_bell_new(c, &c->v.fd);
+		c->bell = fk_bell_new(fk_ctx(ctx), c, &c->v.fd);
 		fk_ctx(ctx)->n_objects += c->bell != FK_NONE;
 		fk_leave();
 	}
@@ -104,7 +104,9 @@ struct ibv_cq *ibv_create_cq(struct ibv_context *ctx, int cqe, void *cq_context,
 	struct ibv_cq *cq;
 	int ret = EINVAL;
 
-	if (cqe < 1 || cqe > FK_MAX_CQE || vector < 0 || vector >= ctx->num_comp_vectors)
+	if (fk_gone(ctx))
+		return NULL;
+	if (cqe < 1 || cqe > fk_max_cqe() || vector < 0 || vector >= ctx->num_comp_vectors)
 		return fk_complain_null(EINVAL, "ibv_create_cq: %d entries, vector %d", cqe, vector);
 	if (channel && channel->context != ctx)
 		return fk_complain_null(EINVAL, "ibv_create_cq: a channel of another device");
@@ -136,7 +138,7 @@ int ibv_resize_cq(struct ibv_cq *cq, int cqe)
 	if (!fk_enter("ibv_resize_cq"))
 		return EINVAL;
 	q = fk_cq_of(cq, "ibv_resize_cq");
-	if (!q || cqe < 1 || cqe > FK_MAX_CQE) {
+	if (!q || cqe < 1 || cqe > fk_max_cqe()) {
 		fk_complain("ibv_resize_cq: %d entries", cqe);
 	} else if (q->ring.posted - q->ring.freed <= (uint32_t)cqe) {
 		old = q->ring;
@@ -180,7 +182,7 @@ static int destroy(struct ibv_cq *cq)
 
 int ibv_destroy_cq(struct ibv_cq *cq)
 {
-	int ret;
+	int ret, gone = fk_gone(cq->context);
 
 	if (!fk_enter("ibv_destroy_cq"))
 		return EINVAL;
@@ -188,7 +190,7 @@ int ibv_destroy_cq(struct ibv_cq *cq)
 	fk_leave();
 	if (!ret)
 		free(cq);
-	return ret;
+	return ret ? ret : gone;
 }
 
 /* ---- completions ---- */
@@ -266,6 +268,8 @@ int fk_req_notify_cq(struct ibv_cq *cq, int solicited_only)
 {
 	struct fk_cq *q;
 
+	if (fk_gone(cq->context))
+		return EIO;
 	if (!fk_enter("ibv_req_notify_cq"))
 		return EINVAL;
 	q = fk_cq_of(cq, "ibv_req_notify_cq");

@@ -24,6 +24,18 @@ static uint32_t n_devices(void)
 	return v < 0 ? 0 : v > FK_DEVICES ? FK_DEVICES : (uint32_t)v;
 }
 
+/* @dev's item of a list in the environment; of a shorter one the last goes for the rest. @unset: there is none. */
+static const char *item_for(const char *variable, uint32_t dev, const char *unset)
+{
+	const char *at = getenv(variable), *next;
+
+	if (!at || !*at)
+		return unset;
+	for (; dev && (next = strchr(at, ',')); dev--)
+		at = next + 1;
+	return at;
+}
+
 static void put_device(struct fk_device *d)
 {
 	int left;
@@ -39,22 +51,24 @@ struct ibv_device **ibv_get_device_list(int *n_out)
 {
 	uint32_t n = n_devices();
 	struct ibv_device **list = calloc(n + 1, sizeof(*list));
+	int found = 0;
 
+	fk_tell_changes();
 	for (uint32_t i = 0; list && i < n; i++) {
-		struct fk_device *d = calloc(1, sizeof(*d));
+		struct fk_device *d = fk_is_out(i) ? NULL : calloc(1, sizeof(*d));
 
 		if (!d)
-			break;
+			continue;
 		d->index = i;
 		d->refs = 1;
 		d->v.node_type = IBV_NODE_CA;
 		d->v.transport_type = IBV_TRANSPORT_IB;
 		snprintf(d->v.name, sizeof(d->v.name), "fake%u", i);
 		snprintf(d->v.dev_name, sizeof(d->v.dev_name), "uverbs%u", i);
-		list[i] = &d->v;
+		list[found++] = &d->v;
 	}
 	if (n_out)
-		*n_out = (int)n;
+		*n_out = found;
 	if (!list)
 		errno = ENOMEM;
 	return list;
@@ -80,7 +94,7 @@ static int fill_context(struct fk_context *c, struct fk_device *d)
 {
 	if (!fk_enter("ibv_open_device"))
 		return errno;
-	c->async = fk_bell_new(c, &c->x.context.async_fd);
+	c->async = fk_bell_new(c, c, &c->x.context.async_fd);
 	fk_leave();
 	if (c->async == FK_NONE)
 		return errno;
@@ -108,8 +122,8 @@ struct ibv_context *ibv_open_device(struct ibv_device *dev)
 	struct fk_context *c;
 	int ret;
 
-	if (fk_has_fault("no_open")) {
-		errno = EACCES;
+	if (fk_has_fault("no_open") || fk_is_out(d->index)) {
+		errno = fk_is_out(d->index) ? EIO : EACCES;
 		return NULL;
 	}
 	c = calloc(1, sizeof(*c));
@@ -129,6 +143,7 @@ struct ibv_context *ibv_open_device(struct ibv_device *dev)
 	pthread_mutex_lock(&refs_lock);
 	d->refs++;
 	pthread_mutex_unlock(&refs_lock);
+	fk_context_add(c);
 	return &c->x.context;
 }
 
@@ -136,6 +151,7 @@ int ibv_close_device(struct ibv_context *ctx)
 {
 	struct fk_context *c = fk_ctx(ctx);
 
+	fk_context_remove(c);
 	if (!fk_enter("ibv_close_device"))
 		return -1;
 	if (c->n_objects)
@@ -151,6 +167,8 @@ int ibv_close_device(struct ibv_context *ctx)
 
 int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 {
+	if (fk_gone(ctx))
+		return EIO;
 	memset(attr, 0, sizeof(*attr));
 	attr->node_guid = htobe64(0x0200000000000001ull + fk_ctx(ctx)->dev->index);
 	attr->sys_image_guid = attr->node_guid;
@@ -162,7 +180,7 @@ int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 	attr->device_cap_flags = IBV_DEVICE_RC_RNR_NAK_GEN | IBV_DEVICE_SRQ_RESIZE | IBV_DEVICE_PORT_ACTIVE_EVENT;
 	attr->max_sge = attr->max_sge_rd = attr->max_srq_sge = FK_MAX_SGE;
 	attr->max_cq = FK_CQS;
-	attr->max_cqe = FK_MAX_CQE;
+	attr->max_cqe = fk_max_cqe();
 	attr->max_mr = FK_MRS;
 	attr->max_pd = 1 << 15;
 	attr->max_qp_rd_atom = attr->max_qp_init_rd_atom = FK_MAX_RD;
@@ -175,6 +193,13 @@ int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 	attr->local_ca_ack_delay = 15;
 	attr->phys_port_cnt = 1;
 	return 0;
+}
+
+int fk_max_cqe(void)
+{
+	const char *n = getenv("WEFT_TEST_IBV_CQE");
+
+	return n ? (int)strtol(n, NULL, 10) : FK_MAX_CQE;
 }
 
 uint32_t fk_odp(void)
@@ -209,29 +234,76 @@ static int query_device_ex(struct ibv_context *ctx, const void *input, struct ib
 /* As libibverbs does it: not a byte behind flags, which is where the struct of this symbol ends. */
 int ibv_query_port(struct ibv_context *ctx, uint8_t port, struct ibv_port_attr *out)
 {
+	uint32_t dev = fk_ctx(ctx)->dev->index;
 	struct ibv_port_attr attr = {
-		.state = fk_has_fault("port_down") ? IBV_PORT_DOWN : IBV_PORT_ACTIVE,
-		.max_mtu = IBV_MTU_4096, .active_mtu = IBV_MTU_4096,
+		.state = fk_device_has_fault("port_down", dev) ? IBV_PORT_DOWN : IBV_PORT_ACTIVE,
+		.max_mtu = IBV_MTU_4096, .active_mtu = fk_mtu_of(dev),
 		.gid_tbl_len = FK_GIDS, .port_cap_flags = 1 << 16 | 1 << 26,
 		.max_msg_sz = FK_MAX_MSG, .pkey_tbl_len = (uint16_t)fk_n_pkeys(), .max_vl_num = 1,
-		.active_width = 2, .active_speed = 4, .phys_state = fk_has_fault("port_down") ? 3 : 5,
-		.link_layer = IBV_LINK_LAYER_ETHERNET,
+		.active_width = 2, .active_speed = 4, .phys_state = fk_device_has_fault("port_down", dev) ? 3 : 5,
+		.link_layer = fk_is_ib(dev) ? IBV_LINK_LAYER_INFINIBAND : IBV_LINK_LAYER_ETHERNET, .lid = fk_lid_of(dev), .sm_lid = 1,
+		.flags = fk_needs_grh(dev) ? IBV_QPF_GRH_REQUIRED : 0,
 	};
 
-	(void)ctx;
 	if (port != 1)
 		return fk_complain("ibv_query_port: port %u", port);
+	if (fk_gone(ctx))
+		return EIO;
 	memcpy(out, &attr, offsetof(struct ibv_port_attr, port_cap_flags2));
 	return 0;
 }
 
 /* ---- addresses ---- */
 
+bool fk_is_ib(uint32_t dev)
+{
+	return !strncmp(item_for("WEFT_TEST_IBV_LINK", dev, "eth"), "ib", 2);
+}
+
+bool fk_needs_grh(uint32_t dev)
+{
+	return fk_is_ib(dev) && getenv("WEFT_TEST_IBV_GRH");
+}
+
+uint64_t fk_subnet_of(uint32_t dev)
+{
+	return strtoul(item_for("WEFT_TEST_IBV_SUBNETS", dev, "0"), NULL, 10);
+}
+
+uint16_t fk_lid_of(uint32_t dev)
+{
+	uint16_t lid = 16;
+
+	for (uint32_t i = 0; i < dev; i++)
+		lid += fk_is_ib(i) && fk_subnet_of(i) == fk_subnet_of(dev);
+	return fk_is_ib(dev) ? lid : 0;
+}
+
+enum ibv_mtu fk_mtu_of(uint32_t dev)
+{
+	unsigned long bytes = strtoul(item_for("WEFT_TEST_IBV_MTUS", dev, "4096"), NULL, 10);
+	enum ibv_mtu mtu = IBV_MTU_256;
+
+	while (mtu < IBV_MTU_4096 && 128u << (mtu + 1) <= bytes)
+		mtu++;
+	return mtu;
+}
+
+/* The subnet's prefix, and a number that no other port has. */
+static bool ib_gid_of(uint32_t dev, union ibv_gid *out)
+{
+	out->global.subnet_prefix = htobe64(0xfe80000000000000ull + fk_subnet_of(dev));
+	out->global.interface_id = htobe64(0x0200000000000001ull + dev);
+	return true;
+}
+
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out)
 {
 	memset(out, 0, sizeof(*out));
-	if (index > 2 || (index == 2 && dev + 1 != n_devices()) || fk_has_fault("no_gids"))
+	if (index > 2 || (index == 2 && dev + 1 != n_devices()) || fk_device_has_fault("no_gids", dev))
 		return false;
+	if (fk_is_ib(dev))
+		return !index && ib_gid_of(dev, out);
 	if (index == 1) {
 		memcpy(out->raw + 10, "\xff\xff\x7f\0\0", 5);
 		out->raw[15] = (uint8_t)(dev + 1);
@@ -262,7 +334,7 @@ int ibv_query_gid(struct ibv_context *ctx, uint8_t port, int index, union ibv_gi
 		return -1;
 	}
 	fk_gid_of(fk_ctx(ctx)->dev->index, (uint32_t)index, gid);
-	return 0;
+	return fk_gone(ctx) ? -1 : 0;
 }
 
 int _ibv_query_gid_ex(struct ibv_context *ctx, uint32_t port, uint32_t index, struct ibv_gid_entry *entry, uint32_t flags,
@@ -274,8 +346,14 @@ int _ibv_query_gid_ex(struct ibv_context *ctx, uint32_t port, uint32_t index, st
 
 	if (port != 1 || index >= FK_GIDS || flags || size != sizeof(e))
 		return fk_complain("ibv_query_gid_ex: port %u, index %u, flags %u, size %zu", port, index, flags, size);
+	if (fk_gone(ctx))
+		return EIO;
 	if (!fk_gid_of(fk_ctx(ctx)->dev->index, index, &e.gid))
 		return ENODATA;
+	if (fk_is_ib(fk_ctx(ctx)->dev->index)) {
+		e.gid_type = IBV_GID_TYPE_IB;
+		e.ndev_ifindex = 0;
+	}
 	*entry = e;
 	return 0;
 }
@@ -312,16 +390,22 @@ uint16_t fk_pkey_of(uint32_t index)
 
 int ibv_query_pkey(struct ibv_context *ctx, uint8_t port, int index, uint16_t *pkey)
 {
-	(void)ctx;
 	if (port != 1 || index < 0 || (uint32_t)index >= fk_n_pkeys()) {
 		errno = fk_complain("ibv_query_pkey: port %u, index %d", port, index);
 		return -1;
 	}
 	*pkey = htons(fk_pkey_of((uint32_t)index));
-	return 0;
+	return fk_gone(ctx) ? -1 : 0;
 }
 
 /* ---- asynchronous events ---- */
+
+/* About the port or the adapter, not about an object. */
+static bool is_unaffiliated(uint32_t type)
+{
+	return (type >= IBV_EVENT_DEVICE_FATAL && type <= IBV_EVENT_SM_CHANGE) || type == IBV_EVENT_CLIENT_REREGISTER ||
+	       type == IBV_EVENT_GID_CHANGE;
+}
 
 int ibv_get_async_event(struct ibv_context *ctx, struct ibv_async_event *event)
 {
@@ -331,7 +415,9 @@ int ibv_get_async_event(struct ibv_context *ctx, struct ibv_async_event *event)
 		return -1;
 	event->event_type = (enum ibv_event_type)e.type;
 	event->element.qp = (struct ibv_qp *)(uintptr_t)e.object;
-	if (e.type == IBV_EVENT_SRQ_LIMIT_REACHED || e.type == IBV_EVENT_SRQ_ERR)
+	if (is_unaffiliated(e.type))
+		event->element.port_num = 1;
+	else if (e.type == IBV_EVENT_SRQ_LIMIT_REACHED || e.type == IBV_EVENT_SRQ_ERR)
 		event->element.srq->events_completed--; /* given and not acknowledged: below 0 */
 	else if (e.type == IBV_EVENT_CQ_ERR)
 		event->element.cq->async_events_completed--;
@@ -342,6 +428,8 @@ int ibv_get_async_event(struct ibv_context *ctx, struct ibv_async_event *event)
 
 void ibv_ack_async_event(struct ibv_async_event *event)
 {
+	if (is_unaffiliated(event->event_type))
+		return;
 	if (event->event_type == IBV_EVENT_SRQ_LIMIT_REACHED || event->event_type == IBV_EVENT_SRQ_ERR)
 		event->element.srq->events_completed++;
 	else if (event->event_type == IBV_EVENT_CQ_ERR)

@@ -22,12 +22,22 @@
  * Environment, read by the process that uses it:
  *   WEFT_TEST_IBV          the folder; unset: no device
  *   WEFT_TEST_IBV_DEVICES  how many (1): fake0, fake1, ...
+ *   WEFT_TEST_IBV_LINK     of each device, "eth,ib": on InfiniBand it has a LID and one GID. These lists: of one that is shorter
+ *                          the last goes for the rest; unset: eth
+ *   WEFT_TEST_IBV_SUBNETS  of each device on InfiniBand, "0,1": which subnet (0); LIDs begin anew in each
+ *   WEFT_TEST_IBV_GRH      set: ports on InfiniBand want a global route in each path
+ *   WEFT_TEST_IBV_MTUS     of each device's port, in bytes ("4096,1024"; 4096)
+ *   WEFT_TEST_IBV_CQE      entries that a completion queue may have (32767)
  *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
  *   WEFT_TEST_IBV_DMABUF   set: the driver takes dma-bufs, and takes any descriptor that can be mapped for one
  *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
  *                          not asked for such things
  *   WEFT_TEST_IBV_PKEYS    table of each port ("0xffff,0x8001"; 0: an empty place); a queue pair hears only its partition
- *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down
+ *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down; lazy mute (see send.c); an adapter that fails while it is open: fatal
+ *                          (it tells, flushes what it has, and all calls give EIO), gone (taken out: it tells, gives nothing
+ *                          back, then its descriptors have EPOLLERR for good), cut (the same, and does not tell). Those of ports and
+ *                          adapters with a digit, as in gone1, are about that device. Told by events when the list of
+ *                          devices is next asked for
  *   WEFT_TEST_IBV_GLOB     set: atomics are said to be atomic with the CPU's (they are not)
  *   WEFT_TEST_IBV_ABORT    abort() at the first complaint, for a debugger
  */
@@ -129,6 +139,9 @@ struct fk_event {
 struct fk_bell {                         /* a queue of events that a descriptor is readable for, in its owner */
 	struct fk_head h;
 	uint32_t first, n;
+	int fd;                          /* in its owner */
+	bool broken;                     /* EPOLLERR when it is empty */
+	uint64_t ctx;                    /* the owner's struct fk_context */
 	struct fk_event event[FK_EVENTS];
 };
 
@@ -154,6 +167,8 @@ struct fk_context {
 	struct fk_device *dev;
 	uint32_t async;                  /* bell */
 	int n_objects;
+	struct fk_context *next;
+	bool gone, was_down, was_bare;
 };
 
 struct fk_device {
@@ -218,7 +233,9 @@ static inline void *fk_slot(const struct fk_ring *r, uint32_t pos)
 /* ---- bell.c ---- */
 
 /* A row, and its descriptor in *@fd; FK_NONE and errno. */
-uint32_t fk_bell_new(void *user, int *fd);
+uint32_t fk_bell_new(struct fk_context *ctx, void *user, int *fd);
+/* Nothing more is put in; when it is empty its descriptor has an error for good, as that of a device that was taken out. */
+void fk_bell_break(uint32_t bell);
 void fk_bell_free(uint32_t bell, int fd);
 void fk_bell_push(uint32_t bell, uint64_t object, uint32_t type);
 /* False: there is none. */
@@ -230,6 +247,12 @@ void fk_bell_forget(uint32_t bell, int fd, uint64_t object);
 
 /* ---- device.c ---- */
 
+bool fk_is_ib(uint32_t dev);
+uint64_t fk_subnet_of(uint32_t dev);
+uint16_t fk_lid_of(uint32_t dev);        /* 0: none, on Ethernet */
+enum ibv_mtu fk_mtu_of(uint32_t dev);
+bool fk_needs_grh(uint32_t dev);
+int fk_max_cqe(void);
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out);
 uint32_t fk_odp(void);                   /* IBV_ODP_SUPPORT_*; 0: none */
 /* How many places the table of a port has. */
@@ -242,6 +265,16 @@ static inline struct fk_context *fk_ctx(struct ibv_context *ctx)
 {
 	return (struct fk_context *)(void *)((char *)ctx - offsetof(struct verbs_context, context));
 }
+
+/* ---- change.c ---- */
+
+bool fk_device_has_fault(const char *word, uint32_t dev);
+bool fk_is_out(uint32_t dev);            /* nobody opens it */
+/* EIO, in errno as well: the adapter went while it was open. Else 0. */
+int fk_gone(struct ibv_context *ctx);
+void fk_tell_changes(void);
+void fk_context_add(struct fk_context *c);
+void fk_context_remove(struct fk_context *c);
 
 /* ---- memory.c ---- */
 

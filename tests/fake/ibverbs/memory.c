@@ -24,7 +24,7 @@ _Static_assert(FK_MRS == 1 << ROW_BITS, "a row fits its part of a key");
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *ctx)
 {
-	struct fk_pd *p = calloc(1, sizeof(*p));
+	struct fk_pd *p = fk_gone(ctx) ? NULL : calloc(1, sizeof(*p));
 
 	if (!p || !fk_enter("ibv_alloc_pd")) {
 		free(p);
@@ -134,7 +134,7 @@ static int check_reg(uint64_t at, size_t len, uint32_t access, uint32_t known, c
 /* @fill is what the call knows; @at: where the bytes are. */
 static struct ibv_mr *add(struct ibv_pd *pd, struct fk_ibv_mr fill, const void *at, uint64_t iova, uint32_t access, const char *what)
 {
-	struct fk_ibv_mr *mr = calloc(1, sizeof(*mr));
+	struct fk_ibv_mr *mr = fk_gone(pd->context) ? NULL : calloc(1, sizeof(*mr));
 	struct ibv_mr *got = NULL;
 
 	if (!mr)
@@ -210,8 +210,8 @@ struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t len,
 
 int ibv_dereg_mr(struct ibv_mr *mr)
 {
+	int ret = 0, gone = fk_gone(mr->context);
 	struct fk_mr *m;
-	int ret = 0;
 
 	if (!fk_enter("ibv_dereg_mr"))
 		return EINVAL;
@@ -228,7 +228,7 @@ int ibv_dereg_mr(struct ibv_mr *mr)
 		munmap(((struct fk_ibv_mr *)(void *)mr)->map, ((struct fk_ibv_mr *)(void *)mr)->map_len);
 	if (!ret)
 		free(mr);
-	return ret;
+	return ret ? ret : gone;
 }
 
 /* ---- use ---- */

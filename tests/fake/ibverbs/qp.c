@@ -84,6 +84,8 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
 	struct ibv_qp *qp = calloc(1, sizeof(*qp));
 	int ret = EINVAL;
 
+	if (fk_gone(pd->context))
+		return NULL;
 	if (!qp)
 		return NULL;
 	*qp = (struct ibv_qp){ .context = pd->context, .qp_context = init->qp_context, .pd = pd, .send_cq = init->send_cq,
@@ -133,7 +135,7 @@ static int destroy(struct ibv_qp *qp)
 
 int ibv_destroy_qp(struct ibv_qp *qp)
 {
-	int ret;
+	int ret, gone = fk_gone(qp->context);
 
 	if (!fk_enter("ibv_destroy_qp"))
 		return EINVAL;
@@ -141,7 +143,7 @@ int ibv_destroy_qp(struct ibv_qp *qp)
 	fk_leave();
 	if (!ret)
 		free(qp);
-	return ret;
+	return ret ? ret : gone;
 }
 
 /* ---- states ---- */
@@ -183,11 +185,33 @@ static bool is_v4(const union ibv_gid *g)
 	return !memcmp(g->raw, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
 }
 
+/* On InfiniBand a LID leads there, within the subnet; a global route is said whole or not at all. */
+static int check_ib_path(const struct fk_qp *q, const struct ibv_ah_attr *a)
+{
+	static const struct ibv_global_route none;
+	union ibv_gid own;
+
+	if (a->port_num != 1 || a->sl > 15 || a->src_path_bits || a->static_rate)
+		return fk_complain("ibv_modify_qp: path by port %u, service level %u, path bits %u, rate %u", a->port_num, a->sl,
+				   a->src_path_bits, a->static_rate);
+	if (!a->dlid || a->dlid >= 0xc000)
+		return fk_complain("ibv_modify_qp: dlid %#x is no port's", a->dlid);
+	if (!a->is_global && fk_needs_grh(q->dev))
+		return fk_complain("ibv_modify_qp: a path without a global route, which this port wants");
+	if (!a->is_global)
+		return memcmp(&a->grh, &none, sizeof(none)) ? fk_complain("ibv_modify_qp: a global route that is_global denies") : 0;
+	if (!a->grh.hop_limit || !fk_gid_of(q->dev, a->grh.sgid_index, &own))
+		return fk_complain("ibv_modify_qp: a global route with hop limit %u from address %u", a->grh.hop_limit, a->grh.sgid_index);
+	return 0;
+}
+
 /* ENETUNREACH without a complaint: a peer may tell any address. */
 static int check_path(const struct fk_qp *q, const struct ibv_ah_attr *a)
 {
 	union ibv_gid own;
 
+	if (fk_is_ib(q->dev))
+		return check_ib_path(q, a);
 	if (!a->is_global || a->port_num != 1 || !a->grh.hop_limit)
 		return fk_complain("ibv_modify_qp: path is_global %u, port %u, hop limit %u: on Ethernet it is global",
 				   a->is_global, a->port_num, a->grh.hop_limit);
@@ -208,7 +232,7 @@ static int check_values(const struct fk_qp *q, const struct ibv_qp_attr *a, int 
 		{ IBV_QP_PORT, a->port_num, 1, 1, "port_num" },
 		{ IBV_QP_PKEY_INDEX, a->pkey_index, 0, fk_n_pkeys() - 1, "pkey_index" },
 		{ IBV_QP_ACCESS_FLAGS, a->qp_access_flags & ~(unsigned)access, 0, 0, "qp_access_flags" },
-		{ IBV_QP_PATH_MTU, a->path_mtu, IBV_MTU_256, IBV_MTU_4096, "path_mtu" },
+		{ IBV_QP_PATH_MTU, a->path_mtu, IBV_MTU_256, fk_mtu_of(q->dev), "path_mtu" },
 		{ IBV_QP_DEST_QPN, a->dest_qp_num, 2, 0xffffff, "dest_qp_num" },
 		{ IBV_QP_RQ_PSN, a->rq_psn, 0, 0xffffff, "rq_psn" },
 		{ IBV_QP_SQ_PSN, a->sq_psn, 0, 0xffffff, "sq_psn" },
@@ -295,6 +319,8 @@ int ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
 {
 	int ret;
 
+	if (fk_gone(qp->context))
+		return EIO;
 	if (!fk_enter("ibv_modify_qp"))
 		return EINVAL;
 	ret = modify(qp, attr, mask);

@@ -43,6 +43,8 @@ struct ibv_srq *ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *init
 	struct ibv_srq *srq;
 	int ret = EINVAL;
 
+	if (fk_gone(pd->context))
+		return NULL;
 	if (!attr->max_wr || attr->max_wr > FK_MAX_SRQ_WR || attr->max_sge > FK_MAX_SGE)
 		return fk_complain_null(EINVAL, "ibv_create_srq: %u entries of %u pieces", attr->max_wr, attr->max_sge);
 	srq = calloc(1, sizeof(*srq));
@@ -100,7 +102,7 @@ static int destroy(struct ibv_srq *srq)
 
 int ibv_destroy_srq(struct ibv_srq *srq)
 {
-	int ret;
+	int ret, gone = fk_gone(srq->context);
 
 	if (!fk_enter("ibv_destroy_srq"))
 		return EINVAL;
@@ -108,7 +110,7 @@ int ibv_destroy_srq(struct ibv_srq *srq)
 	fk_leave();
 	if (!ret)
 		free(srq);
-	return ret;
+	return ret ? ret : gone;
 }
 
 /* ---- posting ---- */
@@ -135,6 +137,8 @@ int fk_post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_rec
 	int ret = EINVAL;
 
 	*bad = wr;
+	if (fk_gone(srq->context))
+		return EIO;
 	if (!fk_enter("ibv_post_srq_recv"))
 		return EINVAL;
 	s = fk_srq_of(srq, "ibv_post_srq_recv");

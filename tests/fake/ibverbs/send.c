@@ -314,6 +314,8 @@ int fk_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr *
 	int ret = EINVAL;
 
 	*bad = wr;
+	if (fk_gone(qp->context))
+		return EIO;
 	if (!fk_enter("ibv_post_send"))
 		return EINVAL;
 	q = fk_qp_of(qp, "ibv_post_send");

@@ -7,11 +7,24 @@
 
 #include <string.h>
 
+/* Do @q's packets come to @d's port? */
+static bool leads_to(const struct fk_qp *q, const struct fk_qp *d)
+{
+	const struct ibv_ah_attr *a = &q->attr.ah_attr;
+	union ibv_gid from, to;
+
+	if (a->is_global && (!fk_gid_of(q->dev, a->grh.sgid_index, &from) || !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &to) ||
+			     memcmp(&to, &a->grh.dgid, sizeof(to))))
+		return false;
+	if (!fk_is_ib(q->dev) || !fk_is_ib(d->dev))
+		return fk_is_ib(q->dev) == fk_is_ib(d->dev);
+	return fk_subnet_of(q->dev) == fk_subnet_of(d->dev) && a->dlid == fk_lid_of(d->dev);
+}
+
 /* The queue pair at the other end, if each of the two means the other; NULL: packets would be dropped. */
 static struct fk_qp *find_peer(struct fk_qp *q)
 {
 	struct fk_qp *d = &fk.shm->qp[q->attr.dest_qp_num & (FK_QPS - 1)];
-	union ibv_gid ours, theirs;
 
 	if (!d->h.owner || d->qpn != q->attr.dest_qp_num || d->attr.dest_qp_num != q->qpn)
 		return NULL;
@@ -19,10 +32,8 @@ static struct fk_qp *find_peer(struct fk_qp *q)
 		return NULL;
 	if ((q->pkey ^ d->pkey) & 0x7fff || !((q->pkey | d->pkey) & 0x8000))
 		return NULL;
-	if (!fk_gid_of(q->dev, q->attr.ah_attr.grh.sgid_index, &ours) ||
-	    !fk_gid_of(d->dev, d->attr.ah_attr.grh.sgid_index, &theirs))
-		return NULL;
-	if (memcmp(&ours, &d->attr.ah_attr.grh.dgid, sizeof(ours)) || memcmp(&theirs, &q->attr.ah_attr.grh.dgid, sizeof(ours)))
+	/* a packet with a global route is not for who knows its peer without one; one that is too long is for nobody */
+	if (q->attr.ah_attr.is_global != d->attr.ah_attr.is_global || q->attr.path_mtu != d->attr.path_mtu || !leads_to(q, d) || !leads_to(d, q))
 		return NULL;
 	return q->attr.sq_psn == d->attr.rq_psn ? d : NULL;
 }
