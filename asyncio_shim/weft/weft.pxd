@@ -190,6 +190,7 @@ cdef extern from "weft/weft.h" nogil:
     int weft_ep_abort(weft_ep *ep)
     void weft_ep_set_user_data(weft_ep *ep, uint64_t user_data)
     int weft_ep_peer(const weft_ep *ep, char *out, size_t cap)
+    int weft_ep_local(const weft_ep *ep, char *out, size_t cap)
     int weft_mem_register(weft_ctx *ctx, const weft_buf *b, uint32_t access, weft_mem **out)
     int weft_mem_alloc(weft_ctx *ctx, size_t len, uint16_t kind, int16_t device, weft_mem **out)
     int weft_mem_import(weft_ctx *ctx, int dmabuf_fd, uint64_t offset, size_t len, uint16_t kind, int16_t device, weft_mem **out)

@@ -350,6 +350,10 @@ WEFT_API void weft_ep_set_user_data(weft_ep *ep, uint64_t user_data);
 /* The peer's address as text, "127.0.0.1:4711". Returns WEFT_OK; WEFT_EINVAL: cap too small. */
 WEFT_API int weft_ep_peer(const weft_ep *ep, char *out, size_t cap);
 
+/* Our own address as text, the one that the peer's weft_ep_peer() names.
+ * Returns WEFT_OK; WEFT_ECLOSED: not connected (any more); WEFT_EINVAL: cap too small. */
+WEFT_API int weft_ep_local(const weft_ep *ep, char *out, size_t cap);
+
 /* ---- memory and grants ------------------------------------------------------------------------------------------ */
 
 /* Makes memory of the caller's known. @b is borrowed, the bytes are lent until weft_mem_free(). @access bounds what may

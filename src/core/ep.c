@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/internal.h"
+#include "os/addr.h"
 
 #define DRAIN_POLLS 4096     /* turns of a dead peer's ring at most; a ring holds far fewer batches */
 #define GRACE_NS (70 * WF_NS_PER_MS)   /* longer than a lane with a watchdog takes, see WF_CAP_WATCHDOG */
@@ -410,4 +411,17 @@ int weft_ep_peer(const weft_ep *ep, char *out, size_t cap)
 	int n = snprintf(out, cap, "%s", ep->peer[0] ? ep->peer : ep->boot ? ep->boot->peer : "");
 
 	return n >= 0 && (size_t)n < cap ? WEFT_OK : wf_fail(WEFT_EINVAL, 0, "weft_ep_peer", NULL, "%d bytes are needed", n + 1);
+}
+
+int weft_ep_local(const weft_ep *ep, char *out, size_t cap)
+{
+	const struct wf_lane *boot = ep->state == WF_EP_READY ? ep->boot : NULL;
+	char text[WF_ADDR_TEXT] = "";
+
+	if (!boot || !boot->tr->local || boot->tr->local(boot, text, sizeof(text)))
+		return wf_fail(WEFT_ECLOSED, 0, "weft_ep_local", NULL, "the endpoint has no connection now");
+	if (strlen(text) >= cap)
+		return wf_fail(WEFT_EINVAL, 0, "weft_ep_local", NULL, "%zu bytes are needed", strlen(text) + 1);
+	memcpy(out, text, strlen(text) + 1);
+	return WEFT_OK;
 }

@@ -220,6 +220,9 @@ struct wf_transport {
 								 * p->bell_fd readable; WEFT_AGAIN: poll first. Flushes what was held back. */
 	void (*disarm)(struct wf_port *p);                      /* awake again; may be called when not armed         */
 
+	/* Our own address on a bootstrap lane that is up, as text; NULL: has none. 0 or -errno. */
+	int (*local)(const struct wf_lane *l, char *out, size_t cap);
+
 	/* a line for explain: "ring 256 KiB, both copy", "no process_vm_readv: EPERM" */
 	void (*describe)(const struct wf_lane *l, char *out, size_t cap);
 

@@ -451,6 +451,14 @@ static void peers_know_each_others_address(void **state)
 	assert_int_equal(weft_ep_peer(p.ep[0], text, 2), WEFT_EINVAL);
 	assert_int_equal(weft_ep_peer(p.ep[1], text, sizeof(text)), WEFT_OK);
 	assert_true(strlen(text) > 0);
+	for (int i = 0; i < 2; i++) {
+		char local[100];
+
+		assert_int_equal(weft_ep_local(p.ep[i], local, sizeof(local)), WEFT_OK);
+		assert_int_equal(weft_ep_peer(p.ep[!i], text, sizeof(text)), WEFT_OK);
+		assert_string_equal(local, text);
+		assert_int_equal(weft_ep_local(p.ep[i], local, 2), WEFT_EINVAL);
+	}
 	weft_ep_set_user_data(p.ep[0], 99);
 	wt_pair_close(&p);
 }

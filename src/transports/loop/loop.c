@@ -119,7 +119,7 @@ static void pipe_close_end(struct loop_pipe *pipe, unsigned side)
 	wf_free(pipe);
 }
 
-static void lane_init(struct loop_lane *ll, struct loop_pipe *pipe, unsigned side, const char *peer)
+static void lane_init(struct loop_lane *ll, struct loop_pipe *pipe, unsigned side)
 {
 	ll->pipe = pipe;
 	ll->side = side;
@@ -128,7 +128,7 @@ static void lane_init(struct loop_lane *ll, struct loop_pipe *pipe, unsigned sid
 	ll->l.frame_max = FRAME_MAX;
 	ll->l.eager_max = EAGER_MAX;
 	ll->l.can_copy = true;
-	snprintf(ll->l.peer, sizeof(ll->l.peer), "%s", peer);
+	snprintf(ll->l.peer, sizeof(ll->l.peer), "%s", pipe->end[!side].at);
 }
 
 /* ---- bootstrap ---- */
@@ -140,7 +140,7 @@ static bool address_reaches(const struct wf_addr *at, const struct wf_addr *to)
 		return false;
 	if (wf_addr_equal_host(at, to))
 		return true;
-	return wf_addr_is_any(at) && (wf_addr_is_loopback(to) || wf_addr_is_any(to));
+	return wf_addr_is_any(at) && at->sa.ss_family == to->sa.ss_family && (wf_addr_is_loopback(to) || wf_addr_is_any(to));
 }
 
 static struct loop_acceptor *find_acceptor(struct loop_shared *sh, const struct wf_addr *to)
@@ -240,7 +240,11 @@ static int loop_connect(struct wf_lane *l, const char *to)
 	pthread_mutex_lock(&sh->lock);
 	la = find_acceptor(sh, &addr);
 	if (la) {
-		lane_init(ll, pipe, 0, to);
+		snprintf(pipe->end[1].at, sizeof(pipe->end[1].at), "%s", to);
+		sh->last_client = sh->last_client % 65535 + 1;
+		wf_addr_set_port(&addr, (uint16_t)sh->last_client);
+		wf_addr_format(&addr, pipe->end[0].at, sizeof(pipe->end[0].at));
+		lane_init(ll, pipe, 0);
 		pipe->end[0].port = loop_port_of(l->port);
 		pipe->acceptor = la;
 		wf_list_push_back(&loop_port_of(la->a->port)->arrivals, &pipe->arrival);
@@ -278,7 +282,7 @@ static bool accept_one(struct loop_port *port)
 		refuse(pipe);
 		return true;
 	}
-	lane_init(loop_lane_of(l), pipe, 1, "this process");
+	lane_init(loop_lane_of(l), pipe, 1);
 	loop_lane_of(l)->told_up = true;
 	pthread_mutex_lock(&pipe->lock);
 	pipe->state = PIPE_UP;
@@ -531,6 +535,14 @@ static void loop_close(struct wf_port *p)
 	(void)p; /* every lane and acceptor is closed: nobody knows the port any more */
 }
 
+static int loop_local(const struct wf_lane *l, char *out, size_t cap)
+{
+	const struct loop_lane *ll = wf_container_of(l, struct loop_lane, l);
+
+	snprintf(out, cap, "%s", ll->pipe->end[ll->side].at);
+	return 0;
+}
+
 static void loop_describe(const struct wf_lane *l, char *out, size_t cap)
 {
 	(void)l;
@@ -565,5 +577,6 @@ const struct wf_transport wf_loop = {
 	.poll = loop_poll,
 	.arm = loop_arm,
 	.disarm = loop_disarm,
+	.local = loop_local,
 	.describe = loop_describe,
 };

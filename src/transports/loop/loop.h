@@ -13,7 +13,7 @@
 struct loop_shared {
 	pthread_mutex_t lock; /* zeroed memory is an unlocked mutex on Linux */
 	struct loop_acceptor *acceptors;
-	uint32_t last_port;
+	uint32_t last_port, last_client;
 	atomic_uint_fast64_t last_token;
 };
 
@@ -47,6 +47,7 @@ struct loop_end {
 	struct wf_list frames;     /* to this end */
 	struct wf_list copies;     /* wf_copy.link; word[0] the token, word[1]: the peer has copied it */
 	struct wf_list mems;
+	char at[WF_ADDR_TEXT];     /* its address, set once; that of the connecting end is made up */
 };
 
 enum { PIPE_WAITS, PIPE_UP, PIPE_REFUSED };

@@ -418,6 +418,16 @@ static void tcp_close(struct wf_port *p)
 	tp->rx_buf = NULL;
 }
 
+static int tcp_local(const struct wf_lane *l, char *out, size_t cap)
+{
+	struct wf_addr at;
+	int ret = wf_sock_local(((const struct tcp_lane *)l)->fd, &at);
+
+	if (!ret)
+		wf_addr_format(&at, out, cap);
+	return ret;
+}
+
 static void tcp_describe(const struct wf_lane *l, char *out, size_t cap)
 {
 	const struct tcp_lane *t = (const struct tcp_lane *)l;
@@ -445,5 +455,6 @@ const struct wf_transport wf_tcp = {
 	.poll = tcp_poll,
 	.arm = tcp_arm,
 	.disarm = tcp_disarm,
+	.local = tcp_local,
 	.describe = tcp_describe,
 };
