@@ -94,6 +94,29 @@ int wpy_size(const char *what, const char *name, PyObject *o, size_t *out)
 	return 0;
 }
 
+int wpy_seconds(const char *what, PyObject *o, uint64_t *ns)
+{
+	double s;
+
+	*ns = 0;
+	if (!o || o == Py_None)
+		return 0;
+	s = PyFloat_AsDouble(o);
+	if (s == -1.0 && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
+		if (PyErr_ExceptionMatches(PyExc_TypeError))
+			PyErr_Format(PyExc_TypeError, "%s(): timeout must be a number of seconds, not %.100s", what,
+				     Py_TYPE(o)->tp_name);
+		return -1;
+	}
+	PyErr_Clear();                       /* too large an int is refused as other numbers are */
+	if (!(s > 0) || s > 1e9) {
+		PyErr_Format(PyExc_ValueError, "%s(): timeout must be a positive number of seconds", what);
+		return -1;
+	}
+	*ns = (uint64_t)(s * 1e9);
+	return 0;
+}
+
 /* Replaces the exporter's words, which seldom say what to do. */
 static int refuse_buffer(const char *what, PyObject *o, bool writable)
 {

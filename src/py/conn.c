@@ -38,29 +38,6 @@ static int list_of_names(const char *what, PyObject *o, PyObject **out)
 	return *out ? 0 : -1;
 }
 
-static int seconds(const char *what, PyObject *o, uint64_t *deadline_ns)
-{
-	double s;
-
-	*deadline_ns = 0;
-	if (!o || o == Py_None)
-		return 0;
-	s = PyFloat_AsDouble(o);
-	if (s == -1.0 && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
-		if (PyErr_ExceptionMatches(PyExc_TypeError))
-			PyErr_Format(PyExc_TypeError, "%s(): timeout must be a number of seconds, not %.100s", what,
-				     Py_TYPE(o)->tp_name);
-		return -1;
-	}
-	PyErr_Clear();                       /* too large an int is refused as other numbers are */
-	if (!(s > 0) || s > 1e9) {
-		PyErr_Format(PyExc_ValueError, "%s(): timeout must be a positive number of seconds", what);
-		return -1;
-	}
-	*deadline_ns = wpy_now() + (uint64_t)(s * 1e9);
-	return 0;
-}
-
 static const char *url_text(const char *what, PyObject *o)
 {
 	if (PyUnicode_Check(o))
@@ -69,14 +46,15 @@ static const char *url_text(const char *what, PyObject *o)
 	return NULL;
 }
 
-/* _connect(url, loop, *, transports=None, timeout=None) -> Op */
-PyObject *wpy_connect(PyObject *Py_UNUSED(mod), PyObject *const *args, Py_ssize_t n, PyObject *kw)
+/* @now: gives the endpoint, on which what is posted waits until it is connected; else an op that gives it then. */
+static PyObject *connect_kind(PyObject *const *args, Py_ssize_t n, PyObject *kw, bool now)
 {
 	static const uint8_t names[] = { N_URL, N_LOOP, N_TRANSPORTS, N_TIMEOUT };
 	static const char what[] = "connect";
 	weft_conn_opts o = { .size = sizeof(o) };
 	PyObject *in[4], *allow = NULL;
 	Endpoint *ep = NULL;
+	uint64_t timeout_ns;
 	const char *url;
 	Worker *w;
 	Op *op = NULL;
@@ -85,16 +63,17 @@ PyObject *wpy_connect(PyObject *Py_UNUSED(mod), PyObject *const *args, Py_ssize_
 	if (wpy_args(what, args, n, kw, names, 4, 2, 2, in))
 		return NULL;
 	url = url_text(what, in[0]);
-	if (!url || list_of_names(what, in[2], &allow) || seconds(what, in[3], &o.deadline_ns))
+	if (!url || list_of_names(what, in[2], &allow) || wpy_seconds(what, in[3], &timeout_ns))
 		return NULL;
 	w = wpy_worker_of(in[1]);
 	if (w)
 		ep = wpy_ep_new(w);
-	if (ep)
+	if (ep && !now)
 		op = wpy_op_new(w, WPY_CONNECT, what);
-	if (!op)
+	if (!ep || (!op && !now))
 		goto drop;
 	o.user_data = ep->id;
+	o.deadline_ns = timeout_ns ? wpy_now() + timeout_ns : 0;
 	o.allow = allow ? PyUnicode_AsUTF8(allow) : NULL;
 	ep->peer = Py_NewRef(in[0]);
 	ret = weft_connect(w->h, url, &o, &ep->h);
@@ -103,14 +82,18 @@ PyObject *wpy_connect(PyObject *Py_UNUSED(mod), PyObject *const *args, Py_ssize_
 		wpy_raise_refused(ret);
 		goto drop;
 	}
-	op->owner = Py_NewRef((PyObject *)ep);
-	ep->connecting = (Op *)Py_NewRef((PyObject *)op);
-	wpy_op_track(op);
+	if (op) {
+		op->owner = Py_NewRef((PyObject *)ep);
+		ep->connecting = (Op *)Py_NewRef((PyObject *)op);
+		wpy_op_track(op);
+	}
 	if (wpy_worker_touch(w))
 		goto drop;
 	Py_XDECREF(allow);
-	Py_DECREF(ep);
 	Py_DECREF(w);
+	if (now)
+		return (PyObject *)ep;
+	Py_DECREF(ep);
 	return (PyObject *)op;
 
 drop:
@@ -119,6 +102,18 @@ drop:
 	Py_XDECREF(ep);
 	Py_XDECREF(w);
 	return NULL;
+}
+
+/* _connect(url, loop, *, transports=None, timeout=None) -> Op */
+PyObject *wpy_connect(PyObject *Py_UNUSED(mod), PyObject *const *args, Py_ssize_t n, PyObject *kw)
+{
+	return connect_kind(args, n, kw, false);
+}
+
+/* _connect_now(url, loop, *, transports=None, timeout=None) -> Endpoint */
+PyObject *wpy_connect_now(PyObject *Py_UNUSED(mod), PyObject *const *args, Py_ssize_t n, PyObject *kw)
+{
+	return connect_kind(args, n, kw, true);
 }
 
 /* ---- listeners --------------------------------------------------------------------------------------------------- */

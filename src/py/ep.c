@@ -245,9 +245,17 @@ static PyObject *close_with(Endpoint *ep, const char *what, uint64_t timeout_ns)
 	return wpy_op_posted(op, ret, &call, (PyObject *)ep);
 }
 
-static PyObject *ep_close(PyObject *self, PyObject *Py_UNUSED(unused))
+/* close(timeout=None) */
+static PyObject *ep_close(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)
 {
-	return close_with((Endpoint *)self, "Endpoint.close", 0);
+	static const uint8_t names[] = { N_TIMEOUT };
+	uint64_t timeout_ns = 0;
+	PyObject *timeout;
+
+	if (wpy_args("Endpoint.close", args, n, kw, names, 1, 1, 0, &timeout) ||
+	    wpy_seconds("Endpoint.close", timeout, &timeout_ns))
+		return NULL;
+	return close_with((Endpoint *)self, "Endpoint.close", timeout_ns);
 }
 
 static int abort_now(Endpoint *ep)
@@ -387,6 +395,16 @@ static PyObject *get_peer(PyObject *self, void *Py_UNUSED(unused))
 	return ep->peer ? Py_NewRef(ep->peer) : PyUnicode_FromString("");
 }
 
+static PyObject *get_local(PyObject *self, void *Py_UNUSED(unused))
+{
+	Endpoint *ep = (Endpoint *)self;
+	char text[256] = "";
+
+	if (!ep->worker->h || !ep->h || weft_ep_local(ep->h, text, sizeof(text)))
+		text[0] = 0;
+	return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
 static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused))
 {
 	Endpoint *ep = (Endpoint *)self;
@@ -404,6 +422,23 @@ static PyObject *get_error(PyObject *self, void *Py_UNUSED(unused))
 static PyObject *get_loop(PyObject *self, void *Py_UNUSED(unused))
 {
 	return Py_NewRef(((Endpoint *)self)->worker->loop);
+}
+
+static PyObject *get_am_waits(PyObject *self, void *Py_UNUSED(unused))
+{
+	return PyBool_FromLong(((Endpoint *)self)->am.first != NULL);
+}
+
+/* At once where it is over already. */
+static PyObject *ep_on_over(PyObject *self, PyObject *fn)
+{
+	Endpoint *ep = (Endpoint *)self;
+
+	if (!ep->h || ep->down)
+		call_soon(ep->worker, fn, self);
+	else
+		Py_XSETREF(ep->on_down, Py_NewRef(fn));
+	Py_RETURN_NONE;
 }
 
 static PyObject *ep_explain(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)
@@ -441,8 +476,10 @@ static PyObject *ep_explain(PyObject *self, PyObject *const *args, Py_ssize_t n,
 
 static PyGetSetDef ep_getset[] = {
 	{ "peer", get_peer, NULL, "The peer's address, \"127.0.0.1:4711\".", NULL },
+	{ "local", get_local, NULL, "Our own address, as the peer's `peer` has it; \"\" when it is over.", NULL },
 	{ "closed", get_closed, NULL, "True once either side has closed it or it broke.", NULL },
 	{ "error", get_error, NULL, "Why it went down, an exception; None while it is up.", NULL },
+	{ "_am_waits", get_am_waits, NULL, "True when an active message is there that nobody received.", NULL },
 	{ "loop", get_loop, NULL, "The event loop it belongs to.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
@@ -467,8 +504,10 @@ static PyMethodDef ep_methods[] = {
 	WPY_FAST("remote", wpy_ep_remote, "remote(token) -> Remote\n\nThe peer's memory that the token grants."),
 	{ "flush", wpy_ep_flush, METH_NOARGS, "flush()\n\nDone when all that was posted before is at the peer." },
 	WPY_FAST("explain", ep_explain, "explain(json=False) -> str\n\nWhich paths it uses and why not others."),
-	{ "close", ep_close, METH_NOARGS, "close()\n\nFlushes, tells the peer, ends. Never fails: flush() tells of loss." },
+	WPY_FAST("close", ep_close, "close(timeout=None)\n\nFlushes, tells the peer, ends; after timeout seconds it aborts. Never "
+		 "fails: flush() tells of loss."),
 	{ "abort", ep_abort, METH_NOARGS, "abort()\n\nEnds it now; what is pending fails." },
+	{ "_on_over", ep_on_over, METH_O, "_on_over(f): f(endpoint) is called by the loop once it is over; one f only." },
 	{ "__aenter__", ep_aenter, METH_NOARGS, NULL },
 	{ "__aexit__", WPY_CAST(ep_aexit), METH_FASTCALL, NULL },
 	{ NULL, NULL, 0, NULL },

@@ -160,6 +160,7 @@ static PyObject *version(PyObject *Py_UNUSED(mod), PyObject *Py_UNUSED(unused))
 
 static PyMethodDef methods[] = {
 	WPY_FAST("_connect", wpy_connect, NULL),
+	WPY_FAST("_connect_now", wpy_connect_now, NULL),
 	WPY_FAST("_listen", wpy_listen, NULL),
 	WPY_FAST("register", wpy_register, "register(buf) -> Memory\n\nMakes the caller's memory grantable."),
 	WPY_FAST("alloc", wpy_alloc, "alloc(nbytes) -> Memory\n\nZeroed memory that local peers can map: the fastest there is."),
@@ -170,6 +171,9 @@ static PyMethodDef methods[] = {
 	{ "stats", stats, METH_NOARGS, "stats() -> str\n\nCounters of all loops, JSON." },
 	{ "version", version, METH_NOARGS, "version() -> str\n\nOf the library." },
 	{ "_error", wpy_make_error, METH_VARARGS, NULL },
+	{ "_recv", wpy_recv_any, METH_VARARGS, NULL },
+	{ "_probe", wpy_probe, METH_VARARGS, NULL },
+	{ "_progress", wpy_progress, METH_O, NULL },
 	{ "_shutdown", wpy_shutdown, METH_NOARGS, NULL },
 	{ "_forked", wpy_forked, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
@@ -187,8 +191,8 @@ static int add_types(PyObject *mod)
 {
 	static const struct { const char *name; PyTypeObject *type; } types[] = {
 		{ "Op", &wpy_op_type }, { "Endpoint", &wpy_ep_type }, { "Memory", &wpy_mem_type },
-		{ "Remote", &wpy_remote_type }, { "_Listener", &wpy_listener_type }, { NULL, &wpy_worker_type },
-		{ NULL, &wpy_anchor_type },
+		{ "Remote", &wpy_remote_type }, { "_Listener", &wpy_listener_type },
+		{ "_Message", &wpy_message_type }, { NULL, &wpy_worker_type }, { NULL, &wpy_anchor_type },
 	};
 
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {

@@ -257,6 +257,16 @@ int wpy_worker_look(Worker *w, Op *op)
 	return wpy_worker_touch(w);          /* whom it found for others waits for that turn */
 }
 
+Py_ssize_t wpy_worker_progress(Worker *w)
+{
+	size_t n;
+
+	if (wpy_worker_check(w))
+		return -1;
+	n = take_batch(w);
+	return wpy_worker_touch(w) ? -1 : (Py_ssize_t)n;
+}
+
 static void bury_now(weft_ep *ep, bool graceful)
 {
 	weft_call call;

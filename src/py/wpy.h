@@ -8,6 +8,7 @@
  *   Endpoint  one side of a connection (ep.c: its life; ep_msg.c: tagged messages, stream; ep_am.c: active messages).
  *   Inbox     active messages that wait for am_recv() or recv_obj() (inbox.c).
  *   Listener  takes connections (conn.c).
+ *   _Message  one that was probed and taken out; receives from anybody (match.c).
  *   Memory    registered or allocated memory; Remote: a peer's (mem.c, remote.c).
  *
  * An ordinary user of weft.h. Data's way: Endpoint pins the buffer and posts; what weft answers at once concludes the Op
@@ -224,6 +225,9 @@ bool wpy_worker_turn_owed(Worker *w, uint32_t cost);
 /* Reaps for @op, which somebody has begun to await: looks, and where it has been paying off spins shortly. */
 int wpy_worker_look(Worker *w, Op *op);
 
+/* Takes in one batch of what arrived; who waits for it is woken in the loop's turn. How many, or -1. */
+Py_ssize_t wpy_worker_progress(Worker *w);
+
 /* Closes: aborts endpoints, waits for quiet, gives all buffers back. */
 void wpy_worker_close(Worker *w);
 
@@ -331,9 +335,16 @@ void wpy_inbox_fetch_failed(Op *fetch, PyObject *exc);                   /* take
 PyObject *wpy_obj_parts(PyObject *header, uint64_t len);                 /* list of bytearrays to receive into */
 PyObject *wpy_obj_load(PyObject *header_and_parts);
 
+/* match.c */
+extern PyTypeObject wpy_message_type;
+PyObject *wpy_recv_any(PyObject *mod, PyObject *args);
+PyObject *wpy_probe(PyObject *mod, PyObject *args);
+PyObject *wpy_progress(PyObject *mod, PyObject *loop);
+
 /* conn.c */
 extern PyTypeObject wpy_listener_type;
 PyObject *wpy_connect(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+PyObject *wpy_connect_now(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 PyObject *wpy_listen(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 void wpy_listener_event(const weft_event *e);
 
@@ -373,6 +384,7 @@ int wpy_args(const char *what, PyObject *const *args, Py_ssize_t n, PyObject *kw
 /* Numbers, with words for what is wrong with them. */
 int wpy_u64(const char *what, const char *name, PyObject *o, uint64_t *out);
 int wpy_size(const char *what, const char *name, PyObject *o, size_t *out);
+int wpy_seconds(const char *what, PyObject *o, uint64_t *ns);      /* a timeout; None and NULL: 0 */
 
 /* A contiguous buffer; BufferError in words when it is not, or may not be written. */
 int wpy_buffer(const char *what, PyObject *o, bool writable, Py_buffer *view);

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The tasks by which ucx-py makes progress. weft needs none; making one is refused."""
+from typing import Any
+
+
+class ProgressTask:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("weft.ucp has no progress tasks: weft hangs itself into the event loop and lets it sleep")
+
+
+class BlockingMode(ProgressTask):
+    pass
+
+
+class NonBlockingMode(ProgressTask):
+    pass

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import multiprocessing
+
+from weft.faces._net import get_event_loop, get_ucxpy_logger, hash64bits
+
+mp = multiprocessing.get_context("spawn")
+
+__all__ = ["get_event_loop", "get_ucxpy_logger", "hash64bits", "mp"]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""An endpoint of `ucxx`."""
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import defaultdict
+from typing import Any
+
+import weft
+from weft.faces import _core
+from weft.faces._array import memory, new_host
+from weft.faces._link import Probed, said
+
+# send_multi(): a head with the number of buffers and the sizes of the first of them, the other sizes where there are more, and
+# one message with all their bytes. All of it with one tag, posted at once.
+_IN_HEAD = 31
+_HEAD = struct.Struct(f"<{1 + _IN_HEAD}Q")
+_MOST = 1 << 24                          # buffers of a message: no peer makes us allocate more
+
+
+class Endpoint(_core.Endpoint):
+    """One side of a connection, made by create_endpoint() or given to a listener's callback."""
+
+    def __init__(self, endpoint: Any, ctx: Any, tags: dict[str, int] | None = None) -> None:
+        super().__init__(endpoint, ctx, tags)
+        self._multi: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def closed(self) -> bool:
+        return not self.alive
+
+    @property
+    def ucp_endpoint(self) -> int:
+        return self._link().handle
+
+    ucxx_endpoint = ucp_endpoint
+
+    @property
+    def ucp_worker(self) -> int:
+        self._link()
+        return self._ctx.worker.handle
+
+    ucxx_worker = ucp_worker
+
+    def abort(self, period: int = 10**10, max_attempts: int = 1) -> None:
+        """Ends it at once: what waits here is cancelled. Nothing is waited for."""
+        super().abort()
+
+    async def close(self, period: int = 10**10, max_attempts: int = 1) -> None:
+        """Ends it when what was sent has arrived, after period nanoseconds times max_attempts at the latest."""
+        await self._close(max(period * max_attempts / 1e9, 1e-3))
+
+    def tag_probe(self, tag: Any = None, force_tag: bool = False, remove: bool = False) -> Probed:
+        """Whether a message with that tag waits; remove=True takes it out, for recv_with_handle()."""
+        at = self._tag("msg_recv", tag, force_tag)
+        self._link()
+        return self._ctx.worker.tag_probe(at, remove=remove)
+
+    async def recv_with_handle(self, buffer: Any, probe_result: Probed) -> None:
+        """Receives the message that a probe with remove=True took out."""
+        self._link()
+        self._recv_count += 1
+        await _core.take(self._face, buffer, probe_result)
+        self._count_received()
+
+    async def send_multi(self, buffers: list[Any] | tuple[Any, ...], tag: Any = None, force_tag: bool = False) -> None:
+        """Sends several buffers as one message, to who calls recv_multi()."""
+        link = self._link_to_send()
+        if not isinstance(buffers, (list, tuple)):
+            raise ValueError("The `buffers` argument must be a `list` or `tuple`")
+        views, at = [memory(b) for b in buffers], self._tag("msg_send", tag, force_tag)
+        sizes = [v.nbytes for v in views]
+        first = sizes[:_IN_HEAD]
+        ops = [link.ep.send(_HEAD.pack(len(sizes), *first, *[0] * (_IN_HEAD - len(first))), at)]
+        if len(sizes) > _IN_HEAD:
+            ops.append(link.ep.send(struct.pack(f"<{len(sizes) - _IN_HEAD}Q", *sizes[_IN_HEAD:]), at))
+        ops.append(link.ep.send(views, at))
+        count, self._send_count = self._send_count, self._send_count + 1
+        failed = None
+        for op in ops:
+            try:
+                await op
+            except weft.Error as exc:
+                failed = failed or exc
+        if failed is not None:
+            raise link.failed_send(failed, self._what("Send Multi", count, at, tuple(sizes), buffers)) from failed
+
+    async def recv_multi(self, tag: Any = None, force_tag: bool = False) -> list[Any]:
+        """The buffers that send_multi() sent, in memory of their own."""
+        at = self._tag("msg_recv", tag, force_tag)
+        self._link_to_recv(at)
+        count, self._recv_count = self._recv_count, self._recv_count + 1
+        try:
+            async with self._multi[at]:
+                out = await self._recv_parts(at, force_tag and tag is not None)
+        except (weft.Error, self._face.canceled) as exc:
+            raise said(self._face, exc, self._what("Recv Multi", count, at, "?", None)) from exc
+        self._count_received()
+        return out
+
+    async def _recv_parts(self, at: int, anybody: bool) -> list[Any]:
+        link, head = self._link(), bytearray(_HEAD.size)
+        got = await link.receive(memoryview(head), at, anybody)
+        n, *sizes = _HEAD.unpack(head)
+        if got != _HEAD.size or n > _MOST:
+            raise self._face.truncated("recv_multi() met a message that send_multi() did not send")
+        if n > _IN_HEAD:
+            more = bytearray(8 * (n - _IN_HEAD))
+            await link.receive(memoryview(more), at, anybody)
+            sizes += struct.unpack(f"<{n - _IN_HEAD}Q", more)
+        out = [new_host(size) for size in sizes[:n]]
+        await link.receive(out, at, anybody)
+        return out

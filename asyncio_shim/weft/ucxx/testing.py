@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What `ucxx.testing` has for tests with processes."""
+from __future__ import annotations
+
+import queue
+import time
+import traceback
+from typing import Any
+
+
+def run_in_subprocess(target: Any, error_queue: Any, *args: Any, **kwargs: Any) -> None:
+    """Calls target; the traceback of what it raises goes to error_queue, too."""
+    try:
+        target(*args, **kwargs)
+    except Exception:
+        error_queue.put(traceback.format_exc())
+        raise
+
+
+def join_processes(processes: list[Any], timeout: float) -> None:
+    """Joins them all within timeout seconds."""
+    end = time.monotonic() + timeout
+    for p in processes:
+        p.join(timeout=max(end - time.monotonic(), 0))
+
+
+def terminate_process(process: Any, kill_wait: float = 3.0, error_queue: Any = None) -> None:
+    """Kills a process that still runs. RuntimeError when it did not end with 0, with the traceback that error_queue has."""
+    if process.is_alive():
+        process.kill()
+    process.join(kill_wait)
+    if process.is_alive():
+        process.close()                  # ValueError: it cannot be killed
+    elif process.exitcode != 0:
+        text = f"Process did not exit cleanly (exit code: {process.exitcode})"
+        try:
+            text += f"\n\nSubprocess traceback:\n{error_queue.get_nowait()}" if error_queue is not None else ""
+        except queue.Empty:
+            pass
+        raise RuntimeError(text)
+
+
+def wait_requests(worker: Any, progress_mode: str, requests: Any) -> None:
+    """There are no requests outside asyncio."""
+    raise NotImplementedError("weft.ucxx has no requests to wait for: await the endpoint's methods (docs/FACES.md)")
