@@ -9,7 +9,7 @@
 # CC=clang-14      another compiler; DEBUG=1: -O0; WERROR=1: warnings are errors (so it is in CI)
 # T=60             `fuzz`: seconds for each target; FUZZ_T=180 `check`: seconds that all targets share
 # K=word           tests: only those whose name has the word; J=2: how many run side by side
-# ONLY=word        bench: only cells whose name has the word; REPEATS=5: rounds
+# ONLY=word        bench, bench-dask: only cells whose name has the word; REPEATS=5: rounds
 
 SAN    ?=
 FAULTS ?=
@@ -149,7 +149,8 @@ endif
 
 py: $(PY_EXT) ## the Python extension, staged in $(O)/py
 	$(if $(PY_SRC),$(if $(PY_INFO),,@echo '  (no Python.h: extension left out; tools/setup installs it)'))
-	$(if $(wildcard $(PKG)),@mkdir -p $(O)/py/weft && cp -rsf $(abspath $(PKG))/. $(O)/py/weft/ && find $(O)/py -xtype l -delete)
+	$(if $(wildcard $(PKG)),@mkdir -p $(O)/py/weft && cp -rsf $(abspath $(PKG))/. $(O)/py/weft/ && find $(O)/py -xtype l -delete && \
+		$(PYTHON) tools/entry-points $(O)/py)
 
 $(PY_EXT): $(call obj,$(PY_SRC)) $(STATIC)
 	$(if $(V),,@echo '  LINK    $@')
@@ -235,12 +236,13 @@ $(FUZZ): $(O)/tests/fuzz/%: $(O)/fuzz/tests/fuzz/%.o $(O)/fuzz/libweft.a
 RUN = $(PYTHON_RUN) tests/run.py --build $(O) --jobs $(J) $(if $(K),-k '$(K)') $(if $(SAN),--san $(SAN))
 PYTHON_RUN = $(if $(wildcard build/venv/bin/python),build/venv/bin/python,python3)
 
-.PHONY: setup check check-all test-unit test-conform test-py test-examples walls fuzz torture asan ubsan tsan
+.PHONY: setup check check-all test-unit test-conform test-py test-faces test-examples walls fuzz torture asan ubsan tsan
 setup: ## install what the checks need (Debian packages, build/venv)
 	@tools/setup
 
 # In a second make, which sees what setup has just installed.
 check: setup ## everything that needs no special hardware
+	@tools/setup dask
 	+@$(MAKE) --no-print-directory check-all
 
 check-all: all tests $(O)/gen_settings $(FUZZ) torture-short
@@ -254,6 +256,9 @@ test-conform: $(CONFORM) ## one list of cases for every transport
 
 test-py: all ## the Python tests
 	@$(RUN) --only py
+
+test-faces: all ## the tests of weft.ucp and weft.ucxx
+	@$(RUN) --only faces
 
 test-examples: all ## builds and runs docs/examples
 	@$(RUN) --only examples
@@ -285,6 +290,13 @@ tsan: setup ## ... with ThreadSanitizer
 
 san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
+
+.PHONY: check-dask dask-run
+check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, too
+	@tools/setup dask
+	+@$(MAKE) --no-print-directory dask-run
+dask-run: py
+	@$(RUN) --only dask
 
 .PHONY: check-rdma vm-run
 check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the tools say
@@ -336,6 +348,12 @@ bench: setup ## weft beside its peers and the limits of the machine; a table, pe
 	+@$(MAKE) --no-print-directory bench-run
 bench-quick: setup ## ... fewer cells and rounds: under 4 minutes
 	+@$(MAKE) --no-print-directory bench-run BENCH_ARGS=--quick
+
+.PHONY: bench-dask bench-dask-run
+bench-dask: setup ## Dask over weft beside tcp, ucxx and MPI4Dask's way; a table, plots: under 10 minutes
+	+@$(MAKE) --no-print-directory bench-dask-run
+bench-dask-run: all $(BENCH)
+	@$(PYTHON_RUN) perftest/bench/bench_dask.py --build $(O) --only '$(ONLY)' --repeats '$(or $(REPEATS),0)'
 
 bench-run: all $(BENCH)
 	@$(PYTHON_RUN) perftest/bench/bench.py --build $(O) $(BENCH_ARGS) --only '$(ONLY)' --repeats '$(or $(REPEATS),0)'

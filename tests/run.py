@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "torture"]
+KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "faces", "dask", "torture"]
 MORE = ["vm"]  # only when asked for
-LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "torture": 900, "vm": 1200}
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "faces": 240, "dask": 1200, "torture": 900, "vm": 1200}
 SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 
 
@@ -208,6 +208,19 @@ def find_py(o):
         yield pytest_job(o, "py", over, 120, name="py-verbs", env={**fake, **env})
 
 
+def find_faces(o):
+    if o.san != "thread":
+        yield pytest_job(o, "faces", ["tests/faces"], 60)
+
+
+def find_dask(o):
+    """As a part of everything, what ends within minutes; all of it when asked for."""
+    if o.san != "thread":
+        job = pytest_job(o, "dask", ["tests/dask"] + ([] if o.only else ["-m", "not long"]), 200)
+        job.limit_s *= 3 if o.only else 1
+        yield job
+
+
 def find_vm(o):
     """A job for each test: a guest is mostly one CPU's work, so that two run beside each other. Those that compare speeds run alone."""
     argv = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/vm"] + (["-k", o.k] if o.k else [])
@@ -217,7 +230,11 @@ def find_vm(o):
         cases = ["tests/vm"]  # its failure says why there are none
     for case in sorted(cases, key=lambda c: "/test_conform" not in c):  # the longest first
         name = "vm" + case.removeprefix("tests/vm").replace("/test_", "/").replace(".py::test_", ": ")
-        yield pytest_job(o, "vm", [case], 300, name=name, alone="bandwidth" in case or "keeps_up" in case)
+        compares = "bandwidth" in case or "keeps_up" in case  # with other programs' speed
+        job = pytest_job(o, "vm", [case], 300, name=name, alone=compares)
+        if compares and os.environ.get("WEFT_TEST_NO_SPEED"):
+            job.argv, job.reader = ["true"], lambda j, status: j.skipped.append((j.name, "compares speeds: WEFT_TEST_NO_SPEED is set"))
+        yield job
 
 
 def pytest_job(o, kind, folders, stuck_s, name=None, env=None, alone=True):
@@ -249,12 +266,12 @@ def python_env(o):
 def find_jobs(o):
     finders = {
         "walls": find_walls, "unit": find_unit, "conform": find_conform, "examples": find_examples,
-        "fuzz": find_fuzz, "py": find_py, "torture": find_torture, "vm": find_vm,
+        "fuzz": find_fuzz, "py": find_py, "faces": find_faces, "dask": find_dask, "torture": find_torture, "vm": find_vm,
     }
     kinds = o.only.split(",") if o.only else KINDS
     jobs = [job for kind in kinds for job in finders[kind](o)]
     if o.k:
-        jobs = [j for j in jobs if j.kind in ("py", "vm") or o.k in j.name]
+        jobs = [j for j in jobs if j.kind in ("py", "faces", "dask", "vm") or o.k in j.name]
     for job in jobs:
         job.limit_s *= SLOWER.get(o.san, 10 if o.emulator else 1)
     return jobs

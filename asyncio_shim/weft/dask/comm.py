@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Dask's communication over weft: the scheme weft://, which `distributed` finds by its entry point.
+
+What a peer is sent follows Dask's own tcp backend where clients can see it: write() returns when everything is posted and does
+not wait for the peer to read; close() does; a read that is cancelled leaves the comm closed.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, NoReturn
+
+import dask
+from dask.utils import parse_timedelta
+from distributed.comm.addressing import parse_host_port, unparse_host_port
+from distributed.comm.core import BaseListener, Comm, CommClosedError, Connector, FatalCommClosedError
+from distributed.comm.registry import Backend
+from distributed.comm.utils import ensure_concrete_host, from_frames, to_frames
+from distributed.utils import ensure_ip, get_ip, get_ipv6
+
+import weft
+
+from ._frames import MalformedError, pack, unpack
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "weft://"
+TAG = 0                                      # of the buffers that are messages of their own
+
+
+def _closed(obj: object, exc: BaseException) -> NoReturn:
+    raise CommClosedError(f"in {obj}: {type(exc).__name__}: {exc}") from exc
+
+
+class WeftComm(Comm):
+    """A connection between two of Dask's processes."""
+
+    max_shard_size: ClassVar[int] = dask.utils.parse_bytes(dask.config.get("distributed.comm.shard"))
+
+    def __init__(self, ep: weft.Endpoint, local_addr: str, peer_addr: str, deserialize: bool = True) -> None:
+        super().__init__(deserialize=deserialize)
+        self._ep = ep
+        self._local_addr = local_addr        # by these names: distributed.comm.core.connect() reads them
+        self._peer_addr = peer_addr
+        self._is_closed = False
+        self._posted: set[weft.Op[None]] = set()   # sends that the peer has not taken yet; they do not hold this comm
+        self._finalizer = weakref.finalize(self, _dangling, ep, repr(self))
+        self._finalizer.atexit = False
+
+    @property
+    def local_address(self) -> str:
+        return self._local_addr
+
+    @property
+    def peer_address(self) -> str:
+        return self._peer_addr
+
+    @property
+    def extra_info(self) -> dict[str, Any]:
+        """weft: how messages go, as the first line of weft's explanation says it."""
+        return {} if self.closed() else {"weft": self._ep.explain().partition("\n")[2].partition("\n")[0].strip()}
+
+    async def read(self, deserializers: Any = None) -> Any:
+        if self._is_closed:
+            raise CommClosedError(f"in {self}: it was closed on this side")
+        try:
+            frames = await self._frames()
+        except (weft.Error, MalformedError, MemoryError) as exc:
+            self.abort()
+            _closed(self, exc)
+        except BaseException:                # cancelled: a part of a message may have come
+            self.abort()
+            raise
+        try:
+            return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
+                                     allow_offload=self.allow_offload)
+        except EOFError as exc:
+            self.abort()
+            raise CommClosedError(f"in {self}: a message was cut short") from exc
+
+    async def _frames(self) -> list[memoryview]:
+        frames, apart = unpack(*await self._ep.am_recv())
+        ops: list[weft.Op[int]] = []
+        try:
+            ops += [self._ep.recv(buf, TAG) for buf in apart]
+            for op, buf in zip(ops, apart):
+                if await op != buf.nbytes:
+                    raise MalformedError("a buffer is shorter than its frame")
+        except BaseException:
+            for op in ops:
+                op.close()                   # nobody awaits the others any more
+            raise
+        return frames
+
+    async def write(self, msg: Any, serializers: Any = None, on_error: Any = "message") -> int:
+        if self._is_closed:
+            raise CommClosedError(f"in {self}: it was closed on this side")
+        frames = await to_frames(msg, allow_offload=self.allow_offload, serializers=serializers, on_error=on_error,
+                                 context={"sender": self.local_info, "recipient": self.remote_info, **self.handshake_options},
+                                 frame_split_size=self.max_shard_size)
+        header, payload, apart, total = pack(frames)
+        try:
+            self._post(self._ep.am_send(header, payload))
+            for parts in apart:
+                self._post(self._ep.send(parts, TAG))
+        except weft.Error as exc:
+            self.abort()
+            _closed(self, exc)
+        except BaseException:                # half a message may have been sent
+            self.abort()
+            raise
+        return total
+
+    def _post(self, op: weft.Op[None]) -> None:
+        """Raises what is known at once. Later failures end the comm: readers and writers hear of that."""
+        if op.done():
+            op.result()
+        else:
+            self._posted.add(op)
+            op.add_done_callback(functools.partial(_sent, weakref.ref(self)))
+
+    async def close(self) -> None:
+        """Waits until the peer has what was written, as long as Dask lets a tcp connection wait for its peer."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._finalizer.detach()
+        limit = parse_timedelta(dask.config.get("distributed.comm.timeouts.tcp"), default="seconds")
+        op = self._ep.close(limit)
+        if self._posted:                     # else it goes on by itself: a peer that is stopped keeps nobody
+            await op
+
+    def abort(self) -> None:
+        self._is_closed = True
+        if self._finalizer.detach():
+            _end(self._ep)
+
+    def closed(self) -> bool:
+        return self._is_closed or self._ep.closed
+
+
+def _sent(ref: weakref.ref[WeftComm], op: weft.Op[None]) -> None:
+    """A send has ended later. A failure ends the comm, but where the peer has closed it: what came before can still be read."""
+    exc = None if op.cancelled() else op.exception()
+    comm = ref()
+    if comm is None:
+        return
+    comm._posted.discard(op)
+    if exc is not None and not comm.closed():
+        logger.debug("%r: a message was not delivered: %s", comm, exc)
+        comm.abort()
+
+
+def _end(ep: weft.Endpoint) -> None:
+    """Aborts; from another thread, where Dask's tasks and the garbage collector run, by way of the loop."""
+    try:
+        ep.abort()
+    except (weft.ThreadError, weft.ForkedError):
+        with contextlib.suppress(RuntimeError):   # the loop is closed, and what it had with it
+            ep.loop.call_soon_threadsafe(ep.abort)
+
+
+def _dangling(ep: weft.Endpoint, what: str) -> None:
+    if not ep.closed:
+        logger.warning("Closing dangling comm %s", what)
+        _end(ep)
+
+
+def _refuse_encryption(place: str, args: dict[str, Any]) -> None:
+    if args.get("require_encryption"):
+        raise RuntimeError(f"encryption required by Dask configuration, refusing communication from/to {PREFIX + place!r}: "
+                           "weft does not encrypt yet; use tls://")
+
+
+class WeftConnector(Connector):
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> WeftComm:
+        _refuse_encryption(address, connection_args)
+        host, port = parse_host_port(address)
+        try:
+            ep = await weft.connect(PREFIX + unparse_host_port(host, port))
+        except (weft.ProtocolError, weft.VersionError, weft.NotSupportedError) as exc:
+            raise FatalCommClosedError(f"no connection to {PREFIX + address}: {exc}") from exc   # the same would happen again
+        except weft.URLError as exc:
+            raise ValueError(str(exc)) from exc
+        except weft.Error as exc:
+            raise CommClosedError(f"no connection to {PREFIX + address}: {exc}") from exc
+        if not (local := ep.local):
+            ep.abort()
+            raise CommClosedError(f"no connection to {PREFIX + address}: the peer closed it at once")
+        return WeftComm(ep, PREFIX + local, PREFIX + address, deserialize)
+
+
+class WeftListener(BaseListener):
+    prefix = PREFIX                          # Worker reads it, as `ip` and `port`
+
+    def __init__(self, address: str, comm_handler: Callable[[Comm], Awaitable[None]], deserialize: bool = True,
+                 allow_offload: bool = True, default_host: str | None = None, default_port: int = 0,
+                 **connection_args: Any) -> None:
+        super().__init__()
+        _refuse_encryption(address, connection_args)
+        self.ip, self.port = parse_host_port(address, default_port)
+        self.default_host = default_host
+        self.comm_handler = comm_handler
+        self.deserialize = deserialize
+        self.allow_offload = allow_offload
+        self._listener: weft.Listener | None = None
+        self._bound: tuple[str, int] | None = None
+
+    async def start(self) -> None:
+        try:
+            self._listener = await weft.listen(self._accepted, PREFIX + unparse_host_port(self.ip or "0.0.0.0", self.port))
+        except weft.AddressInUseError as exc:
+            raise OSError(errno.EADDRINUSE, str(exc)) from exc   # Dask tries its next port
+        except weft.URLError as exc:
+            raise ValueError(str(exc)) from exc
+        self._bound = parse_host_port(self._listener.url.removeprefix(PREFIX))
+
+    def stop(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    async def _accepted(self, ep: weft.Endpoint) -> None:
+        local, peer = ep.local, PREFIX + ep.peer
+        if self._listener is None or not local:   # stopped since: its handshakes were aborted already, and have no limit of time
+            ep.abort()
+            return
+        comm = WeftComm(ep, PREFIX + local, peer, self.deserialize)
+        comm.allow_offload = self.allow_offload
+        try:
+            await self.on_connection(comm)
+        except CommClosedError:
+            logger.info("Connection from %s closed before handshake completed", peer)
+            return
+        await self.comm_handler(comm)
+
+    def _where(self) -> tuple[str, int]:
+        if self._bound is None:
+            raise ValueError("invalid operation on non-started WeftListener")
+        return self._bound
+
+    @property
+    def listen_address(self) -> str:
+        return PREFIX + unparse_host_port(*self._where())
+
+    @property
+    def contact_address(self) -> str:
+        host, port = self._where()
+        return PREFIX + unparse_host_port(ensure_concrete_host(host, default_host=self.default_host), port)
+
+
+class WeftBackend(Backend):
+    """What the entry point `weft` names."""
+
+    def get_connector(self) -> WeftConnector:
+        return WeftConnector()
+
+    def get_listener(self, loc: str, handle_comm: Callable[[Comm], Awaitable[None]], deserialize: bool,
+                     **connection_args: Any) -> WeftListener:
+        return WeftListener(loc, handle_comm, deserialize, **connection_args)
+
+    def get_address_host(self, loc: str) -> str:
+        return parse_host_port(loc)[0]
+
+    def get_address_host_port(self, loc: str) -> tuple[str, int]:
+        return parse_host_port(loc)
+
+    def resolve_address(self, loc: str) -> str:
+        host, port = parse_host_port(loc)
+        return unparse_host_port(ensure_ip(host), port)
+
+    def get_local_address_for(self, loc: str) -> str:
+        host = ensure_ip(parse_host_port(loc)[0])
+        return unparse_host_port((get_ipv6 if ":" in host else get_ip)(host), None)
+
+
+class EncryptedBackend(WeftBackend):
+    """What the entry point `wefts` names: says that there is none yet."""
+
+    def get_connector(self) -> WeftConnector:
+        raise RuntimeError("wefts:// is not there yet: weft does not encrypt; use tls:// where that is needed")
+
+    def get_listener(self, *args: Any, **kwargs: Any) -> WeftListener:
+        raise RuntimeError("wefts:// is not there yet: weft does not encrypt; use tls:// where that is needed")

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A scheduler and workers as the processes of one job, and more workers whenever somebody starts them.
+
+    srun -n 8 python -m weft.dask --scheduler-file F        rank 0 is the scheduler, the others are workers
+    srun -n 4 python -m weft.dask --scheduler-file F --no-scheduler        four workers more, at any time
+
+or a program of one's own, of which each process calls initialize(): rank 0 becomes the scheduler, rank 1 goes on and is the client,
+the others become workers.
+
+Processes find each other by the scheduler file alone, or by --scheduler ADDRESS. A file that an earlier job left behind names the job,
+and is not believed.
+"""
+from __future__ import annotations
+
+import argparse
+import asyncio
+import atexit
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import _rank
+
+DEFAULT_PROTOCOL = "weft"
+LOOK_S = 0.05                                # how often a worker looks for the scheduler file
+
+
+class LaunchError(RuntimeError):
+    """The job cannot be as it was asked for; the text says what to change."""
+
+
+def _write_file(path: Path, identity: dict[str, Any], job: str) -> None:
+    """In one step: who reads it finds all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(fd, "w") as f:
+        json.dump({**identity, "weft_job": job}, f, indent=2)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def _read_file(path: Path, job: str) -> str | None:
+    """The scheduler's address, if the file is there and of this job (any, where @job is empty)."""
+    try:
+        found = json.loads(path.read_text())
+        address = found["address"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return address if not job or found.get("weft_job", job) in (job, "") else None
+
+
+async def _scheduler_address(o: argparse.Namespace, job: str) -> str:
+    if o.scheduler:
+        return str(o.scheduler)
+    until = time.monotonic() + o.timeout
+    while (address := _read_file(Path(o.scheduler_file), job)) is None:
+        if time.monotonic() > until:
+            raise LaunchError(f"no scheduler of this job has written {o.scheduler_file} within {o.timeout:g} s: is the folder one that all hosts "
+                              "see, and did rank 0 start? (--timeout)")
+        await asyncio.sleep(LOOK_S)
+    return address
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):   # not in the main thread: initialize() of a test
+            loop.add_signal_handler(number, stop.set)
+
+
+async def _until(server: Any, stop: asyncio.Event) -> None:
+    """Until @server ends by itself, or @stop."""
+    ends = [asyncio.ensure_future(server.finished()), asyncio.ensure_future(stop.wait())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+
+
+async def run_scheduler(o: argparse.Namespace, job: str) -> None:
+    from distributed import Scheduler
+
+    stop = asyncio.Event()
+    path = Path(o.scheduler_file) if o.scheduler_file else None
+    scheduler = Scheduler(protocol=o.protocol, host=o.host, port=o.port, interface=o.interface, dashboard_address=o.dashboard_address,
+                          dashboard=o.dashboard_address != "")
+    async with scheduler:
+        _on_signals(stop)                    # from here on there is something to end in order
+        if path:
+            _write_file(path, scheduler.identity(), job)
+        print(f"weft.dask: scheduler at {scheduler.address}", file=sys.stderr, flush=True)
+        try:
+            await _until(scheduler, stop)
+        finally:
+            if path and _read_file(path, "") == scheduler.address:   # not that of a scheduler that came after us
+                path.unlink(missing_ok=True)
+
+
+async def run_worker(o: argparse.Namespace, rank: _rank.Rank) -> None:
+    from distributed import Nanny, Worker
+
+    stop = asyncio.Event()
+    address = await _scheduler_address(o, rank.job if o.with_scheduler else "")
+    name = f"{o.name}-{rank.rank}" if o.name else None if not rank.launcher or not o.with_scheduler else str(rank.rank)
+    options: dict[str, Any] = dict(nthreads=o.nthreads, name=name, memory_limit=o.memory_limit, local_directory=o.local_directory,
+                                   interface=o.interface, host=o.host, death_timeout=o.death_timeout, protocol=o.protocol)
+    async with (Nanny if o.nanny else Worker)(address, **options) as worker:
+        _on_signals(stop)
+        await _until(worker, stop)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m weft.dask", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--scheduler-file", metavar="F", help="where the scheduler says how it is reached; in a folder that all hosts see")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="workers go to this scheduler; with --no-scheduler")
+    p.add_argument("--no-scheduler", dest="with_scheduler", action="store_false", help="rank 0 is a worker, too: adds to a job that runs")
+    p.add_argument("--protocol", default=DEFAULT_PROTOCOL, help="scheme of the addresses (%(default)s)")
+    p.add_argument("--host", help="address or name of this host that is listened at")
+    p.add_argument("--port", type=int, default=0, help="of the scheduler (any free one)")
+    p.add_argument("--interface", help="network interface, such as ib0")
+    p.add_argument("--dashboard-address", default=":0", help="of the scheduler (any free port); \"\": none")
+    p.add_argument("--nthreads", type=int, default=1, help="threads of each worker (%(default)s)")
+    p.add_argument("--memory-limit", default="auto", help="of each worker, as of dask worker (%(default)s)")
+    p.add_argument("--local-directory", help="for what workers spill to disk")
+    p.add_argument("--name", help="workers are called NAME-RANK")
+    p.add_argument("--nanny", action=argparse.BooleanOptionalAction, default=False, help="a process that watches each worker and starts it again")
+    p.add_argument("--death-timeout", default="60 s", help="a worker ends when the scheduler was not there for so long (%(default)s)")
+    p.add_argument("--timeout", type=float, default=120, help="seconds that a worker waits for the scheduler file (%(default)g)")
+    return p
+
+
+def _checked(o: argparse.Namespace, rank: _rank.Rank) -> None:
+    if not o.with_scheduler and not (o.scheduler or o.scheduler_file):
+        raise LaunchError("--no-scheduler needs --scheduler-file or --scheduler: where is the scheduler?")
+    if o.with_scheduler and o.scheduler:
+        raise LaunchError("--scheduler names one that runs: add --no-scheduler")
+    if o.with_scheduler and not o.scheduler_file and rank.size > 1:
+        raise LaunchError(f"{rank.size} processes ({rank.launcher}) find each other by --scheduler-file F, in a folder that all of them see")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    o = parser().parse_args(argv)
+    try:
+        rank = _rank.find()
+        _checked(o, rank)
+        asyncio.run(run_scheduler(o, rank.job) if o.with_scheduler and not rank.rank else run_worker(o, rank))
+    except (LaunchError, ValueError) as exc:
+        print(f"python -m weft.dask: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def initialize(scheduler_file: str | None = None, *, protocol: str = DEFAULT_PROTOCOL, **options: Any) -> str | None:
+    """Makes of the processes of a job a cluster: rank 0 becomes the scheduler and rank 2 and later become workers: there this call does
+    not return, the process ends with the cluster. In rank 1 it returns the scheduler's address, and the cluster ends with that
+    process. scheduler_file: in a folder that all hosts see; where it is not given, .weft-dask-JOB.json in the current one. options: as of
+    `python -m weft.dask`, nthreads=2, interface="ib0". LaunchError: fewer than three processes, or no launcher."""
+    rank = _rank.find()
+    if rank.size < 3:
+        raise LaunchError(f"initialize() wants three processes at least, for a scheduler, this program and a worker; there are {rank.size}: "
+                          "start it by srun or mpiexec")
+    path = scheduler_file or f".weft-dask-{rank.job or os.getppid()}.json"
+    o = parser().parse_args(["--scheduler-file", path, "--protocol", protocol])
+    unknown = [k for k in options if not hasattr(o, k)]
+    if unknown:
+        raise TypeError(f"initialize() has no option {unknown[0]!r}")
+    vars(o).update(options)
+    if rank.rank != 1:
+        asyncio.run(run_scheduler(o, rank.job) if not rank.rank else run_worker(o, rank))
+        sys.exit(0)
+    address = asyncio.run(_scheduler_address(o, rank.job))
+    atexit.register(_shut_down, address)
+    return address
+
+
+def _shut_down(address: str) -> None:
+    from distributed import Client
+
+    with contextlib.suppress(OSError, TimeoutError):
+        Client(address, timeout=10).shutdown()

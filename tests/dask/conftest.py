@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the tests of Dask over weft share: a coroutine with a limit, two ends of a comm, descriptors counted."""
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+
+import pytest
+
+pytest.importorskip("distributed", reason="Dask is not installed (tools/setup dask)")
+
+import dask
+from distributed.comm.core import connect, listen
+
+LIMIT = 60  # seconds that anything may take
+HERE = "weft://127.0.0.1:0"
+
+
+@pytest.fixture
+def run():
+    """run(coro): as asyncio.run(), with a limit, and no descriptor more than before."""
+    gc.collect()
+    before = set(os.listdir("/proc/self/fd"))
+
+    def go(coro, limit=LIMIT):
+        async def limited():
+            try:
+                return await asyncio.wait_for(coro, limit)
+            finally:
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    task.cancel()
+
+        try:
+            return asyncio.run(limited())
+        finally:
+            gc.collect()
+
+    yield go
+    gc.collect()
+    left = set(os.listdir("/proc/self/fd")) - before
+    assert not left, [os.readlink(f"/proc/self/fd/{fd}") for fd in left if os.path.exists(f"/proc/self/fd/{fd}")]
+
+
+@contextlib.asynccontextmanager
+async def comm_pair(address=HERE, **kwargs):
+    """Both ends of a comm in this loop: that which connected and that which was accepted, handshakes done."""
+    accepted = asyncio.get_running_loop().create_future()
+    ended = asyncio.Event()
+
+    async def handle(comm):
+        accepted.set_result(comm)
+        await ended.wait()
+
+    listener = await listen(address, handle, **kwargs)
+    try:
+        a = await connect(listener.contact_address, timeout=10, **kwargs)
+        b = await asyncio.wait_for(accepted, 10)
+        try:
+            yield a, b
+        finally:
+            ended.set()
+            await asyncio.wait_for(asyncio.gather(a.close(), b.close()), LIMIT)
+    finally:
+        listener.stop()
+
+
+@contextlib.contextmanager
+def config(**values):
+    with dask.config.set({k.replace("__", "."): v for k, v in values.items()}):
+        yield
+
+
+def python(code, *args, **kwargs):
+    """The argv of a Python that runs @code."""
+    return [sys.executable, "-c", code, *map(str, args)]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """Dask logs what tests provoke."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""python -m weft.dask under process launchers, which are played here by their variables; ranks, files of earlier jobs, more workers."""
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import LIMIT
+from distributed import Client
+
+from weft.dask import _rank
+
+LAUNCHER_NAMES = {name for _, rank, sizes, jobs in _rank.LAUNCHERS for name in (rank, *sizes, *jobs)}
+ENV = {k: v for k, v in os.environ.items() if k not in LAUNCHER_NAMES}
+
+
+@pytest.mark.parametrize("environ, rank", [
+    ({}, (0, 1, "", "")),
+    ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "1"}, (3, 8, "77.1", "Slurm")),
+    ({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 2, "", "PMI")),
+    ({"PMIX_RANK": "0", "PMIX_NAMESPACE": "prte-1@1", "SLURM_NTASKS": "4"}, (0, 4, "prte-1@1", "PMIx")),
+    ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3", "PMIX_RANK": "2", "PMIX_NAMESPACE": "n"}, (2, 3, "n", "Open MPI")),
+    ({"WEFT_MPI_RANK": "5", "WEFT_MPI_SIZE": "6", "WEFT_MPI_JOB": "j", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, (5, 6, "j", "weft")),
+    ({"FLUX_TASK_RANK": "4"}, (4, 5, "", "Flux")),
+])
+def test_ranks(environ, rank):
+    assert _rank.find(environ) == rank
+
+
+@pytest.mark.parametrize("environ, words", [
+    ({"PMI_RANK": "x"}, "PMI_RANK='x' of PMI is no number"), ({"PMI_RANK": "-1"}, "no number"),
+    ({"PMI_RANK": "0", "PMI_SIZE": ""}, "PMI_SIZE='' of PMI is no number"), ({"SLURM_PROCID": "2", "SLURM_NTASKS": "2"}, "none of SLURM_NTASKS=2"),
+])
+def test_ranks_that_are_none(environ, words):
+    with pytest.raises(ValueError, match=words):
+        _rank.find(environ)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(env, *args): a process of a job; ended with the test."""
+    all_ = []
+
+    def go(env, *args, code=None):
+        argv = [sys.executable, *(["-c", code] if code else ["-m", "weft.dask"]), *map(str, args)]
+        all_.append(subprocess.Popen(argv, env={**ENV, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path))
+        return all_[-1]
+
+    yield go
+    for p in all_:
+        if p.poll() is None:
+            p.kill()
+        p.communicate()
+
+
+def job(start, n, *args, launcher=("PMI_RANK", "PMI_SIZE"), **env):
+    return [start({launcher[0]: str(i), launcher[1]: str(n), **env}, *args) for i in range(n)]
+
+
+def client_of(file, processes):
+    """Of the scheduler that writes @file, which one of @processes is."""
+    until = time.monotonic() + LIMIT
+    while not file.exists():
+        assert time.monotonic() < until and all(p.poll() is None for p in processes), ended(processes)
+        time.sleep(0.05)
+    return Client(scheduler_file=str(file), timeout=LIMIT)
+
+
+def ended(processes):
+    ends = [(p.wait(LIMIT), p.communicate()[1]) for p in processes]
+    return [status for status, _ in ends], "".join(err for _, err in ends)
+
+
+@pytest.mark.parametrize("launcher", [("PMI_RANK", "PMI_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")])
+def test_a_job_computes_and_ends(start, tmp_path, launcher):
+    file = tmp_path / "f.json"
+    processes = job(start, 3, "--scheduler-file", file, "--dashboard-address", "", launcher=launcher)
+    with client_of(file, processes) as client:
+        client.wait_for_workers(2, timeout=LIMIT)
+        assert client.scheduler.address.startswith("weft://")
+        assert all(w.startswith("weft://") for w in client.scheduler_info()["workers"])
+        assert client.submit(sum, range(10)).result(LIMIT) == 45
+        client.shutdown()
+    status, err = ended(processes)
+    assert status == [0, 0, 0], err
+    assert not file.exists()
+
+
+def test_workers_come_later(start, tmp_path):
+    file = tmp_path / "f.json"
+    processes = job(start, 2, "--scheduler-file", file, "--dashboard-address", "")
+    with client_of(file, processes) as client:
+        client.wait_for_workers(1, timeout=LIMIT)
+        processes += job(start, 2, "--scheduler-file", file, "--no-scheduler", "--nthreads", 2, "--name", "more", PMI_JOBID="another")
+        processes.append(start({}, "--scheduler", client.scheduler.address, "--no-scheduler", "--nanny"))
+        client.wait_for_workers(4, timeout=LIMIT)
+        info = client.scheduler_info()["workers"].values()
+        assert sorted(w["nthreads"] for w in info) == [1, 1, 2, 2] and {"more-0", "more-1"} < {w["name"] for w in info}
+        processes[2].send_signal(signal.SIGTERM)          # and go
+        assert processes[2].wait(LIMIT) == 0
+        client.shutdown()
+    status, err = ended(processes)
+    assert status == [0] * 5, err
+
+
+def test_a_file_of_an_earlier_job_is_not_believed(start, tmp_path):
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps({"address": "weft://127.0.0.1:1", "weft_job": "yesterday's"}))
+    processes = job(start, 2, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="today's")
+    until = time.monotonic() + LIMIT
+    while json.loads(file.read_text())["weft_job"] != "today's":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    with client_of(file, processes) as client:
+        client.wait_for_workers(1, timeout=LIMIT)
+        client.shutdown()
+    status, err = ended(processes)
+    assert status == [0, 0], err
+
+
+@pytest.mark.parametrize("env, args, words", [
+    ({"PMI_RANK": "0", "PMI_SIZE": "2"}, [], "find each other by --scheduler-file"),
+    ({"PMI_RANK": "none"}, [], "PMI_RANK='none' of PMI is no number"),
+    ({}, ["--no-scheduler"], "where is the scheduler"),
+    ({}, ["--scheduler", "weft://127.0.0.1:1"], "add --no-scheduler"),
+    ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ["--scheduler-file", "nowhere.json", "--timeout", "0.2"], "has written nowhere.json within 0.2 s"),
+])
+def test_what_cannot_be_is_said(start, env, args, words):
+    (status,), err = ended([start(env, *args)])
+    assert status == 1 and words in err
+
+
+PROGRAM = """
+import sys
+from distributed import Client
+import weft.dask
+
+def main():
+    client = Client(weft.dask.initialize("job.json", dashboard_address=""))
+    client.wait_for_workers(2, timeout=60)
+    print(client.submit(sum, range(5)).result(), client.scheduler.address.partition(":")[0])
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_program_of_ones_own(start, tmp_path):
+    processes = [start({"PMI_RANK": str(i), "PMI_SIZE": "4"}, code=PROGRAM) for i in range(4)]
+    out, err = processes[1].communicate(timeout=LIMIT)
+    assert out.split() == ["10", "weft"], err
+    with contextlib.suppress(ValueError):
+        status, err = ended([p for p in processes if p is not processes[1]])
+        assert status == [0, 0, 0], err
+
+
+def test_a_program_alone_is_told(start):
+    (status,), err = ended([start({}, code="import weft.dask; weft.dask.initialize()")])
+    assert status == 1 and "start it by srun or mpiexec" in err
