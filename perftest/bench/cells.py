@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def name(self):
-        return f"{self.half} {self.test} {self.path} {say_size(self.size)}"
+        return f"{self.half} {self.test} {self.path} {say_size(self.size)}".rstrip()
 
     @property
     def unit(self):
@@ -62,10 +62,11 @@ class Cell:
 
 
 def say_size(n):
+    """Nothing where nothing is sent."""
     for unit, name in ((1 << 30, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if n >= unit and n % unit == 0:
             return f"{n // unit} {name}"
-    return f"{n} B"
+    return f"{n} B" if n else ""
 
 
 def best(factor, refs, who="the best peer"):

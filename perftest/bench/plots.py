@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator  # noqa: E402
 from cells import C_PEERS, MPI4PY, OTHERS, UCXX, say_size  # noqa: E402
-from table import SHORT, TESTS, count, say  # noqa: E402
+from table import SHORT, TESTS, cell_name, count, say  # noqa: E402
 
 WEFT, LIMIT = "#c0392b", "#7f8c8d"
 COLORS = ["#2980b9", "#27ae60", "#8e44ad", "#e67e22", "#16a085", "#5d6d7e", "#d4ac0d", "#a04000", "#1f618d", "#7d3c98"]
@@ -20,6 +20,11 @@ def draw(rows, meta, out):
     python = [r for r in rows if r["half"] == "asyncio"]
     drawn = [("latency.png", latency(rows)), ("rate.png", cells(rates, C_PEERS)),
              ("asyncio.png", cells(python, UCXX + MPI4PY + OTHERS)), ("bars.png", bars(rows))]
+    save(drawn, caption, out)
+
+
+def save(drawn, caption, out):
+    """(file, figure or None) each."""
     for name, figure in drawn:
         (out / name).unlink(missing_ok=True)  # of an earlier run, which had other cells
         if figure:
@@ -131,8 +136,7 @@ def bars(rows):
         return None
     figure, axes = plt.subplots(figsize=(11, 0.3 * len(shown) + 1.7))
     reach = [one_bar(axes, i, bar) for i, (_, bar) in enumerate(shown)]
-    axes.set_yticks(range(len(shown)), [f"{r['half']} {TESTS[r['test']]} {r['path']} {say_size(r['size'])}: {b['what']}" for r, b in shown],
-                    fontsize=8)
+    axes.set_yticks(range(len(shown)), [f"{cell_name(r)}: {b['what']}" for r, b in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.axvline(1, color="black", lw=1.4)
     axes.set_xscale("log")

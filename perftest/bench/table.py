@@ -5,7 +5,7 @@ from contenders import HOW
 
 SHORT = {"ucxx-polling": "ucxx poll", "ucxx-blocking": "ucxx block", "ucxx-thread": "ucxx thread", "ucxx-thread-polling": "ucxx th-poll", "ucxx-address": "ucxx addr",
          "mpi4py-openmpi": "mpi4py ompi", "mpi4py-mpich": "mpi4py mpich", "streams-uvloop": "uvloop", "vm_both": "vm both"}
-TESTS = {"lat": "one way", "rate": "rate", "wake": "wake", "idle": "idle CPU"}
+TESTS = {"lat": "one way", "rate": "rate", "wake": "wake", "idle": "idle CPU", "wall": "wall time"}
 
 
 def say(figure, unit=""):
@@ -97,7 +97,7 @@ def notes(rows, meta):
 
 
 def cell_name(r):
-    return f"{r['half']} {TESTS[r['test']]} {r['path']} {say_size(r['size'])}"
+    return f"{r['half']} {TESTS[r['test']]} {r['path']} {say_size(r['size'])}".rstrip()
 
 
 def how(rows):
