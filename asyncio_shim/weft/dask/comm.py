@@ -130,9 +130,7 @@ class WeftComm(Comm):
         self._is_closed = True
         self._finalizer.detach()
         limit = parse_timedelta(dask.config.get("distributed.comm.timeouts.tcp"), default="seconds")
-        op = self._ep.close(limit)
-        if self._posted:                     # else it goes on by itself: a peer that is stopped keeps nobody
-            await op
+        await self._ep.close(limit)
 
     def abort(self) -> None:
         self._is_closed = True
