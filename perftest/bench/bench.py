@@ -132,20 +132,31 @@ def warnings_of(all_, bench, foreign):
     return out
 
 
-def arguments():
-    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser(doc):
+    """What this program and bench_dask are both asked by."""
+    ap = argparse.ArgumentParser(description=doc.splitlines()[0])
     ap.add_argument("--build", default="build", help="make's O")
-    ap.add_argument("--quick", action="store_true")
     ap.add_argument("--only", default="", help="cells whose name has this")
     ap.add_argument("--repeats", type=int, default=0, help="rounds")
     ap.add_argument("--list", action="store_true", help="names of the cells")
+    return ap
+
+
+def parsed(ap, cells):
+    """The options, with the cells that cells(options) gives; ends the program where they cannot be."""
     o = ap.parse_args()
-    o.cells = all_cells(o.quick, o.only)
+    o.cells = cells(o)
     if not o.cells:
         ap.error(f"ONLY={o.only}: no cell is named so; --list shows the names")
     if o.repeats < 0:
         ap.error(f"REPEATS={o.repeats}: at least 1")
     return o
+
+
+def arguments():
+    ap = parser(__doc__)
+    ap.add_argument("--quick", action="store_true")
+    return parsed(ap, lambda o: all_cells(o.quick, o.only))
 
 
 def main():

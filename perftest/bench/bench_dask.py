@@ -9,7 +9,6 @@ A round runs, for each of two programs, all schemes one after the other, each on
 comms/cluster.py, a scheduler, a client and two workers. Results: tables, dask-table.txt, dask-table.md, dask.json and plots in
 build/bench. Rounds that would not end in time are left out, and it says so.
 """
-import argparse
 import contextlib
 import ctypes
 import json
@@ -237,19 +236,9 @@ def run_all(bench_, cells, rounds, minutes, say_):
 
 
 def arguments():
-    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ap.add_argument("--build", default="build", help="make's O")
-    ap.add_argument("--only", default="", help="cells whose name has this")
-    ap.add_argument("--repeats", type=int, default=0, help="rounds")
+    ap = bench.parser(__doc__)
     ap.add_argument("--minutes", type=float, default=MINUTES, help="no round begins that would not end within these")
-    ap.add_argument("--list", action="store_true", help="names of the cells")
-    o = ap.parse_args()
-    o.cells = cells_dask.all_cells(o.only)
-    if not o.cells:
-        ap.error(f"ONLY={o.only}: no cell is named so; --list shows the names")
-    if o.repeats < 0:
-        ap.error(f"REPEATS={o.repeats}: at least 1")
-    return o
+    return bench.parsed(ap, lambda o: cells_dask.all_cells(o.only))
 
 
 def main():
