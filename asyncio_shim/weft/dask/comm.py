@@ -47,7 +47,6 @@ class WeftComm(Comm):
         self._local_addr = local_addr        # by these names: distributed.comm.core.connect() reads them
         self._peer_addr = peer_addr
         self._is_closed = False
-        self._posted: set[weft.Op[None]] = set()   # sends that the peer has not taken yet; they do not hold this comm
         self._finalizer = weakref.finalize(self, _dangling, ep, repr(self))
         self._finalizer.atexit = False
 
@@ -120,7 +119,6 @@ class WeftComm(Comm):
         if op.done():
             op.result()
         else:
-            self._posted.add(op)
             op.add_done_callback(functools.partial(_sent, weakref.ref(self)))
 
     async def close(self) -> None:
@@ -144,11 +142,8 @@ class WeftComm(Comm):
 def _sent(ref: weakref.ref[WeftComm], op: weft.Op[None]) -> None:
     """A send has ended later. A failure ends the comm, but where the peer has closed it: what came before can still be read."""
     exc = None if op.cancelled() else op.exception()
-    comm = ref()
-    if comm is None:
-        return
-    comm._posted.discard(op)
-    if exc is not None and not comm.closed():
+    comm = ref()                             # weak: what was posted does not hold the comm
+    if comm is not None and exc is not None and not comm.closed():
         logger.debug("%r: a message was not delivered: %s", comm, exc)
         comm.abort()
 

@@ -66,6 +66,10 @@ class Context:
             lines.append(f"#            resource {i:<3}:  md 0   dev {i:<2}  flags -- {name}/{name}")
         return "\n".join(lines) + "\n"
 
+    def active_transports(self) -> set[str]:
+        """UCX's names for the transports that may be used: those that the lines of info name."""
+        return set(_settings.shown(self.config["TLS"]))
+
     def create_listener(self, f: Callable[[Any], Any], port: int | None, error_handling: bool, limit_s: float) -> Listener:
         """Listens at @port (None, 0: the system chooses) on the loop that runs; f(endpoint) for each peer."""
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import struct
 import weakref
 from collections.abc import Callable
@@ -260,8 +259,7 @@ def get_ucp_worker_info() -> str:
 
 def get_active_transports() -> set[str]:
     """UCX's names for the transports that may be used."""
-    found = re.findall("^#.*resource.*md.*dev.*flags.*$", get_ucp_context_info(), re.MULTILINE)
-    return {line.split()[-1].partition("/")[0] for line in found}
+    return _get_ctx().active_transports()
 
 
 def continuous_ucx_progress(event_loop: Any = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -92,8 +91,7 @@ def get_ucp_worker_info() -> str:
 
 def get_active_transports() -> set[str]:
     """UCX's names for the transports that may be used."""
-    found = re.findall("^#.*resource.*md.*dev.*flags.*$", get_ucp_context_info(), re.MULTILINE)
-    return {line.split()[-1].partition("/")[0] for line in found}
+    return _get_ctx().active_transports()
 
 
 def continuous_ucx_progress(event_loop: Any = None) -> None:
