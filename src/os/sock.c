@@ -167,18 +167,27 @@ int wf_sock_keepalive(int fd, uint64_t detect_ns)
 	return ret;
 }
 
+/* Something was sent since the peer was heard. What the kernel tried to send and had no way for counts as a retransmission alone. */
+static bool asked_since(const struct tcp_info *info, const struct wf_pulse *pulse)
+{
+	return info->tcpi_last_data_sent < info->tcpi_last_ack_recv || info->tcpi_retransmits > pulse->retransmits;
+}
+
 /*
  * Silent: a segment was sent for the third time, or a shut window probed for the second, and
  * nothing came since. (Once proves nothing: a living kernel answers what lies outside its window
  * only every half second.) Half of @detect_ns may pass in this state; the other half is for the
  * retransmissions that lead to it and the caller's own period.
  */
-static bool is_silent(const struct tcp_info *info)
+static bool is_silent(const struct tcp_info *info, const struct wf_pulse *pulse)
 {
 	if (!info->tcpi_unacked)
 		return info->tcpi_probes >= 2; /* back to 0 with any answer */
-	return info->tcpi_retransmits >= 2 && info->tcpi_last_data_sent < info->tcpi_last_ack_recv;
+	return info->tcpi_retransmits >= 2 && asked_since(info, pulse);
 }
+
+/* Clocks of milliseconds and of scheduler ticks are compared: what is heard again comes later than that. */
+#define HEARD_AGAIN_NS (20 * WF_NS_PER_MS)
 
 int wf_sock_pulse(int fd, struct wf_pulse *pulse, uint64_t now_ns, uint64_t detect_ns)
 {
@@ -191,11 +200,15 @@ int wf_sock_pulse(int fd, struct wf_pulse *pulse, uint64_t now_ns, uint64_t dete
 		return -ETIMEDOUT;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
 		return -errno;
-	if (!is_silent(&info)) {
+	heard_ns = now_ns - WF_MIN(now_ns, info.tcpi_last_ack_recv * WF_NS_PER_MS);
+	if (!pulse->heard_ns || heard_ns > pulse->heard_ns + HEARD_AGAIN_NS || info.tcpi_retransmits < pulse->retransmits) {
+		pulse->heard_ns = heard_ns;
+		pulse->retransmits = info.tcpi_retransmits;
+	}
+	if (!is_silent(&info, pulse)) {
 		pulse->silent_since_ns = 0;
 		return !ioctl(fd, SIOCOUTQ, &waiting) && !waiting;
 	}
-	heard_ns = now_ns - WF_MIN(now_ns, info.tcpi_last_ack_recv * WF_NS_PER_MS);
 	if (!pulse->silent_since_ns || heard_ns > pulse->silent_since_ns)
 		pulse->silent_since_ns = now_ns;
 	return now_ns - pulse->silent_since_ns >= detect_ns / 2 ? -ETIMEDOUT : 0;

@@ -51,7 +51,8 @@ int wf_sock_keepalive(int fd, uint64_t detect_ns);
 
 /* What wf_sock_pulse() remembers of a connection; zero it when output begins to wait. */
 struct wf_pulse {
-	uint64_t silent_since_ns;
+	uint64_t silent_since_ns, heard_ns;
+	uint8_t retransmits;             /* when it was heard last */
 };
 
 /*

@@ -224,8 +224,33 @@ static int set_loopback(bool up)
 	return ret;
 }
 
+/* What waits when the link is cut: a byte sent afterwards, a full window of a peer that does not read, segments on a slow link. */
+enum waits { WAITS_LATER, WAITS_SHUT, WAITS_ON_THE_WAY };
+
+/* From @a to @b, which reads: each acknowledgement lets segments out, so that the last one and the last segment are of the same moment. */
+static void send_over_slow_link(int a, int b)
+{
+	static char some[100000];
+	uint64_t until = wf_now_ns() + 500 * WF_NS_PER_MS;
+
+	while (wf_now_ns() < until) {
+		wf_sock_send(a, some, 3000);
+		wf_sock_recv(b, some, sizeof(some));
+		wf_poll_one(-1, 0, 1);
+	}
+}
+
+/* The kernel has no way any more, and counts nothing as sent: the port that is down is our own. */
+static int cut_under_way(int a, int b)
+{
+	if (system("ip link set lo mtu 1500 && tc qdisc add dev lo root tbf rate 1mbit burst 4k latency 2s"))
+		return 77;
+	send_over_slow_link(a, b);
+	return system("ip addr flush dev lo") ? 77 : 0;
+}
+
 /* In a network of its own, whose only link is then cut. 0 found in time, 77 not allowed. */
-static int cut_link_in_child(bool full)
+static int cut_link_in_child(enum waits waits)
 {
 	struct wf_addr at;
 	uint64_t took;
@@ -243,18 +268,21 @@ static int cut_link_in_child(bool full)
 	wf_poll_one(l, POLLIN, LONG_MS);
 	if (wf_sock_accept(l, &b, NULL) || wf_sock_error(a))
 		return 3;
-	if (full)
+	if (waits == WAITS_SHUT)
 		fill(a);
+	if (waits == WAITS_ON_THE_WAY && cut_under_way(a, b))
+		return 77;
 	if (set_loopback(false))
 		return 4;
-	wf_sock_send(a, "x", 1);
+	if (waits != WAITS_ON_THE_WAY)
+		wf_sock_send(a, "x", 1);
 	if (watch_pulse(a, WF_NS_PER_S, 10 * WF_NS_PER_S, &took) != -ETIMEDOUT)
 		return 5;
-	/* a shut window is probed ever more rarely: that may take longer */
-	return full || took < 2 * WF_NS_PER_S ? 0 : 6;
+	/* a shut window is probed ever more rarely, and on a slow link all is tried again later: that may take longer */
+	return waits != WAITS_LATER || took < 2 * WF_NS_PER_S ? 0 : 6;
 }
 
-static void cut_link(bool full)
+static void cut_link(enum waits waits)
 {
 	int status = 0;
 	pid_t pid;
@@ -262,7 +290,7 @@ static void cut_link(bool full)
 	UT_SKIP_IF_EMULATED("network namespace");
 	pid = fork();
 	if (!pid)
-		_exit(cut_link_in_child(full));
+		_exit(cut_link_in_child(waits));
 	waitpid(pid, &status, 0);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		UT_SKIP("no network namespace can be made here");
@@ -272,13 +300,19 @@ static void cut_link(bool full)
 static void test_cut_link_is_found_with_data_under_way(void **state)
 {
 	(void)state;
-	cut_link(false);
+	cut_link(WAITS_LATER);
 }
 
 static void test_cut_link_is_found_with_a_shut_window(void **state)
 {
 	(void)state;
-	cut_link(true);
+	cut_link(WAITS_SHUT);
+}
+
+static void test_cut_link_is_found_with_segments_on_the_way(void **state)
+{
+	(void)state;
+	cut_link(WAITS_ON_THE_WAY);
 }
 
 static void unix_name(char *out, size_t cap)
@@ -399,6 +433,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_living_peer_that_does_not_read_is_not_dead),
 	cmocka_unit_test(test_cut_link_is_found_with_data_under_way),
 	cmocka_unit_test(test_cut_link_is_found_with_a_shut_window),
+	cmocka_unit_test(test_cut_link_is_found_with_segments_on_the_way),
 	cmocka_unit_test(test_unix_connects_by_abstract_name),
 	cmocka_unit_test(test_descriptors_travel),
 	cmocka_unit_test(test_too_many_descriptors_are_closed),
