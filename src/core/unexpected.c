@@ -117,14 +117,15 @@ void wf_msg_free(struct wf_msg *m)
 }
 
 /*
- * May what we wait for stand behind the frame for which there is no room? A receive from anybody, or anything pending on
- * the endpoint itself (the bytes of a large message, an answer): then reading must go on, or nothing ever would.
+ * May what we wait for stand behind the frame for which there is no room, or be it? A receive from anybody, or anything pending on
+ * the endpoint itself (the bytes of a large message, an answer): then reading must go on, or nothing ever would. A program
+ * that waits for an active message posts nothing; so an endpoint of which nothing is kept counts as one that waits.
  */
 static bool something_waits(const struct weft_ep *ep)
 {
 	const struct weft_worker *w = ep->w;
 
-	if (!wf_list_is_empty(&ep->rx_ops) || !wf_list_is_empty(&ep->ops))
+	if (!wf_list_is_empty(&ep->rx_ops) || !wf_list_is_empty(&ep->ops) || wf_list_is_empty(&ep->msgs))
 		return true;
 	return wf_match_has_recvs(&w->match);
 }

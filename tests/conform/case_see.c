@@ -387,6 +387,39 @@ static void active_messages_beyond_the_limit_wait_too(void **state)
 	wt_pair_close(&p);
 }
 
+/* What others sent and nobody wants is no reason to leave somebody's only message unread: who waits for it need not be a receive. */
+static void at_the_limit_each_endpoint_still_has_a_message_kept(void **state)
+{
+	enum { N = 1000, LEN = 1000 };
+	static unsigned char out[N * LEN], in[LEN];
+	weft_ep *other[2];
+	struct wt_pair p;
+	weft_event am;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_unexpected", "64K");
+	wt_fill(out, sizeof(out), 1);
+	for (int i = 0; i < N; i++)
+		wt_send(&p, 0, out + i * LEN, LEN, i, WEFT_NO_EVENT);
+	wt_pump_ms(50);
+	wt_pair_more(&p, other);
+	for (uint32_t i = 0; i < 3; i++) {
+		weft_buf b = wt_buf(out, 100);
+		weft_call c = wt_call(WEFT_NO_EVENT);
+
+		assert_true(weft_am_send(other[0], 1, &i, sizeof(i), &b, 1, &c) >= 0);
+		am = wt_wait(p.w[1], WEFT_EV_AM, UINT64_MAX, WT_LIMIT_MS);
+		assert_memory_equal(am.data, &i, sizeof(i));
+		weft_event_release(p.w[1]->w, &am);
+	}
+	for (int i = 0; i < N; i++)
+		wt_ok(p.w[1], wt_recv(&p, 1, in, LEN, i, WT_EXACT));
+	wt_ep_close(p.w[0], other[0]);
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	weft_ep_abort(other[1]);
+	wt_pair_close(&p);
+}
+
 static void opening_is_quick_and_leaves_nothing(void **state)
 {
 	weft_config *c = wt_config();
@@ -516,6 +549,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(every_status_has_a_name_and_a_text),
 	WT_CASE(messages_beyond_the_limit_wait_at_their_sender),
 	WT_CASE(active_messages_beyond_the_limit_wait_too),
+	WT_CASE(at_the_limit_each_endpoint_still_has_a_message_kept),
 	WT_CASE(opening_is_quick_and_leaves_nothing),
 };
 WT_GROUP(wt_group_see, cases);
