@@ -191,7 +191,7 @@ int wf_in_am(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 
 	if (rts_first) {
 		memcpy(&rts, p, sizeof(rts));
-		if (rts.desc_len > WF_DESC_MAX || fixed + h->aux + rts.desc_len != h->len)
+		if (rts.len > WF_MSG_MAX || rts.desc_len > WF_DESC_MAX || fixed + h->aux + rts.desc_len != h->len)
 			return WEFT_EPROTO;
 	}
 	if (!wf_msg_room(ep, keep) || !(m = wf_msg_new(ep, rts_first ? WF_MSG_RNDV : WF_MSG_EAGER, keep ? keep : 1)))

@@ -491,7 +491,7 @@ static inline int wf_call_check(const weft_call *call)
 
 static inline int wf_bufs_check(const weft_buf *b, size_t n, uint64_t *len_out)
 {
-	if (wf_likely(n == 1 && b && (b->addr || !b->len) && !b->kind)) {
+	if (wf_likely(n == 1 && b && (b->addr || !b->len) && !b->kind && b->len <= WF_MSG_MAX)) {
 		*len_out = b->len;
 		return 0;
 	}

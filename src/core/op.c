@@ -28,7 +28,7 @@ int wf_bufs_check_all(const weft_buf *b, size_t n, uint64_t *len_out)
 		if (b[i].kind != WEFT_HOST && b[i].kind != WEFT_KIND_AUTO)
 			return wf_fail(WEFT_ENOTSUP, 0, "buffers", "pass host memory", "no driver for memory kind %u", b[i].kind);
 	}
-	if (wf_bufs_len(b, n, &len))
+	if (wf_bufs_len(b, n, &len) || len > WF_MSG_MAX)
 		return wf_fail(WEFT_EINVAL, 0, "buffers", NULL, "their lengths add up to more than there is");
 	*len_out = len;
 	return 0;

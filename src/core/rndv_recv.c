@@ -251,7 +251,7 @@ int wf_in_rts(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 	struct wf_msg *m;
 
 	memcpy(&rts, p, sizeof(rts));
-	if (rts.desc_len > WF_DESC_MAX || rts.desc_len != h->len - sizeof(rts))
+	if (rts.len > WF_MSG_MAX || rts.desc_len > WF_DESC_MAX || rts.desc_len != h->len - sizeof(rts))
 		return WEFT_EPROTO;
 	if (!wf_msg_room(ep, rts.desc_len) || !(m = wf_msg_new(ep, WF_MSG_RNDV, rts.desc_len ? rts.desc_len : 1)))
 		return WEFT_AGAIN;

@@ -19,6 +19,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the frame header is l
 #define WF_FRAME_HDR 24u
 #define WF_WIRE_VERSION 1u
 #define WF_WIRE_MAGIC 0x54464557u   /* "WEFT" in memory order */
+#define WF_MSG_MAX (UINT64_MAX >> 1)   /* bytes of a message: what a ssize_t can say */
 #define WF_DESC_MAX 192u            /* a transport's description of a buffer or region for its own kind at the peer */
 #define WF_AM_HEADER_MAX 1024u
 #define WF_SAY_MAX 512u             /* what one side of a lane tells the other about it at a time */
