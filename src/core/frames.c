@@ -53,6 +53,14 @@ static int dispatch(struct weft_ep *ep, const struct wf_frame *h, const uint8_t 
 	}
 }
 
+static __attribute__((noinline)) int out_of_order(struct weft_ep *ep, const struct wf_lane *l, const struct wf_frame *h)
+{
+	char what[80];
+
+	snprintf(what, sizeof(what), "a frame was lost or doubled: number %u came where %u was due", h->seq, l->rx_seq);
+	return bad(ep, what, h);
+}
+
 /* Header checks that every frame passes once. 0 or a status; the endpoint has failed then. */
 static int look(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 {
@@ -61,7 +69,7 @@ static int look(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 	if (what)
 		return bad(ep, what, h);
 	if (h->seq != l->rx_seq)
-		return bad(ep, "a frame was lost or doubled", h);
+		return out_of_order(ep, l, h);
 	if (h->type >= WF_FR_LANE)       /* and SWITCH */
 		return l == ep->boot ? 0 : bad(ep, "not on the bootstrap lane", h);
 	if (!is_making(h->type) && (ep->state != WF_EP_READY || l != ep->msg))
