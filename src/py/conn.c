@@ -63,7 +63,7 @@ static PyObject *connect_kind(PyObject *const *args, Py_ssize_t n, PyObject *kw,
 	if (wpy_args(what, args, n, kw, names, 4, 2, 2, in))
 		return NULL;
 	url = url_text(what, in[0]);
-	if (!url || list_of_names(what, in[2], &allow) || wpy_seconds(what, in[3], &timeout_ns))
+	if (!url || wpy_seconds(what, in[3], &timeout_ns) || list_of_names(what, in[2], &allow))
 		return NULL;
 	w = wpy_worker_of(in[1]);
 	if (w)

@@ -400,7 +400,11 @@ static PyObject *get_local(PyObject *self, void *Py_UNUSED(unused))
 	Endpoint *ep = (Endpoint *)self;
 	char text[256] = "";
 
-	if (!ep->worker->h || !ep->h || weft_ep_local(ep->h, text, sizeof(text)))
+	if (!ep->worker->h || !ep->h)
+		return PyUnicode_FromString("");
+	if (wpy_worker_check(ep->worker))
+		return NULL;
+	if (weft_ep_local(ep->h, text, sizeof(text)))
 		text[0] = 0;
 	return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
 }
@@ -476,7 +480,7 @@ static PyObject *ep_explain(PyObject *self, PyObject *const *args, Py_ssize_t n,
 
 static PyGetSetDef ep_getset[] = {
 	{ "peer", get_peer, NULL, "The peer's address, \"127.0.0.1:4711\".", NULL },
-	{ "local", get_local, NULL, "Our own address, as the peer's `peer` has it; \"\" when it is over.", NULL },
+	{ "local", get_local, NULL, "Our own address, as the peer's `peer` has it; \"\" when it is over. ThreadError: of another thread's loop.", NULL },
 	{ "closed", get_closed, NULL, "True once either side has closed it or it broke.", NULL },
 	{ "error", get_error, NULL, "Why it went down, an exception; None while it is up.", NULL },
 	{ "_am_waits", get_am_waits, NULL, "True when an active message is there that nobody received.", NULL },

@@ -498,17 +498,6 @@ drop:
 	return NULL;
 }
 
-Worker *wpy_worker_of(PyObject *loop)
-{
-	for (Worker *w = all; w; w = w->next) {
-		if (w->loop == loop && w->h) {
-			w->thread = PyThread_get_thread_ident();
-			return (Worker *)Py_NewRef((PyObject *)w);
-		}
-	}
-	return worker_new(loop);
-}
-
 int wpy_worker_is_running(Worker *w)
 {
 	PyObject *loop = PyObject_CallNoArgs(wpy_get_running_loop);
@@ -517,6 +506,40 @@ int wpy_worker_is_running(Worker *w)
 		return -1;
 	Py_DECREF(loop);
 	return loop == w->loop;
+}
+
+static void raise_other_thread(void)
+{
+	wpy_raise(wpy_exc_make(WEFT_ETHREAD, "worker", "belongs to the event loop of another thread", "asyncio.run_coroutine_threadsafe()"));
+}
+
+/* The worker is this thread's from here on: its loop runs here, or nowhere. -1 with an error set: it runs in another thread. */
+static int take_over(Worker *w)
+{
+	PyObject *runs;
+	int ret;
+
+	if (w->thread == PyThread_get_thread_ident())
+		return 0;
+	ret = wpy_worker_is_running(w);
+	if (!ret) {
+		runs = PyObject_CallMethod(w->loop, "is_running", NULL);
+		ret = runs ? !PyObject_IsTrue(runs) : -1;
+		Py_XDECREF(runs);
+	}
+	if (ret > 0)
+		w->thread = PyThread_get_thread_ident();
+	else if (!ret)
+		raise_other_thread();
+	return ret > 0 ? 0 : -1;
+}
+
+Worker *wpy_worker_of(PyObject *loop)
+{
+	for (Worker *w = all; w; w = w->next)
+		if (w->loop == loop && w->h)
+			return take_over(w) ? NULL : (Worker *)Py_NewRef((PyObject *)w);
+	return worker_new(loop);
 }
 
 int wpy_worker_check_slow(Worker *w)
@@ -537,8 +560,7 @@ int wpy_worker_check_slow(Worker *w)
 	if (ret > 0)
 		w->thread = PyThread_get_thread_ident();
 	else if (!ret)
-		wpy_raise(wpy_exc_make(WEFT_ETHREAD, "worker", "belongs to the event loop of another thread",
-				       "asyncio.run_coroutine_threadsafe()"));
+		raise_other_thread();
 	return ret > 0 ? 0 : -1;
 }
 

@@ -11,6 +11,7 @@ import weakref
 import pytest
 
 import weft
+from weft import _weft
 from conftest import new_loop, pair, run_on
 
 
@@ -234,6 +235,12 @@ def test_an_endpoint_of_another_loop_is_an_error(run1):
                     a.send(b"x")
                 with pytest.raises(weft.ThreadError):
                     a.close()
+                with pytest.raises(weft.ThreadError):
+                    a.local.encode()
+                for of_the_worker in (lambda: _weft._progress(mine), lambda: _weft._probe(mine, 0, 0, False)):
+                    with pytest.raises(weft.ThreadError, match="another"):
+                        of_the_worker()
+            mine = asyncio.get_running_loop()
             await asyncio.get_running_loop().run_in_executor(None, lambda: run_on("asyncio", elsewhere()))
             _, n = await asyncio.gather(a.send(b"x"), b.recv(bytearray(1)))
             assert n == 1
