@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """python -m weft.dask under process launchers, which are played here by their variables; ranks, files of earlier jobs, more workers."""
+import asyncio
 import contextlib
 import json
 import os
@@ -10,9 +11,9 @@ import time
 
 import pytest
 from conftest import LIMIT
-from distributed import Client
+from distributed import Client, Scheduler
 
-from weft.dask import _rank
+from weft.dask import _rank, launch
 
 LAUNCHER_NAMES = {name for _, rank, sizes, jobs in _rank.LAUNCHERS for name in (rank, *sizes, *jobs)}
 ENV = {k: v for k, v in os.environ.items() if k not in LAUNCHER_NAMES}
@@ -134,8 +135,32 @@ def test_what_cannot_be_is_said(start, env, args, words):
     assert status == 1 and words in err
 
 
+def options(file, timeout=LIMIT):
+    return launch.parser().parse_args(["--scheduler-file", str(file), "--timeout", str(timeout), "--dashboard-address", ""])
+
+
+def test_without_a_job_s_name_a_file_is_believed_when_its_scheduler_answers(tmp_path):
+    file = tmp_path / "f.json"
+
+    async def main():
+        file.write_text(json.dumps({"address": "weft://127.0.0.1:1", "weft_job": ""}))
+        with pytest.raises(launch.LaunchError, match="weft://127.0.0.1:1, which it names, does not answer"):
+            await launch._scheduler_address(options(file, 0), "")
+        found = asyncio.ensure_future(launch._scheduler_address(options(file), ""))
+        async with Scheduler(protocol="weft", dashboard=False, host="127.0.0.1") as scheduler:
+            assert not found.done()
+            launch._write_file(file, scheduler.identity(), "")
+            assert await found == scheduler.address
+            with pytest.raises(launch.LaunchError, match="give this job a file of its own"):
+                await launch.run_scheduler(options(file), "")
+            assert launch._read_file(file, "") == scheduler.address
+
+    asyncio.run(main())
+
+
 PROGRAM = """
 import sys
+import threading
 from distributed import Client
 import weft.dask
 
@@ -143,6 +168,8 @@ def main():
     client = Client(weft.dask.initialize("job.json", dashboard_address=""))
     client.wait_for_workers(2, timeout=60)
     print(client.submit(sum, range(5)).result(), client.scheduler.address.partition(":")[0])
+    client.close()
+    threading.Thread.start = None            # as from Python 3.12 on when a program ends
 
 if __name__ == "__main__":
     main()

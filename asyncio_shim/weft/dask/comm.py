@@ -6,6 +6,7 @@ not wait for the peer to read; close() does; a read that is cancelled leaves the
 """
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -148,13 +149,17 @@ def _sent(ref: weakref.ref[WeftComm], op: weft.Op[None]) -> None:
         comm.abort()
 
 
-def _end(ep: weft.Endpoint) -> None:
-    """Aborts; from another thread, where Dask's tasks and the garbage collector run, by way of the loop."""
+def _on_its_loop(end: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+    """Calls @end; from another thread, where Dask's tasks and the garbage collector run, by way of the loop."""
     try:
-        ep.abort()
+        end()
     except (weft.ThreadError, weft.ForkedError):
         with contextlib.suppress(RuntimeError):   # the loop is closed, and what it had with it
-            ep.loop.call_soon_threadsafe(ep.abort)
+            loop.call_soon_threadsafe(end)
+
+
+def _end(ep: weft.Endpoint) -> None:
+    _on_its_loop(ep.abort, ep.loop)
 
 
 def _dangling(ep: weft.Endpoint, what: str) -> None:
@@ -201,9 +206,11 @@ class WeftListener(BaseListener):
         self.deserialize = deserialize
         self.allow_offload = allow_offload
         self._listener: weft.Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._bound: tuple[str, int] | None = None
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         try:
             self._listener = await weft.listen(self._accepted, PREFIX + unparse_host_port(self.ip or "0.0.0.0", self.port))
         except weft.AddressInUseError as exc:
@@ -214,8 +221,8 @@ class WeftListener(BaseListener):
 
     def stop(self) -> None:
         listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
+        if listener is not None and self._loop is not None:
+            _on_its_loop(listener.close, self._loop)
 
     async def _accepted(self, ep: weft.Endpoint) -> None:
         local, peer = ep.local, PREFIX + ep.peer

@@ -7,8 +7,8 @@
 or a program of one's own, of which each process calls initialize(): rank 0 becomes the scheduler, rank 1 goes on and is the client,
 the others become workers.
 
-Processes find each other by the scheduler file alone, or by --scheduler ADDRESS. A file that an earlier job left behind names the job,
-and is not believed.
+Processes find each other by the scheduler file alone, or by --scheduler ADDRESS. A file that an earlier job left behind is not
+believed: it names another job, or, where the launcher does not say which job this is, a scheduler that does not answer.
 """
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from typing import Any
 from . import _rank
 
 DEFAULT_PROTOCOL = "weft"
+ANSWER_S = 2                                 # a scheduler that its file names answers within
 LOOK_S = 0.05                                # how often a worker looks for the scheduler file
 
 
@@ -56,16 +57,37 @@ def _read_file(path: Path, job: str) -> str | None:
     return address if not job or found.get("weft_job", job) in (job, "") else None
 
 
+async def _answers(address: str) -> bool:
+    from distributed.comm.core import connect
+
+    try:
+        comm = await connect(address, timeout=ANSWER_S)
+    except (OSError, ValueError):            # CommClosedError is an OSError
+        return False
+    comm.abort()
+    return True
+
+
 async def _scheduler_address(o: argparse.Namespace, job: str) -> str:
     if o.scheduler:
         return str(o.scheduler)
     until = time.monotonic() + o.timeout
-    while (address := _read_file(Path(o.scheduler_file), job)) is None:
+    while True:
+        address = _read_file(Path(o.scheduler_file), job)
+        if address and (job or await _answers(address)):
+            return address
         if time.monotonic() > until:
-            raise LaunchError(f"no scheduler of this job has written {o.scheduler_file} within {o.timeout:g} s: is the folder one that all hosts "
-                              "see, and did rank 0 start? (--timeout)")
+            silent = f" ({address}, which it names, does not answer)" if address else ""
+            raise LaunchError(f"no scheduler of this job has written {o.scheduler_file} within {o.timeout:g} s{silent}: is the folder one that "
+                              "all hosts see, and did rank 0 start? (--timeout)")
         await asyncio.sleep(LOOK_S)
-    return address
+
+
+async def _check_file_is_free(path: Path, job: str) -> None:
+    """Where the launcher does not name the job, a second one in the same folder would take the file from the first."""
+    address = None if job else _read_file(path, "")
+    if address and await _answers(address):
+        raise LaunchError(f"{path} is that of a scheduler that runs, {address}: give this job a file of its own (--scheduler-file), or end that one")
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -88,6 +110,8 @@ async def run_scheduler(o: argparse.Namespace, job: str) -> None:
 
     stop = asyncio.Event()
     path = Path(o.scheduler_file) if o.scheduler_file else None
+    if path:
+        await _check_file_is_free(path, job)
     scheduler = Scheduler(protocol=o.protocol, host=o.host, port=o.port, interface=o.interface, dashboard_address=o.dashboard_address,
                           dashboard=o.dashboard_address != "")
     async with scheduler:
@@ -159,13 +183,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def initialize(scheduler_file: str | None = None, *, protocol: str = DEFAULT_PROTOCOL, **options: Any) -> str | None:
     """Makes of the processes of a job a cluster: rank 0 becomes the scheduler and rank 2 and later become workers: there this call does
     not return, the process ends with the cluster. In rank 1 it returns the scheduler's address, and the cluster ends with that
-    process. scheduler_file: in a folder that all hosts see; where it is not given, .weft-dask-JOB.json in the current one. options: as of
-    `python -m weft.dask`, nthreads=2, interface="ib0". LaunchError: fewer than three processes, or no launcher."""
+    process. scheduler_file: in a folder that all hosts see; where it is not given, .weft-dask-JOB.json in the current one (.weft-dask.json
+    where the launcher does not name the job). options: as of `python -m weft.dask`, nthreads=2, interface="ib0". LaunchError: fewer than three processes, or no launcher."""
     rank = _rank.find()
     if rank.size < 3:
         raise LaunchError(f"initialize() wants three processes at least, for a scheduler, this program and a worker; there are {rank.size}: "
                           "start it by srun or mpiexec")
-    path = scheduler_file or f".weft-dask-{rank.job or os.getppid()}.json"
+    path = scheduler_file or f".weft-dask{rank.job and '-' + rank.job}.json"
     o = parser().parse_args(["--scheduler-file", path, "--protocol", protocol])
     unknown = [k for k in options if not hasattr(o, k)]
     if unknown:
@@ -180,7 +204,12 @@ def initialize(scheduler_file: str | None = None, *, protocol: str = DEFAULT_PRO
 
 
 def _shut_down(address: str) -> None:
-    from distributed import Client
+    """As Client.shutdown(), without the thread that a Client has: at exit none can be started any more."""
+    from distributed.core import rpc
+
+    async def terminate() -> None:
+        async with rpc(address, timeout=10) as scheduler:
+            await asyncio.wait_for(scheduler.terminate(), 10)
 
     with contextlib.suppress(OSError, TimeoutError):
-        Client(address, timeout=10).shutdown()
+        asyncio.run(terminate())
