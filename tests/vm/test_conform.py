@@ -13,7 +13,8 @@ CONFORM = f"env WEFT_TEST_EMULATED=1 {shlex.quote(str(BUILD / 'tests/conform/con
 PACKETS = "for d in rxe0 rxe1; do echo packets $(cat /sys/class/infiniband/$d/ports/1/hw_counters/sent_pkts); done"
 
 # What moves bytes in every way, of sizes that a wire on which each lost tail costs a tenth of a second carries in time.
-BYTES = ["messages_go*", "same_tag*", "both_sides_may_send*", "full_queues*", "a_sync_send_is*", "a_loop_of_short*", "all_fills_the_buffer*"]
+LONG = "both_sides_may_send*"
+BYTES = ["messages_go*", "same_tag*", LONG, "full_queues*", "a_sync_send_is*", "a_loop_of_short*", "all_fills_the_buffer*"]
 MEMORY = ["puts_and_gets*"]
 BY_CM = "*message* *put* *get* *atomic* *close*".split()
 
@@ -48,7 +49,8 @@ def test_shm_on_another_kernel():
 @pytest.mark.parametrize("netem", ["loss 1%", "loss 5%", "delay 3ms reorder 2%"])
 def test_bytes_over_a_bad_wire(netem):
     """Over verbs alone. On the worse wires soft-RoCE gives up on long writes (G79), for which it takes tcp as well: test_verbs.py."""
-    names = BYTES + (MEMORY if netem == "loss 1%" else [])
+    # no long ones where packets overtake each other: reads of memory that was given up meanwhile come again (G108)
+    names = [n for n in BYTES if n != LONG or "reorder" not in netem] + (MEMORY if netem == "loss 1%" else [])
     runs = "; ".join(f"timeout 250 {CONFORM} verbs '{p}' || exit 1" for p in names)
     # by this time adapters know how soon to send again; with 5 % the suite would wait for nothing else
     detect = "1s" if netem == "loss 5%" else "2s"
