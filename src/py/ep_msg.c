@@ -153,7 +153,9 @@ PyObject *wpy_ep_am_recv(PyObject *self, PyObject *const *args, Py_ssize_t n, Py
 	op = wpy_op_new(ep->worker, WPY_WANT_AM, what);
 	if (!op)
 		return NULL;
-	if (buf && buf != Py_None) {
+	if (buf && buf != Py_None && PyCallable_Check(buf) && !PyObject_CheckBuffer(buf)) {
+		op->aux = Py_NewRef(buf);
+	} else if (buf && buf != Py_None) {
 		if (wpy_buffer(what, buf, true, &op->view)) {
 			Py_DECREF(op);
 			return NULL;

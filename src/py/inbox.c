@@ -62,7 +62,8 @@ static void take_out(struct wpy_inbox *in, struct wpy_item *it)
 /* The fetched @it is what @op gets. Takes @it. */
 static void deliver(Endpoint *ep, Op *op, struct wpy_item *it)
 {
-	PyObject *value = PyList_Check(it->parts) ? PyList_GET_ITEM(it->parts, 0) : it->parts;
+	PyObject *value = op->kind == WPY_WANT_AM && op->aux ? op->aux :
+			  PyList_Check(it->parts) ? PyList_GET_ITEM(it->parts, 0) : it->parts;
 
 	op->item = NULL;
 	wpy_op_drop_buffers(op);
@@ -73,60 +74,102 @@ static void deliver(Endpoint *ep, Op *op, struct wpy_item *it)
 	drop_item(ep, it);
 }
 
+/* Into memory of the user: a buffer, or what his callable makes for each message. */
+static bool is_users(const Op *op)
+{
+	return op->n_views || (op->kind == WPY_WANT_AM && op->aux);
+}
+
 static int check_fits(Op *op, uint64_t len)
 {
+	uint64_t room = 0;
 	char why[128];
 
-	if ((uint64_t)op->view.len >= len)
+	for (uint32_t i = 0; i < op->n_views; i++)
+		room += (uint64_t)op->views[i].len;
+	if (room >= len)
 		return 0;
-	snprintf(why, sizeof(why), "the message has %llu bytes, the buffer %zd; it can still be received",
-		 (unsigned long long)len, op->view.len);
+	snprintf(why, sizeof(why), "the message has %llu bytes, the buffer %llu; it can still be received", (unsigned long long)len,
+		 (unsigned long long)room);
 	wpy_raise(wpy_exc_truncated(wpy_exc_make(WEFT_ETRUNCATED, op->what, why, NULL), len, 0, 0));
 	return -1;
 }
 
-/* Payload that was fetched for another, who was cancelled, into the buffer of @op. */
+/* The user's memory for @it, pinned: *bufs, op->n_views. His callable is asked now; in its place op->aux has what it gave. */
+static int users_room(Op *op, struct wpy_item *it, weft_buf *one, weft_buf **bufs)
+{
+	PyObject *list;
+	size_t total;
+	int ret;
+
+	*bufs = one;
+	if (!op->aux) {
+		one->addr = op->view.buf;
+		one->len = (size_t)op->view.len;
+		return check_fits(op, it->ev.len);
+	}
+	list = PyObject_CallFunction(op->aux, "OK", it->header, (unsigned long long)it->ev.len);
+	if (!list)
+		return -1;
+	Py_SETREF(op->aux, list);
+	if (!PyList_CheckExact(list)) {
+		PyErr_Format(PyExc_TypeError, "%s(): what makes room must give a list of buffers, not %.100s", op->what, Py_TYPE(list)->tp_name);
+		return -1;
+	}
+	ret = wpy_bufs(op, list, true, one, bufs, &total);
+	op->big = false;
+	return ret ? -1 : check_fits(op, it->ev.len);
+}
+
+/* Payload that was fetched for another, who was cancelled, into the buffers of @op. */
 static int copy_over(Op *op, struct wpy_item *it)
 {
 	PyObject *part = PyList_GET_ITEM(it->parts, 0);
+	uint64_t at = 0, n;
+	weft_buf one, *bufs;
+	int ret = users_room(op, it, &one, &bufs);
 
-	if (check_fits(op, it->ev.len))
+	wpy_bufs_free(bufs, &one);
+	if (ret)
 		return -1;
-	memcpy(op->view.buf, PyByteArray_AS_STRING(part), it->ev.len);
+	for (uint32_t i = 0; i < op->n_views && at < it->ev.len; i++, at += n) {
+		n = it->ev.len - at < (uint64_t)op->views[i].len ? it->ev.len - at : (uint64_t)op->views[i].len;
+		memcpy(op->views[i].buf, PyByteArray_AS_STRING(part) + at, n);
+	}
 	Py_XSETREF(it->parts, PyLong_FromUnsignedLongLong(it->ev.len));
 	return it->parts ? 0 : -1;
 }
 
 /* Room for the payload: *bufs, n. Fills it->header and it->parts. -1 with an error set. */
-static int make_room(Op *op, struct wpy_item *it, weft_buf **bufs, size_t *n)
+static int make_room(Op *op, struct wpy_item *it, weft_buf *one, weft_buf **bufs, size_t *n)
 {
 	PyObject *part;
 
+	*bufs = one;
 	if (!it->header)
 		it->header = PyBytes_FromStringAndSize(it->ev.data, (Py_ssize_t)it->ev.data_len);
 	if (!it->header)
 		return -1;
-	if (op->n_views) {
-		if (check_fits(op, it->ev.len))
+	if (is_users(op)) {
+		if (users_room(op, it, one, bufs))
 			return -1;
+		*n = op->n_views;
 		it->parts = PyLong_FromUnsignedLongLong(it->ev.len);
-	} else if (op->kind == WPY_WANT_OBJ) {
+		return it->parts ? 0 : -1;
+	}
+	if (op->kind == WPY_WANT_OBJ) {
 		it->parts = wpy_obj_parts(it->header, it->ev.len);
 	} else {
 		it->parts = Py_BuildValue("[N]", PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)it->ev.len));
 	}
 	if (!it->parts)
 		return -1;
-	*n = PyList_Check(it->parts) ? (size_t)PyList_GET_SIZE(it->parts) : 1;
+	*n = (size_t)PyList_GET_SIZE(it->parts);
 	*bufs = PyMem_Calloc(*n ? *n : 1, sizeof(**bufs));
 	if (!*bufs) {
+		*bufs = one;
 		PyErr_NoMemory();
 		return -1;
-	}
-	if (!PyList_Check(it->parts)) {
-		(*bufs)[0].addr = op->view.buf;
-		(*bufs)[0].len = it->ev.len;
-		return 0;
 	}
 	for (size_t i = 0; i < *n; i++) {
 		part = PyList_GET_ITEM(it->parts, (Py_ssize_t)i);
@@ -147,15 +190,16 @@ static void fail_now(Op *op)
 static void fetch(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *op)
 {
 	Worker *w = ep->worker;
-	weft_buf *bufs = NULL;
+	weft_buf one = { 0 }, *bufs;
 	weft_call call;
 	size_t n = 0;
 	Op *f;
 	int ret;
 
-	if (make_room(op, it, &bufs, &n)) {
-		bool keep = PyErr_ExceptionMatches(PyExc_MemoryError) || op->n_views;
+	if (make_room(op, it, &one, &bufs, &n)) {
+		bool keep = PyErr_ExceptionMatches(PyExc_MemoryError) || is_users(op);
 
+		wpy_bufs_free(bufs, &one);
 		fail_now(op);
 		Py_CLEAR(it->parts);
 		if (keep)
@@ -166,7 +210,7 @@ static void fetch(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *o
 	}
 	f = wpy_op_new(w, WPY_FETCH, op->what);
 	if (!f) {
-		PyMem_Free(bufs);
+		wpy_bufs_free(bufs, &one);
 		fail_now(op);
 		Py_CLEAR(it->parts);
 		put_back(in, it);
@@ -179,8 +223,9 @@ static void fetch(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *o
 	op->item = it;
 	wpy_call_init(&call, 0, f);
 	ret = weft_am_recv(w->h, &it->ev, bufs, n, &call);
-	PyMem_Free(bufs);
+	wpy_bufs_free(bufs, &one);
 	if (ret == WEFT_PENDING) {
+		op->big = f->big;            /* for who awaits it; it is in no list of pending ones, its fetch is */
 		f = (Op *)wpy_op_posted(f, ret, &call, (PyObject *)ep);
 		Py_XDECREF(f);               /* the pending list has its own */
 		return;
@@ -201,7 +246,7 @@ static void give(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *op
 		op->item = it;
 	} else if (!it->parts) {
 		fetch(ep, in, it, op);
-	} else if (op->n_views && PyList_Check(it->parts) && copy_over(op, it)) {
+	} else if (is_users(op) && PyList_Check(it->parts) && copy_over(op, it)) {
 		fail_now(op);
 		put_back(in, it);
 	} else {
@@ -365,7 +410,7 @@ bool wpy_inbox_withdraw(Op *op)
 		return true;
 	}
 	it = op->item;
-	if (op->n_views || !it)
+	if (is_users(op) || !it)
 		return false;
 	op->item = NULL;
 	Py_CLEAR(it->client);                /* not the last reference: the caller has one */

@@ -41,7 +41,7 @@ int wpy_ctx_open(void)
 		return -1;
 	}
 	if (!weft_config_get(config, "spin", spin, sizeof(spin), NULL))
-		wpy_worker_set_spin(time_of(spin));
+		wpy_set_spin(time_of(spin));
 	return 0;
 }
 

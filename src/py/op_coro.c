@@ -159,6 +159,17 @@ static int catch_up(Worker *w)
 	return ret;
 }
 
+int wpy_op_spend(Op *op)
+{
+	bool yielded = op->await == WPY_YIELDED;
+
+	op->await = WPY_SPENT;
+	if (!yielded)
+		return 0;
+	op->worker->n_yielded--;
+	return wpy_worker_touch(op->worker);     /* the turn that found it has armed nothing */
+}
+
 static int begin(Op *op)
 {
 	if (op->await != WPY_FRESH) {
@@ -207,10 +218,12 @@ static PySendResult step(PyObject *self, PyObject *Py_UNUSED(arg), PyObject **ou
 	}
 	if (op->await == WPY_STARTED && wpy_worker_turn_owed(w, op->big ? 16 : 1)) {
 		op->await = WPY_YIELDED;
+		w->n_yielded++;
 		*out = Py_NewRef(Py_None);
 		return PYGEN_NEXT;
 	}
-	op->await = WPY_SPENT;
+	if (wpy_op_spend(op))
+		return PYGEN_ERROR;
 	*out = wpy_op_take(op);
 	return *out ? PYGEN_RETURN : PYGEN_ERROR;
 }
@@ -273,7 +286,8 @@ static int abandon(Op *op)
 
 	stop_waiting(op);
 	op->quiet = true;
-	op->await = WPY_SPENT;
+	if (wpy_op_spend(op))
+		return -1;
 	if (op->state != WPY_PENDING || !op->worker->h)
 		return 0;
 	ret = wpy_op_cancel(op, NULL);
@@ -333,7 +347,8 @@ PyObject *wpy_op_throw(PyObject *self, PyObject *const *args, Py_ssize_t n)
 			return NULL;
 		}
 		Py_DECREF(task);
-		op->await = WPY_SPENT;
+		if (wpy_op_spend(op))
+			return NULL;
 		stop_iteration(wpy_op_take(op));
 		return NULL;
 	}
@@ -350,8 +365,9 @@ PyObject *wpy_op_close(PyObject *self, PyObject *Py_UNUSED(unused))
 
 	if (op->await != WPY_SPENT && op->state == WPY_PENDING && abandon(op))
 		return NULL;
-	op->await = WPY_SPENT;
 	op->quiet = true;
+	if (wpy_op_spend(op))
+		return NULL;
 	Py_RETURN_NONE;
 }
 

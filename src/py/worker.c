@@ -4,7 +4,8 @@
  *
  * Whoever posts sees to it that the loop comes by once more (touch: one call_soon for each turn of the loop, however many
  * operations it posts). In that turn the worker reaps, wakes who waits, and when nothing is left arms the fd: from there
- * on the loop may sleep, and the fd's callback is a turn like any other. There is no timer: an idle loop costs nothing.
+ * on the loop may sleep, and the fd's callback is a turn like any other. Where the loop will not sleep, because a task let it go
+ * first and goes on in the same round, nothing is armed: that would cost two barriers, and our peers a doorbell. There is no timer: an idle loop costs nothing.
  *
  * In a turn the loop runs us and no task, so a task that waits for a completion is stepped right there, in its own
  * context, and saves a round through the loop's queue. An await that reaps by itself (look) runs inside a task; what it
@@ -17,16 +18,12 @@
 
 #include <time.h>
 
-#define SPIN_LOOKS 8                     /* between two readings of the clock */
-#define SPIN_TRIES 4                     /* a spin after misses lasts this many times the setting */
-
 struct anchor {                          /* held by the event loop alone: goes when the loop is closed */
 	PyObject_HEAD
 	Worker *worker;
 };
 
 static Worker *all;
-static uint64_t spin_ns = WPY_SPIN_NS;
 
 uint64_t wpy_now(void)
 {
@@ -38,7 +35,7 @@ uint64_t wpy_now(void)
 
 /* ---- reaping ---------------------------------------------------------------------------------------------------- */
 
-static void dispatch(Worker *w, weft_event *e)
+void wpy_worker_event(Worker *w, weft_event *e)
 {
 	Op *op;
 
@@ -71,7 +68,7 @@ static void dispatch(Worker *w, weft_event *e)
 }
 
 /* One batch: what is there is taken in. Returns how many. */
-static size_t take_batch(Worker *w)
+size_t wpy_worker_batch(Worker *w)
 {
 	weft_event ev[WPY_BATCH];
 	PyThreadState *state;
@@ -87,18 +84,7 @@ static size_t take_batch(Worker *w)
 		n = weft_reap(w->h, ev, WPY_BATCH);
 	}
 	for (size_t i = 0; i < n; i++)
-		dispatch(w, &ev[i]);
-	return n;
-}
-
-/* The same some times in a row while nothing comes: reading the clock takes longer than looking. With a large copy pending
- * once, for that look may copy. */
-static size_t take_some(Worker *w)
-{
-	size_t n = 0;
-
-	for (unsigned i = 0; i < (w->n_big ? 1 : SPIN_LOOKS) && !n; i++)
-		n = take_batch(w);
+		wpy_worker_event(w, &ev[i]);
 	return n;
 }
 
@@ -154,104 +140,15 @@ bool wpy_worker_turn_owed(Worker *w, uint32_t cost)
 	return (w->turn_due || w->in_turn) && wpy_now() - w->turn_ns > WPY_TURN_NS;
 }
 
-/*
- * How long to spin now; 0: not at all. After misses it is left out for a while and then tried for longer: where both
- * sides sleep, an answer takes a wake-up through an event loop, some times the setting `spin`, and only who waits that
- * long finds out that spinning would pay again.
- */
-static uint64_t spin_time(struct wpy_spin *s)
-{
-	if (!spin_ns)
-		return 0;
-	if (s->skip) {
-		s->skip--;
-		return 0;
-	}
-	return s->miss ? SPIN_TRIES * spin_ns : s->ns < spin_ns ? spin_ns : s->ns;
-}
-
-static void spin_result(struct wpy_spin *s, bool hit, uint64_t took_ns)
-{
-	if (hit) {
-		s->miss = 0;
-		s->ns = 2 * took_ns < SPIN_TRIES * spin_ns ? 2 * took_ns : SPIN_TRIES * spin_ns;
-		return;
-	}
-	if (s->miss < 6)
-		s->miss++;
-	s->skip = (1u << s->miss) - 1;
-}
-
-/* The spin of a turn, for operations that no await looks after: several tasks wait, or a gather. True: look again. */
-static bool spin_turn(Worker *w)
-{
-	struct wpy_spin *s = &w->spin[w->n_big != 0];
-	uint64_t from, now, ns;
-	size_t n = 0;
-
-	if (w->n_suspended == 1 || !w->pending.first)
-		return false;
-	ns = spin_time(s);
-	if (!ns)
-		return false;
-	from = now = wpy_now();
-	if (w->n_big) {
-		w->spin_until = from + WPY_SPIN_BIG_NS;
-		return true;
-	}
-	do {
-		n = take_some(w);
-		now = wpy_now();
-	} while (!n && now - from < ns);
-	spin_result(s, n != 0, now - from);
-	return n != 0;
-}
-
-/* For @op alone. A large copy is moved on by it; when it takes longer than the loop can wait, the loop's turns go on. */
-static size_t spin_for(Worker *w, Op *op)
-{
-	struct wpy_spin *s = &w->spin[op->big];
-	uint64_t from, now, ns = spin_time(s);
-	bool big = op->big;
-	size_t n = 0;
-
-	if (!ns)
-		return 0;
-	from = now = wpy_now();
-	if (big) {
-		ns = WPY_TURN_NS;
-		w->spin_until = from + WPY_SPIN_BIG_NS;
-	}
-	do {
-		n += take_some(w);
-		now = wpy_now();
-	} while (op->state == WPY_PENDING && !w->wakes.first && now - from < ns);
-	if (!big)
-		spin_result(s, op->state != WPY_PENDING, now - from);
-	return n;
-}
-
-/* True while a spin that spin_for() began is worth going on with. */
-static bool spin_goes_on(Worker *w)
-{
-	if (!w->spin_until)
-		return false;
-	if (w->n_big && wpy_now() < w->spin_until)
-		return true;
-	w->spin_until = 0;
-	spin_result(&w->spin[1], false, 0);
-	return false;
-}
-
 int wpy_worker_look(Worker *w, Op *op)
 {
 	size_t n;
 
 	if (wpy_worker_check(w))
 		return -1;
-	n = take_batch(w);
+	n = wpy_worker_batch(w);
 	if (op->state == WPY_PENDING && !w->n_suspended && !w->wakes.first)
-		n += spin_for(w, op);
+		n += wpy_spin_for(w, op);
 	if (n)
 		w->work += 4;
 	return wpy_worker_touch(w);          /* whom it found for others waits for that turn */
@@ -263,7 +160,7 @@ Py_ssize_t wpy_worker_progress(Worker *w)
 
 	if (wpy_worker_check(w))
 		return -1;
-	n = take_batch(w);
+	n = wpy_worker_batch(w);
 	return wpy_worker_touch(w) ? -1 : (Py_ssize_t)n;
 }
 
@@ -308,9 +205,9 @@ static int turn_body(Worker *w, bool *again)
 
 	*again = false;
 	while (w->h) {
-		size_t n = take_batch(w);
+		size_t n = wpy_worker_batch(w);
 
-		if (!n && !w->wakes.first && (spin_goes_on(w) || spin_turn(w)))
+		if (!n && !w->wakes.first && (wpy_spin_goes_on(w) || wpy_spin_turn(w)))
 			n = 1;
 		if (w->wakes.first && run_wakes(w)) {
 			*again = true;
@@ -321,6 +218,8 @@ static int turn_body(Worker *w, bool *again)
 		if (!n) {
 			if (wpy_mem_ghosts)
 				wpy_mem_retry();
+			if (w->n_yielded)    /* the loop does not sleep before they went on, and then this comes by again */
+				return 0;
 			ret = weft_arm(w->h);
 			if (ret != WEFT_AGAIN)
 				return 0;
@@ -630,11 +529,6 @@ PyObject *wpy_forked(PyObject *Py_UNUSED(mod), PyObject *Py_UNUSED(unused))
 	wpy_ctx = NULL;
 	wpy_mem_forked();
 	Py_RETURN_NONE;
-}
-
-void wpy_worker_set_spin(uint64_t ns)
-{
-	spin_ns = ns;
 }
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */

@@ -166,6 +166,9 @@ PyObject *wpy_op_close(PyObject *self, PyObject *unused);
 /* @task was stepped with a result although its cancel had been asked for: the cancel follows, unless it was taken back. */
 int wpy_task_stepped(PyObject *task);
 
+/* The await of @op is over. -1 with an error set. */
+int wpy_op_spend(Op *op);
+
 /* ---- workers ---------------------------------------------------------------------------------------------------- */
 
 struct wpy_worker {
@@ -177,11 +180,12 @@ struct wpy_worker {
 	struct wpy_ops pending, wakes;
 	Op *last_op;                     /* compared, never followed */
 	uint32_t n_suspended;            /* ops that a task waits for */
+	uint32_t n_yielded;              /* ops whose await let the loop go first: their tasks go on in its next round */
 	uint32_t n_big;                  /* pending ops of WPY_BIG and more */
 	uint32_t work;                   /* since the clock was read */
 	struct wpy_spin {
 		uint32_t skip, miss;     /* chances to leave out; misses in a row */
-		uint64_t ns;             /* how long it is worth: twice what the last hit took */
+		uint64_t ns;             /* how long it is worth: twice what the longest of the last hits took */
 	} spin[2];                       /* for small operations and, longer, for those of WPY_BIG */
 	uint64_t spin_until;             /* for a large one: the loop's turns go on looking; 0: they sleep */
 	uint64_t turn_ns;                /* when the loop had its turn */
@@ -228,6 +232,16 @@ int wpy_worker_look(Worker *w, Op *op);
 /* Takes in one batch of what arrived; who waits for it is woken in the loop's turn. How many, or -1. */
 Py_ssize_t wpy_worker_progress(Worker *w);
 
+/* One batch: what is there is taken in. How many. */
+size_t wpy_worker_batch(Worker *w);
+void wpy_worker_event(Worker *w, weft_event *e);
+
+/* spin.c */
+void wpy_set_spin(uint64_t ns);                 /* the setting: of every worker; 0: never */
+size_t wpy_spin_for(Worker *w, Op *op);         /* before @op's await suspends: how much came */
+bool wpy_spin_turn(Worker *w);                  /* before the loop sleeps: look again? */
+bool wpy_spin_goes_on(Worker *w);               /* while a spin that wpy_spin_for() began is worth going on with */
+
 /* Closes: aborts endpoints, waits for quiet, gives all buffers back. */
 void wpy_worker_close(Worker *w);
 
@@ -250,7 +264,6 @@ PyObject *wpy_shutdown(PyObject *mod, PyObject *unused);       /* at exit */
 PyObject *wpy_forked(PyObject *mod, PyObject *unused);         /* in the child of a fork */
 
 uint64_t wpy_now(void);
-void wpy_worker_set_spin(uint64_t ns);    /* longest spin of every worker; 0: never */
 
 /* ---- endpoints -------------------------------------------------------------------------------------------------- */
 

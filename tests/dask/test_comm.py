@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The contract of a comm, as `distributed` relies on it: what Dask's own tests look at, and what bad peers and bad moments do."""
 import asyncio
+import gc
 import os
 import socket
 
@@ -16,7 +17,7 @@ from distributed.protocol import Serialize, Serialized, deserialize, to_serializ
 
 import weft
 from weft.dask import WeftBackend, WeftComm
-from weft.dask._frames import HEADER, MAGIC, pack
+from weft.dask._frames import HEADER, MAGIC, table_header
 
 
 async def both(a, b, msg):
@@ -214,6 +215,42 @@ def test_abort_in_another_thread(run):
     run(body())
 
 
+@pytest.mark.parametrize("how", ["abort", "close", "drop", "peer"])
+def test_sends_that_nobody_took_end_silently(run, how):
+    async def body():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        accepted = asyncio.get_running_loop().create_future()
+
+        async def handle(comm):
+            accepted.set_result(comm)
+
+        listener = await listen(HERE, handle)
+        a = await connect(listener.contact_address)
+        b = await accepted
+        for _ in range(3):
+            await a.write({"x": to_serialize(numpy.zeros(1_000_000))})
+        if how == "close":
+            await asyncio.gather(a.close(), b.close())
+        elif how == "drop":
+            del a
+            gc.collect()
+        else:
+            (a if how == "abort" else b).abort()
+            await asyncio.sleep(0.05)
+        with pytest.raises(CommClosedError):
+            while True:
+                await asyncio.wait_for(b.read(), 5)
+        a = None
+        gc.collect()
+        await asyncio.sleep(0)
+        assert not told, told
+        b.abort()
+        listener.stop()
+
+    run(body())
+
+
 def test_abort_is_noticed(run):
     async def body():
         async with comm_pair() as (a, b):
@@ -246,8 +283,7 @@ def test_a_cancelled_read_leaves_the_comm_closed(run, late):
     async def body():
         async with comm_pair() as (a, b):
             if late:                          # a message of which a part has come
-                header, payload, _, _ = pack([b"head", bytearray(100_000)])
-                await a._ep.am_send(header, payload)
+                await a._ep.am_send(table_header(row(1, 0)), row(1, 0))
             read = asyncio.ensure_future(b.read())
             await asyncio.sleep(0.02)
             read.cancel()
@@ -431,14 +467,20 @@ def test_five_hundred_at_once(run):
 
 # ---- peers that lie ----
 
+
+def row(length, kind):
+    return (length << 2 | kind).to_bytes(8, "little")
+
+
 @pytest.mark.parametrize("send", [
     lambda ep: [ep.am_send(b"nonsense")],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 3, 24), b"short")],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 8), (1000 << 2 | 0).to_bytes(8, "little"))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 8), (100_000 << 2 | 2).to_bytes(8, "little")), ep.send(bytes(99_999))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 8), (100_000 << 2 | 2).to_bytes(8, "little")), ep.send(bytes(100_001))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 8), ((1 << 60) << 2 | 2).to_bytes(8, "little"))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 8), (5 << 2).to_bytes(8, "little") + b"\xc1\xc1\xc1\xc1\xc1")],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 3, 5), b"short")],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1000) + row(1000, 0))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(99_999))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(100_001))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1 << 60) + row(1 << 60, 1))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 5) + row(5, 0), b"\xc1\xc1\xc1\xc1\xc1")],
+    lambda ep: [ep.am_send(table_header(row(5, 0)), row(5, 0)), ep.am_send(table_header(row(5, 0)), row(5, 0))],
 ])
 def test_a_peer_that_lies_is_closed(run, send):
     async def body():

@@ -7,20 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.dask._frames import AGAIN, APART, APART_MIN, HEADER, MAGIC, OWN, SHARED, MalformedError, pack, unpack
+from weft.dask._frames import AGAIN, HEADER, MAGIC, MAGIC_TABLE, OWN, SHARED, SHARED_MAX, MalformedError, pack, table_header, unpack
 
 KINDS = [bytes, bytearray, lambda b: memoryview(bytearray(b)), lambda b: numpy.frombuffer(bytearray(b), "u1").data]
-FRAMES = st.lists(st.tuples(st.integers(0, 3), st.one_of(st.integers(0, 40), st.integers(APART_MIN - 2, APART_MIN + 9))), max_size=12)
+FRAMES = st.lists(st.tuples(st.integers(0, 3), st.one_of(st.integers(0, 40), st.integers(SHARED_MAX - 2, SHARED_MAX + 9))), max_size=12)
 
 
 def carry(frames):
-    """What the receiver has of @frames: what apart messages bring is put into the buffers that it made for them."""
-    header, payload, apart, total = pack(frames)
-    got, buffers = unpack(header, bytearray(payload))
-    assert [sum(p.nbytes for p in parts) for parts in apart] == [b.nbytes for b in buffers]
-    assert total == len(header) + len(payload) + sum(b.nbytes for b in buffers)
-    for parts, buffer in zip(apart, buffers):
-        buffer[:] = b"".join(parts)
+    """What the receiver has of @frames: the payload's bytes are put into the buffers that it made for them."""
+    header, table, pieces, total = pack(frames)
+    if table:
+        none, (buffer,) = unpack(table_header(table), len(table), None)
+        assert none is None and buffer.nbytes == len(table)
+    payload = b"".join(pieces)
+    got, buffers = unpack(header, len(payload), table or None)
+    assert total == len(header) + len(table) + len(payload) and len(header) <= 1024
+    assert sum(b.nbytes for b in buffers) == len(payload)
+    at = 0
+    for buffer in buffers:
+        buffer[:] = payload[at:at + buffer.nbytes]
+        at += buffer.nbytes
     return got, buffers
 
 
@@ -33,23 +39,24 @@ def test_what_is_packed_is_unpacked(shape):
 
 
 def test_every_buffer_has_memory_of_its_own():
-    frames = [b"head", bytearray(10), b"more", bytearray(APART_MIN), bytearray(APART_MIN), memoryview(bytearray(5))]
+    frames = [b"head", bytearray(10), b"more", bytearray(SHARED_MAX), bytes(SHARED_MAX), memoryview(bytearray(5))]
     got, buffers = carry(frames)
     owners = [f.obj for f in got]
-    assert len(buffers) == 2 and all(not f.readonly for f in got)
+    assert len(buffers) == 5 and all(not f.readonly for f in got)
     assert len({id(o) for o in (owners[1], owners[3], owners[4], owners[5])}) == 4      # and none is that of the rest
     assert owners[0] is owners[2] and all(owners[0] is not owners[k] for k in (1, 3, 4, 5))
 
 
-def test_a_buffer_that_was_cut_arrives_in_one_piece():
-    whole = numpy.arange(3 * APART_MIN + 100, dtype="u1")
-    parts = [whole.data[i:i + APART_MIN] for i in range(0, whole.nbytes, APART_MIN)]
+@pytest.mark.parametrize("kind", [bytes, lambda a: a.data])
+def test_a_buffer_that_was_cut_arrives_in_one_piece(kind):
+    whole = memoryview(kind(numpy.arange(3 * SHARED_MAX + 100, dtype="u1")))
+    parts = [whole[i:i + SHARED_MAX] for i in range(0, whole.nbytes, SHARED_MAX)]
     got, buffers = carry([b"h", *parts, b"t"])
-    assert len(buffers) == 1 and bytes(buffers[0]) == whole.tobytes() and [f.nbytes for f in got[1:-1]] == [p.nbytes for p in parts]
+    assert len(buffers) == 2 and bytes(buffers[1]) == whole.tobytes() and [f.nbytes for f in got[1:-1]] == [p.nbytes for p in parts]
 
 
 def test_the_same_buffer_twice_is_two():
-    one = numpy.zeros(APART_MIN, "u1")
+    one = numpy.zeros(SHARED_MAX, "u1")
     _, buffers = carry([one.data, one.data])
     assert len(buffers) == 2
 
@@ -60,23 +67,28 @@ def test_more_frames_than_anybody_else_takes():
     assert [bytes(f) for f in got] == [bytes(f) for f in frames]
 
 
-def table(*rows, tail=b"", magic=MAGIC, count=None, length=None):
+def table(*rows, magic=MAGIC, count=None, length=None, room=None):
     packed = b"".join(struct.pack("<Q", n << 2 | kind) for n, kind in rows)
-    header = HEADER.pack(magic, len(rows) if count is None else count, len(packed) if length is None else length)
-    return header, bytearray(packed + tail)
+    length = sum(n for n, _ in rows) if length is None else length
+    return HEADER.pack(magic, len(rows) if count is None else count, length) + packed, length if room is None else room, None
 
 
-@pytest.mark.parametrize("header, payload", [
-    (b"", bytearray()), (b"x" * 15, bytearray(8)), (b"x" * 17, bytearray(8)),
-    table(magic=1), table((1, SHARED)), table((1, SHARED), tail=b"ab"), table((2, OWN), tail=b"a"),
-    table((0, SHARED), count=2), table((0, SHARED), length=16), table(count=1 << 31, length=8 << 31),
-    table((5, AGAIN)), table((1, SHARED), (5, AGAIN), tail=b"a"), table((1 << 61, SHARED)), table((1 << 61, OWN), (1 << 61, OWN)),
+LATE = struct.pack("<Q", 1 << 2)              # a table of one frame
+
+
+@pytest.mark.parametrize("message", [
+    (b"", 0, None), (b"x" * 15, 8, None), (b"x" * 17, 8, None), (HEADER.pack(MAGIC, 0, 0) + b"x", 0, None),
+    table(magic=1), table((1, SHARED), room=2), table((1, SHARED), length=2), table((2, OWN), length=1),
+    table((0, SHARED), count=2), table(count=(1 << 32) - 1), table((5, AGAIN)), table((1, SHARED), (5, AGAIN)), table((1, 3)),
+    table((1, OWN), (1, SHARED), (1, AGAIN)), table((1 << 61, SHARED), length=1), table((1 << 61, OWN), (1 << 61, OWN), length=0),
+    table(magic=MAGIC_TABLE, count=2, length=8), (table_header(LATE) + b"x", 8, None), (table_header(LATE), 8, LATE),
+    (*table((1, SHARED))[:2], LATE), (HEADER.pack(MAGIC, 2, 1), 1, LATE),
 ])
-def test_tables_that_lie(header, payload):
+def test_tables_that_lie(message):
     with pytest.raises(MalformedError):
-        unpack(header, payload)
+        unpack(*message)
 
 
 def test_a_length_that_nobody_has():
     with pytest.raises((MalformedError, MemoryError, ValueError)):
-        unpack(*table(((1 << 62) - 1, APART)))
+        unpack(*table(((1 << 62) - 1, OWN)))

@@ -50,6 +50,58 @@ def test_an_active_message_too_long_for_the_buffer_stays(run1, transport):
     run1(main())
 
 
+def test_a_callable_makes_room_for_each_message(run, transport):
+    async def main():
+        asked = []
+
+        def room(header, length):
+            asked.append((header, length))
+            return [bytearray(length // 3), memoryview(bytearray(length - length // 3))]
+
+        async with pair(transport) as (a, b):
+            for size in (0, 1, 10, 5000, 70000, 1 << 20):
+                payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+                for early in (True, False):
+                    recv = b.am_recv(room) if early else None
+                    send = a.am_send(b"h%d" % size, [payload[:7], payload[7:]])
+                    header, parts = await (recv or b.am_recv(room))
+                    await send
+                    assert header == b"h%d" % size and b"".join(parts) == payload and asked.pop() == (header, size)
+    run(main())
+
+
+def test_a_callable_that_makes_no_room_leaves_the_message(run1, transport):
+    def fails(header, length):
+        raise KeyError("not now")
+
+    async def main():
+        async with pair(transport) as (a, b):
+            for size in (50, 200000):
+                send = a.am_send(b"head", bytes(size))
+                for room, error in ((fails, KeyError), (lambda h, n: bytearray(n), TypeError), (lambda h, n: [bytes(n)], BufferError),
+                                    (lambda h, n: [bytearray(n), None], TypeError), (lambda h, n: [bytearray(n - 1)], weft.TruncatedError),
+                                    (lambda h, n: [], weft.TruncatedError), (lambda h: [], TypeError)):
+                    with pytest.raises(error):
+                        await b.am_recv(room)
+                header, data = await b.am_recv()
+                assert header == b"head" and data == bytes(size)
+                await send
+    run1(main())
+
+
+def test_a_callable_that_ends_the_endpoint(run1, transport):
+    async def main():
+        async with pair(transport) as (a, b):
+            def room(header, length):
+                b.abort()
+                return [bytearray(length)]
+
+            a.am_send(b"h", bytes(200_000)).add_done_callback(lambda op: op.exception())
+            with pytest.raises(weft.Error):
+                await b.am_recv(room)
+    run1(main())
+
+
 def test_objects(run, transport):
     async def main():
         async with pair(transport) as (a, b):
@@ -183,6 +235,12 @@ def test_a_cancelled_active_message_goes_into_the_next_ones_buffer(run1, transpo
                 for i in range(len(got), 2):
                     header, n = await asyncio.wait_for(b.am_recv(rooms[i]), 10)
                     assert header == b"%d" % i and n == size and rooms[i] == bytes([i + 1]) * size, spins
+                await asyncio.gather(*sends)
+            for spins in range(0, 25, 5):
+                got, sends = await cancel_in_mid_transfer(a, b, spins, size)
+                for i in range(len(got), 2):
+                    header, parts = await asyncio.wait_for(b.am_recv(lambda header, n: [bytearray(1), bytearray(n - 1)]), 10)
+                    assert header == b"%d" % i and b"".join(parts) == bytes([i + 1]) * size, spins
                 await asyncio.gather(*sends)
             for spins in range(25):                  # the next one waits already
                 into = bytearray(size)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How Dask's frames become weft messages, and frames again. No I/O here.
+"""How Dask's frames become a weft message, and frames again. No I/O here.
 
-A Dask message is a list of frames: bytes that describe, and buffers. It travels as one active message, which holds the
-table of lengths and all short frames, and one tagged message for each long buffer, which the receiver takes straight
-into memory of its own. Parts of one buffer (Dask cuts what is longer than 64 MiB) are one message and arrive in one
-piece of memory, so that putting them together again costs nothing.
+A Dask message is a list of frames: bytes that describe, and buffers. It travels as one active message; the receiver takes each
+buffer straight into memory of its own, and what describes into one piece, all in one transfer. Parts of one buffer (Dask cuts what
+is longer than 64 MiB) arrive in one piece of memory, so that putting them together again costs nothing.
 
-    header   16 bytes: MAGIC, number of frames, bytes of the table
-    payload  the table, 8 bytes for each frame: its length << 2 | kind; then all SHARED and OWN frames in order
+    header   16 bytes: MAGIC, number of frames, bytes of the payload; then the table, 8 bytes for each frame: its length << 2 | kind
+    payload  all SHARED frames, then the others, in order
+
+A table that is too long for the header is the payload of a message before this one, whose header says MAGIC_TABLE.
 """
 from __future__ import annotations
 
@@ -15,28 +16,29 @@ import struct
 import sys
 from collections.abc import Sequence
 
-from distributed.protocol.utils import address_of_memoryview, host_array
-from distributed.utils import ensure_memoryview, nbytes
+from distributed.protocol.utils import address_of_memoryview
+from distributed.utils import ensure_memoryview
+
+from ._memory import memory
 
 MAGIC = 0x6B736144                           # "Dask"
+MAGIC_TABLE = 0x62617444                     # "Dtab"
 HEADER = struct.Struct("<IIQ")
+HEADER_MAX = 1024                            # of an active message of weft's
 
 SHARED = 0                                   # read where it lies: it is used up by deserialising
-OWN = 1                                      # a short buffer that an object will keep: memory of its own
-APART = 2                                    # a message of its own
-AGAIN = 3                                    # the same message goes on
-
-# From here on a buffer is a message of its own: below, copying it twice costs less than a message (docs/DASK.md).
-APART_MIN = 32 << 10
+OWN = 1                                      # a buffer that an object may keep: memory of its own
+AGAIN = 2                                    # the same buffer goes on
+SHARED_MAX = 32 << 10                        # bytes from this length on have memory of their own, too: they are not copied together
 
 
 class MalformedError(ValueError):
     """The peer's table cannot be true."""
 
 
-def _goes_on(before: bytes | memoryview | None, frame: bytes | memoryview) -> bool:
+def _goes_on(before: memoryview, frame: memoryview) -> bool:
     """Does @frame begin where @before ends, in one buffer? The same buffer twice is two objects at the receiver."""
-    if not isinstance(before, memoryview) or not isinstance(frame, memoryview) or before.obj is not frame.obj:
+    if before.obj is not frame.obj:
         return False
     try:
         return address_of_memoryview(frame) == address_of_memoryview(before) + before.nbytes
@@ -44,70 +46,86 @@ def _goes_on(before: bytes | memoryview | None, frame: bytes | memoryview) -> bo
         return False
 
 
-def _kinds(frames: Sequence[bytes | memoryview]) -> list[int]:
-    kinds = []
-    before = None                            # what the message of its own ends with that may go on
+def pack(frames: Sequence[bytes | memoryview]) -> tuple[bytes, bytes, list[bytes | memoryview], int]:
+    """header; the table, where it is too long for that, else b""; the payload's pieces; and the bytes of all together."""
+    rows: list[int] = []
+    shared: list[bytes | memoryview] = []
+    own: list[bytes | memoryview] = []
+    total = 0
+    before: memoryview | None = None         # a buffer that may go on
     for frame in frames:
-        n = nbytes(frame)
-        if n and before is not None and _goes_on(before, frame):
-            kinds.append(AGAIN)
-        elif n >= APART_MIN:
-            kinds.append(APART)
+        if isinstance(frame, bytes) and len(frame) < SHARED_MAX:   # the likeliest
+            n, kind, before = len(frame), SHARED, None
+            shared.append(frame)
         else:
-            kinds.append(SHARED if isinstance(frame.obj if isinstance(frame, memoryview) else frame, bytes) else OWN)
-        before = frame if kinds[-1] >= APART else None
-    return kinds
+            view = ensure_memoryview(frame)
+            n = view.nbytes
+            kind = AGAIN if before is not None and n and _goes_on(before, view) else OWN if n else SHARED
+            before = view if n else None
+            if n:
+                own.append(view)
+        rows.append(n << 2 | kind)
+        total += n
+    table = struct.pack(f"<{len(rows)}Q", *rows)
+    header = HEADER.pack(MAGIC, len(rows), total)
+    pieces = [b"".join(shared) if len(shared) > 1 else shared[0], *own] if shared else own
+    if len(header) + len(table) <= HEADER_MAX:
+        return header + table, b"", pieces, len(header) + len(table) + total
+    return header, table, pieces, len(header) + len(table) + total
 
 
-def pack(frames: Sequence[bytes | memoryview]) -> tuple[bytes, bytes, list[list[memoryview]], int]:
-    """header and payload of the active message, the parts of each tagged message, and the bytes of all together."""
-    kinds = _kinds(frames)
-    table = struct.pack(f"<{len(frames)}Q", *[nbytes(f) << 2 | k for f, k in zip(frames, kinds)])
-    short, apart = [table], []
-    for frame, kind in zip(frames, kinds):
-        if kind == APART:
-            apart.append([ensure_memoryview(frame)])
-        elif kind == AGAIN:
-            apart[-1].append(ensure_memoryview(frame))
-        else:
-            short.append(frame)
-    payload = b"".join(short)
-    header = HEADER.pack(MAGIC, len(frames), len(table))
-    return header, payload, apart, len(header) + len(payload) + sum(p.nbytes for parts in apart for p in parts)
+def table_header(table: bytes) -> bytes:
+    return HEADER.pack(MAGIC_TABLE, len(table) // 8, len(table))
 
 
-def unpack(header: bytes, payload: bytearray) -> tuple[list[memoryview], list[memoryview]]:
-    """The frames, and the buffers that are to be received, in order; frames of them are views of these."""
-    magic, count, table = HEADER.unpack(header) if len(header) == HEADER.size else (0, 0, 0)
-    if magic != MAGIC or table != 8 * count or table > len(payload):
+def unpack(header: bytes, length: int, table: bytes | bytearray | None) -> tuple[list[memoryview] | None, list[memoryview]]:
+    """For a message with this header, of @length bytes: its frames, and the buffers that these bytes are received into, in order, of
+    which the frames are views. Frames None: it is the table of the next one."""
+    magic, count, total = HEADER.unpack_from(header) if len(header) >= HEADER.size else (0, 0, 0)
+    if total != length or magic not in (MAGIC, MAGIC_TABLE):
         raise MalformedError("this is no message of Dask's")
-    rows = [(row >> 2, row & 3) for row in struct.unpack_from(f"<{count}Q", payload)]
-    view = memoryview(payload)
-    if table + sum(n for n, kind in rows if kind < APART) != len(payload):
-        raise MalformedError("the lengths of the frames and the message's do not agree")
-    if AGAIN in [kind for i, (_, kind) in enumerate(rows) if not i or rows[i - 1][1] < APART]:
-        raise MalformedError("a frame goes on that did not begin")
+    if magic == MAGIC_TABLE:
+        if table is not None or length != 8 * count or len(header) != HEADER.size:
+            raise MalformedError("a table of another length than it says")
+        return None, [memoryview(bytearray(length))]
+    inline = header[HEADER.size:]
+    if len(inline) + len(table or b"") != 8 * count or (inline and table):
+        raise MalformedError("a message without its table")
+    return _frames_of([(row >> 2, row & 3) for row in struct.unpack(f"<{count}Q", table or inline)], length)
+
+
+def _own_sizes(rows: list[tuple[int, int]]) -> list[int]:
     sizes: list[int] = []
+    goes_on = False
     for n, kind in rows:
-        if kind == APART:
+        if kind == OWN:
             sizes.append(n)
-        elif kind == AGAIN:
+        elif kind == AGAIN and goes_on:
             sizes[-1] += n
-    if any(n > sys.maxsize for n in sizes):
+        elif kind:
+            raise MalformedError("a frame of no kind" if kind > AGAIN else "a frame goes on that did not begin")
+        goes_on = kind != SHARED
+    return sizes
+
+
+def _frames_of(rows: list[tuple[int, int]], length: int) -> tuple[list[memoryview], list[memoryview]]:
+    sizes = _own_sizes(rows)
+    n_shared = length - sum(sizes)
+    if n_shared != sum([n for n, kind in rows if not kind]):
+        raise MalformedError("the lengths of the frames and the message's do not agree")
+    if length > sys.maxsize:
         raise MalformedError("no memory is as large as a frame")
-    apart = [host_array(n) for n in sizes]
-    frames, at, which, within = [], table, -1, 0
+    shared = memoryview(bytearray(n_shared))
+    own = [memory.take(n) for n in sizes]
+    memory.trim()
+    frames, at, which, within = [], 0, -1, 0
     for n, kind in rows:
-        if kind == APART:
-            which, within = which + 1, 0
-        if kind >= APART:
-            frames.append(apart[which][within:within + n])
-            within += n
+        if not kind:
+            frames.append(shared[at:at + n])
+            at += n
             continue
-        frame = view[at:at + n]
-        at += n
-        if kind == OWN and n:
-            frame = host_array(n)
-            frame[:] = view[at - n:at]
-        frames.append(frame)
-    return frames, apart
+        if kind == OWN:
+            which, within = which + 1, 0
+        frames.append(own[which] if n == sizes[which] else own[which][within:within + n])
+        within += n
+    return frames, [shared, *own] if n_shared else own

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import functools
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
@@ -25,12 +24,11 @@ from distributed.utils import ensure_ip, get_ip, get_ipv6
 
 import weft
 
-from ._frames import MalformedError, pack, unpack
+from ._frames import MalformedError, pack, table_header, unpack
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "weft://"
-TAG = 0                                      # of the buffers that are messages of their own
 
 
 def _closed(obj: object, exc: BaseException) -> NoReturn:
@@ -48,7 +46,10 @@ class WeftComm(Comm):
         self._local_addr = local_addr        # by these names: distributed.comm.core.connect() reads them
         self._peer_addr = peer_addr
         self._is_closed = False
-        self._finalizer = weakref.finalize(self, _dangling, ep, repr(self))
+        self._sends: list[weft.Op[None]] = []    # posted, and not looked at since
+        self._incoming: list[memoryview] | None = None   # frames whose bytes are on their way
+        self._table: memoryview | None = None    # of a message that follows
+        self._finalizer = weakref.finalize(self, _dangling, ep, self._sends, repr(self))
         self._finalizer.atexit = False
 
     @property
@@ -83,18 +84,17 @@ class WeftComm(Comm):
             raise CommClosedError(f"in {self}: a message was cut short") from exc
 
     async def _frames(self) -> list[memoryview]:
-        frames, apart = unpack(*await self._ep.am_recv())
-        ops: list[weft.Op[int]] = []
-        try:
-            ops += [self._ep.recv(buf, TAG) for buf in apart]
-            for op, buf in zip(ops, apart):
-                if await op != buf.nbytes:
-                    raise MalformedError("a buffer is shorter than its frame")
-        except BaseException:
-            for op in ops:
-                op.close()                   # nobody awaits the others any more
-            raise
-        return frames
+        self._table = None
+        while True:
+            _, buffers = await self._ep.am_recv(self._room)
+            frames, self._incoming = self._incoming, None
+            if frames is not None:
+                return frames
+            self._table = buffers[0]
+
+    def _room(self, header: bytes, length: int) -> list[memoryview]:
+        self._incoming, buffers = unpack(header, length, self._table)
+        return buffers
 
     async def write(self, msg: Any, serializers: Any = None, on_error: Any = "message") -> int:
         if self._is_closed:
@@ -102,11 +102,13 @@ class WeftComm(Comm):
         frames = await to_frames(msg, allow_offload=self.allow_offload, serializers=serializers, on_error=on_error,
                                  context={"sender": self.local_info, "recipient": self.remote_info, **self.handshake_options},
                                  frame_split_size=self.max_shard_size)
-        header, payload, apart, total = pack(frames)
+        header, table, pieces, total = pack(frames)
         try:
-            self._post(self._ep.am_send(header, payload))
-            for parts in apart:
-                self._post(self._ep.send(parts, TAG))
+            self._look_after_sends()
+            if table:
+                self._sends.append(self._ep.am_send(table_header(table), table))
+            self._sends.append(self._ep.am_send(header, pieces))
+            self._look_after_sends()
         except weft.Error as exc:
             self.abort()
             _closed(self, exc)
@@ -115,12 +117,14 @@ class WeftComm(Comm):
             raise
         return total
 
-    def _post(self, op: weft.Op[None]) -> None:
-        """Raises what is known at once. Later failures end the comm: readers and writers hear of that."""
-        if op.done():
-            op.result()
-        else:
-            op.add_done_callback(functools.partial(_sent, weakref.ref(self)))
+    def _look_after_sends(self) -> None:
+        """Raises what is known to have failed. What fails later is heard of by the next who writes or reads, for then the endpoint is
+        down. No callbacks: each would be a turn of the loop, in the midst of waiting for the answer."""
+        done = [op for op in self._sends if op.done()]
+        if done:
+            self._sends[:] = [op for op in self._sends if not op.done()]
+            for op in done:
+                op.result()
 
     async def close(self) -> None:
         """Waits until the peer has what was written, as long as Dask lets a tcp connection wait for its peer."""
@@ -130,23 +134,15 @@ class WeftComm(Comm):
         self._finalizer.detach()
         limit = parse_timedelta(dask.config.get("distributed.comm.timeouts.tcp"), default="seconds")
         await self._ep.close(limit)
+        _forget(self._sends)
 
     def abort(self) -> None:
         self._is_closed = True
         if self._finalizer.detach():
-            _end(self._ep)
+            _end(self._ep, self._sends)
 
     def closed(self) -> bool:
         return self._is_closed or self._ep.closed
-
-
-def _sent(ref: weakref.ref[WeftComm], op: weft.Op[None]) -> None:
-    """A send has ended later. A failure ends the comm, but where the peer has closed it: what came before can still be read."""
-    exc = None if op.cancelled() else op.exception()
-    comm = ref()                             # weak: what was posted does not hold the comm
-    if comm is not None and exc is not None and not comm.closed():
-        logger.debug("%r: a message was not delivered: %s", comm, exc)
-        comm.abort()
 
 
 def _on_its_loop(end: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
@@ -158,14 +154,24 @@ def _on_its_loop(end: Callable[[], None], loop: asyncio.AbstractEventLoop) -> No
             loop.call_soon_threadsafe(end)
 
 
-def _end(ep: weft.Endpoint) -> None:
-    _on_its_loop(ep.abort, ep.loop)
+def _forget(sends: list[weft.Op[None]]) -> None:
+    for op in sends:
+        op.close()                           # nobody is told if it failed
+    sends.clear()
 
 
-def _dangling(ep: weft.Endpoint, what: str) -> None:
+def _end(ep: weft.Endpoint, sends: list[weft.Op[None]]) -> None:
+    def end() -> None:
+        ep.abort()
+        _forget(sends)
+
+    _on_its_loop(end, ep.loop)
+
+
+def _dangling(ep: weft.Endpoint, sends: list[weft.Op[None]], what: str) -> None:
     if not ep.closed:
         logger.warning("Closing dangling comm %s", what)
-        _end(ep)
+    _end(ep, sends)
 
 
 def _refuse_encryption(place: str, args: dict[str, Any]) -> None:
