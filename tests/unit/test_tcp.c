@@ -547,6 +547,27 @@ static void move_to(struct end *e, struct world *w)
 	assert_ptr_equal(e->l->port, w ? w->port : NULL);
 }
 
+/* Else a worker that sleeps never does again, until another lane is due. */
+static void test_a_lane_that_leaves_while_it_is_due_keeps_nobody_busy(void **state)
+{
+	struct end *a, *b;
+	struct tcp_port *tp = (struct tcp_port *)world[1].port;
+
+	(void)state;
+	make_pair(&a, &b);
+	for (int i = 0; i < 4000 && tp->n_hot; i++)
+		wf_tcp.poll(world[1].port);
+	assert_int_equal(tp->n_hot, 0);
+	tcp_due((struct tcp_lane *)b->l);
+	assert_int_equal(world[1].port->busy, 1);
+	move_to(b, NULL);
+	wf_tcp.poll(world[1].port);
+	assert_int_equal(world[1].port->busy, 0);
+	move_to(b, &world[1]);
+	end_close(a);
+	end_close(b);
+}
+
 static void test_a_lane_moves_between_polls_with_its_bytes(void **state)
 {
 	struct end *a, *b;
@@ -638,6 +659,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_paused_lanes_cost_no_turns),
 	TEST(test_an_idle_lane_has_no_buffers),
 	TEST(test_hot_lanes_cool_down),
+	TEST(test_a_lane_that_leaves_while_it_is_due_keeps_nobody_busy),
 	TEST(test_a_lane_moves_between_polls_with_its_bytes),
 	TEST(test_a_lane_leaves_inside_its_own_upcall),
 };

@@ -318,6 +318,7 @@ static int tcp_poll(struct wf_port *p)
 
 	tp->armed = false;
 	if (!tp->n_hot && !tp->wake_at && !tp->pulse_at && wf_list_is_empty(&tp->due) && wf_list_is_empty(&tp->held)) {
+		p->busy = 0;             /* a lane that was due has gone */
 		next_turn(tp);           /* what a worker pays whose messages go over another transport */
 		return 0;
 	}
