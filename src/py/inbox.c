@@ -6,7 +6,7 @@
  * holds its peer back. An endpoint has two inboxes, one for the user's messages and one for objects. A message that finds
  * a wanter is fetched for it at once; else it waits. Fetching has an Op of its own (FETCH): when the wanter is cancelled in
  * the middle, the message goes back to its place in the order at once, and who gets it next waits for the rest of it.
- * Only where the payload goes to the user's own buffer a cancel has to wait for it.
+ * Only where the payload goes to the user's own memory a cancel has to wait until nobody writes there any more.
  */
 #include "wpy.h"
 
@@ -19,8 +19,7 @@ static struct wpy_inbox *inbox_of(Op *op)
 
 static void drop_item(Endpoint *ep, struct wpy_item *it)
 {
-	if (ep->worker->h)
-		weft_event_release(ep->worker->h, &it->ev);
+	wpy_worker_release(ep->worker, &it->ev);
 	Py_XDECREF(it->client);
 	Py_XDECREF(it->header);
 	Py_XDECREF(it->parts);
@@ -208,6 +207,12 @@ static void fetch(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *o
 			drop_item(ep, it);
 		return;
 	}
+	if (!w->h) {                         /* the user's callable has closed the loop, or another thread meanwhile */
+		wpy_bufs_free(bufs, &one);
+		wpy_op_fail(op, wpy_exc_make(WEFT_ECLOSED, op->what, "its event loop was closed", NULL));
+		drop_item(ep, it);
+		return;
+	}
 	f = wpy_op_new(w, WPY_FETCH, op->what);
 	if (!f) {
 		wpy_bufs_free(bufs, &one);
@@ -244,6 +249,7 @@ static void give(Endpoint *ep, struct wpy_inbox *in, struct wpy_item *it, Op *op
 	if (it->fetch) {                     /* on its way, for one who was cancelled */
 		it->client = (Op *)Py_NewRef((PyObject *)op);
 		op->item = it;
+		op->big = it->fetch->big;
 	} else if (!it->parts) {
 		fetch(ep, in, it, op);
 	} else if (is_users(op) && PyList_Check(it->parts) && copy_over(op, it)) {
@@ -263,9 +269,9 @@ static void serve(Endpoint *ep, struct wpy_inbox *in)
 	Py_INCREF(ep);
 	while ((it = in->first) && (op = pop_wanter(in))) {
 		take_out(in, it);
+		wpy_ep_unpin(ep);            /* before anything may close the worker, which waits for that */
 		give(ep, in, it, op);
 		Py_DECREF(op);
-		wpy_ep_unpin(ep);
 	}
 	Py_DECREF(ep);
 }
@@ -308,13 +314,33 @@ void wpy_inbox_fetch_failed(Op *f, PyObject *exc)
 	drop_item(ep, it);
 }
 
+/* Whoever it was on its way to wanted it no more: it can be received as before. */
+static void fetch_cancelled(Op *f)
+{
+	Endpoint *ep = (Endpoint *)f->owner;
+	Op *op;
+	struct wpy_item *it = end_fetch(f, &op);
+	struct wpy_inbox *in = inbox_of_item(ep, it);
+
+	Py_CLEAR(it->parts);
+	put_back(in, it);
+	op->item = NULL;
+	wpy_op_set_cancelled(op);
+	Py_DECREF(op);
+	serve(ep, in);
+}
+
 /* The payload is here, or will never be. */
 void wpy_inbox_fetched(Op *f, const weft_event *e)
 {
 	Endpoint *ep = (Endpoint *)f->owner;
-	struct wpy_item *it;
+	struct wpy_item *it = f->item;
 	Op *op;
 
+	if (e->status == WEFT_ECANCELED && it->client && it->client->cancel_asked && !it->unwanted && !ep->closing) {
+		fetch_cancelled(f);
+		return;
+	}
 	if (e->status) {
 		wpy_inbox_fetch_failed(f, wpy_exc_event(e));
 		return;
@@ -392,6 +418,24 @@ void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in)
 		else
 			drop_item(ep, it);
 	}
+}
+
+/* Asks weft to take the payload back that is on its way to @op. True, as of Op.cancel(): it ends when the completion comes. */
+PyObject *wpy_inbox_stop(Op *op)
+{
+	Op *f = op->item ? op->item->fetch : NULL;
+	int ret;
+
+	if (!f || !f->in_weft)
+		Py_RETURN_TRUE;
+	if (wpy_worker_check(op->worker))
+		return NULL;
+	ret = weft_cancel(op->worker->h, f->handle);
+	if (ret && ret != WEFT_ESTALE)       /* stale: its completion waits to be reaped */
+		return wpy_raise_refused(ret);
+	if (wpy_worker_touch(op->worker))
+		return NULL;
+	Py_RETURN_TRUE;
 }
 
 /* True: it may end now. */

@@ -158,8 +158,8 @@ void wpy_op_dealloc(PyObject *self)
 		PyObject_ClearWeakRefs(self);
 	if (op->state == WPY_FAILED)
 		report_unheard(op);
-	if (op->await == WPY_YIELDED && wpy_op_spend(op))   /* who drove it by hand let it go */
-		PyErr_WriteUnraisable(NULL);
+	if (op->await == WPY_YIELDED)
+		wpy_op_let_go(op);
 	if (op->n_views)
 		wpy_op_drop_buffers(op);
 	if (op->worker && op->worker->last_op == op)

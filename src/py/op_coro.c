@@ -170,6 +170,20 @@ int wpy_op_spend(Op *op)
 	return wpy_worker_touch(op->worker);     /* the turn that found it has armed nothing */
 }
 
+/* Who drove it by hand let it go, in whatever thread: the turn that found it has armed nothing. */
+void wpy_op_let_go(Op *op)
+{
+	PyObject *type, *value, *tb, *ret;
+	Worker *w = op->worker;
+
+	PyErr_Fetch(&type, &value, &tb);
+	op->await = WPY_SPENT;
+	w->n_yielded--;
+	ret = w->turn ? PyObject_CallMethod(w->loop, "call_soon_threadsafe", "O", w->turn) : NULL;
+	Py_XDECREF(ret);
+	PyErr_Restore(type, value, tb);      /* a loop that is closed says so, and needs no turn */
+}
+
 static int begin(Op *op)
 {
 	if (op->await != WPY_FRESH) {

@@ -105,7 +105,7 @@ PyObject *wpy_op_cancel(Op *op, PyObject *msg)
 		} else if (op->kind == WPY_SIGNAL) {
 			wpy_signal_withdraw(op);
 		} else if (!wpy_inbox_withdraw(op)) {
-			Py_RETURN_TRUE;          /* its payload is on the way into the user's buffer */
+			return wpy_inbox_stop(op);   /* its payload is on the way into the user's memory */
 		}
 		wpy_op_set_cancelled(op);
 		Py_RETURN_TRUE;

@@ -11,6 +11,7 @@
 
 #define SPIN_LOOKS 8                     /* between two readings of the clock */
 #define SPIN_TRIES 25                    /* a spin lasts at most this many times the setting */
+#define TURN_TRIES 4                     /* in a turn, where more than one task waits */
 #define REST_PAUSES 32
 #define YIELD_LONG_NS 20000              /* who gives the CPU away for so long twice is not alone on it; once may be the kernel's tick */
 #define YIELD_TOO_LONG_NS 200000
@@ -65,6 +66,8 @@ static void spin_result(struct wpy_spin *s, bool hit, uint64_t took_ns)
 
 static bool spin_is_over(const Worker *w, const Op *op, size_t n)
 {
+	if (!w->h)
+		return true;
 	return op ? op->state != WPY_PENDING || op->big || w->wakes.first : n != 0;
 }
 
@@ -106,7 +109,7 @@ static size_t spin_politely(Worker *w, const Op *op, uint64_t until)
 		} while (!n && others < 2 && now < until);
 		PyEval_RestoreThread(state);
 		w->released = false;
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n && w->h; i++)   /* what runs there may close it */
 			wpy_worker_event(w, &ev[i]);
 		all_n += n;
 	} while (!spin_is_over(w, op, all_n) && others < 2 && now < until);
@@ -136,11 +139,12 @@ bool wpy_spin_turn(Worker *w)
 	uint64_t from, ns;
 	size_t n;
 
-	if (w->n_suspended == 1 || !w->pending.first)
+	if (w->n_suspended == 1 || !w->pending.first || w->n_yielded)
 		return false;
 	ns = spin_time(s);
 	if (!ns)
 		return false;
+	ns = ns < TURN_TRIES * spin_ns ? ns : TURN_TRIES * spin_ns;
 	from = wpy_now();
 	if (w->n_big) {
 		w->spin_until = from + WPY_SPIN_BIG_NS;
@@ -172,7 +176,7 @@ size_t wpy_spin_for(Worker *w, Op *op)
 	do {
 		n += take_some(w);
 		now = wpy_now();
-	} while (op->state == WPY_PENDING && !w->wakes.first && now - from < WPY_TURN_NS);
+	} while (w->h && op->state == WPY_PENDING && !w->wakes.first && now - from < WPY_TURN_NS);
 	return n;
 }
 

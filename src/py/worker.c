@@ -83,7 +83,7 @@ size_t wpy_worker_batch(Worker *w)
 	} else {
 		n = weft_reap(w->h, ev, WPY_BATCH);
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n && w->h; i++)   /* what runs there may close it */
 		wpy_worker_event(w, &ev[i]);
 	return n;
 }
@@ -179,22 +179,38 @@ static void bury_now(weft_ep *ep, bool graceful)
 }
 
 /* The lowest bits of a grave say what lies in it. */
-enum { GRAVE_ABORT = 0, GRAVE_CLOSE = 1, GRAVE_REMOTE = 2 };
+enum { GRAVE_ABORT = 0, GRAVE_CLOSE = 1, GRAVE_REMOTE = 2, GRAVE_EVENT = 3 };
 
-static void bury_word(uintptr_t word)
+static void bury_word(Worker *w, uintptr_t word)
 {
 	void *p = (void *)(word & ~(uintptr_t)3);
 
-	if (word & GRAVE_REMOTE)
+	switch (word & 3) {
+	case GRAVE_EVENT:
+		weft_event_release(w->h, p);
+		PyMem_RawFree(p);
+		break;
+	case GRAVE_REMOTE:
 		weft_remote_close(p);
-	else
+		break;
+	default:
 		bury_now(p, word & GRAVE_CLOSE);
+	}
+}
+
+/* All of them went with the worker. */
+static void level_graves(Worker *w)
+{
+	for (uint32_t i = 0; i < w->n_graves; i++)
+		if ((w->graves[i] & 3) == GRAVE_EVENT)
+			PyMem_RawFree((void *)(w->graves[i] & ~(uintptr_t)3));
+	w->n_graves = 0;
 }
 
 static void bury_graves(Worker *w)
 {
 	for (uint32_t i = 0; i < w->n_graves; i++)
-		bury_word(w->graves[i]);
+		bury_word(w, w->graves[i]);
 	w->n_graves = 0;
 }
 
@@ -218,6 +234,8 @@ static int turn_body(Worker *w, bool *again)
 		if (!n) {
 			if (wpy_mem_ghosts)
 				wpy_mem_retry();
+			if (w->n_graves)     /* dug by another thread meanwhile */
+				bury_graves(w);
 			if (w->n_yielded)    /* the loop does not sleep before they went on, and then this comes by again */
 				return 0;
 			ret = weft_arm(w->h);
@@ -336,7 +354,7 @@ void wpy_worker_close(Worker *w)
 	if (ret) {
 		w->h = h;                    /* another thread is in it: its loop runs, and will be closed */
 	} else {
-		w->n_graves = 0;
+		level_graves(w);
 		end_pending(w);
 		Py_CLEAR(w->turn);
 		Py_CLEAR(w->call_soon);
@@ -468,7 +486,7 @@ static void bury(Worker *w, uintptr_t word)
 	if (!w->h)
 		return;
 	if (w->thread == PyThread_get_thread_ident() && !w->released) {
-		bury_word(word);
+		bury_word(w, word);
 		if (wpy_worker_touch(w))
 			PyErr_Clear();       /* the loop is going down, and the worker with it */
 		return;
@@ -490,6 +508,23 @@ void wpy_worker_bury(Worker *w, weft_ep *ep, bool graceful)
 {
 	if (ep)
 		bury(w, (uintptr_t)ep | (graceful ? GRAVE_CLOSE : GRAVE_ABORT));
+}
+
+void wpy_worker_release(Worker *w, weft_event *e)
+{
+	weft_event *later;
+
+	if (!w->h || w->forked)
+		return;
+	if (!w->released && w->thread == PyThread_get_thread_ident()) {
+		weft_event_release(w->h, e);
+		return;
+	}
+	later = PyMem_RawMalloc(sizeof(*later));
+	if (!later)
+		return;                      /* it goes with the worker */
+	*later = *e;
+	bury(w, (uintptr_t)later | GRAVE_EVENT);
 }
 
 void wpy_worker_bury_remote(Worker *w, weft_remote *r)
@@ -522,7 +557,7 @@ PyObject *wpy_forked(PyObject *Py_UNUSED(mod), PyObject *Py_UNUSED(unused))
 	for (Worker *w = all; w; w = w->next) {
 		w->forked = w->h != NULL || w->forked;
 		w->h = NULL;
-		w->n_graves = 0;
+		level_graves(w);
 	}
 	if (wpy_ctx)
 		weft_after_fork(wpy_ctx);

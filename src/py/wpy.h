@@ -168,6 +168,8 @@ int wpy_task_stepped(PyObject *task);
 
 /* The await of @op is over. -1 with an error set. */
 int wpy_op_spend(Op *op);
+/* The same of one that is freed. */
+void wpy_op_let_go(Op *op);
 
 /* ---- workers ---------------------------------------------------------------------------------------------------- */
 
@@ -247,6 +249,8 @@ void wpy_worker_close(Worker *w);
 
 /* Closes an endpoint that nobody has any more, gracefully if @graceful; now or when the loop comes by. */
 void wpy_worker_bury(Worker *w, weft_ep *ep, bool graceful);
+/* Lets go of an event, likewise. */
+void wpy_worker_release(Worker *w, weft_event *e);
 
 /* What weft gets as user_data of endpoints and listeners: a number that names @o until it is put away, and nothing after
  * that, for an event may come late. 0 with MemoryError. wpy_slot() gives a borrowed reference or NULL. */
@@ -341,6 +345,7 @@ PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op);    /* take
 void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why);                /* those who wait */
 void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in);                /* messages that nobody fetched */
 bool wpy_inbox_withdraw(Op *op);                                         /* a cancelled wanter */
+PyObject *wpy_inbox_stop(Op *op);                                        /* one that cannot be withdrawn */
 void wpy_inbox_fetched(Op *fetch, const weft_event *e);
 void wpy_inbox_fetch_failed(Op *fetch, PyObject *exc);                   /* takes exc */
 

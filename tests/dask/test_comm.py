@@ -63,6 +63,22 @@ def test_arrays_arrive_in_memory_of_their_own(run, n):
     run(body())
 
 
+@pytest.mark.parametrize("n", [20_000, 300_000])
+def test_what_is_kept_stays_as_it_is(run, n):
+    """Memory of messages that are gone is used again, that of what is left is not."""
+    async def body():
+        async with comm_pair() as (a, b):
+            kept = []
+            for i in range(8):
+                got = await both(a, b, {"x": to_serialize(numpy.full(n, float(i))), "y": to_serialize(numpy.full((n, 1), i))})
+                kept.append((got["x"][n // 2:] if i % 2 else got["x"], got["y"]))
+                await both(b, a, to_serialize(numpy.full(n, -1.0)))
+            for i, (x, y) in enumerate(kept):
+                assert (x == i).all() and (y == i).all()
+
+    run(body())
+
+
 def test_a_buffer_that_dask_cuts_is_one_piece(run, monkeypatch):
     x = numpy.arange(1_000_000)
     monkeypatch.setattr(WeftComm, "max_shard_size", 1 << 20)

@@ -4,6 +4,7 @@ import struct
 
 import numpy
 import pytest
+from distributed.protocol.utils import frame_split_size, merge_memoryviews
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,15 @@ def test_every_buffer_has_memory_of_its_own():
     assert len(buffers) == 5 and all(not f.readonly for f in got)
     assert len({id(o) for o in (owners[1], owners[3], owners[4], owners[5])}) == 4      # and none is that of the rest
     assert owners[0] is owners[2] and all(owners[0] is not owners[k] for k in (1, 3, 4, 5))
+
+
+@pytest.mark.parametrize("items", ["u1", "f8"])
+def test_an_array_that_dask_cuts_arrives_in_one_piece(items):
+    whole = numpy.arange(4 * SHARED_MAX, dtype="u1").view(items)
+    parts = frame_split_size(whole.data, SHARED_MAX)
+    got, buffers = carry([b"h", *parts])
+    assert len(parts) == 4 and len(buffers) == 2 and bytes(buffers[1]) == whole.tobytes()
+    assert merge_memoryviews(got[1:]).nbytes == whole.nbytes
 
 
 @pytest.mark.parametrize("kind", [bytes, lambda a: a.data])

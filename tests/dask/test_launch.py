@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -156,6 +157,14 @@ def test_without_a_job_s_name_a_file_is_believed_when_its_scheduler_answers(tmp_
             assert launch._read_file(file, "") == scheduler.address
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "weft", "nonsense"])
+def test_who_says_nothing_does_not_answer(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        assert not asyncio.run(launch._answers(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"))
+        assert time.monotonic() - began < 2 * launch.ANSWER_S + 2
 
 
 PROGRAM = """

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Memory of received buffers: used again when the last view of it is gone, never before; bounded, and given back."""
 import gc
+import pickle
 import threading
 
 import numpy
@@ -19,6 +20,27 @@ def test_short_ones_are_malloc_s():
     for n in (0, 1, KEEP_MIN - 1):
         assert memory.take(n).nbytes == n
     assert memory.kept() == 0
+
+
+@pytest.mark.parametrize("use", [
+    lambda v: numpy.ndarray((10,), "f8", buffer=v), lambda v: numpy.ndarray((10,), "f8", buffer=v)[2:4],
+    lambda v: numpy.ndarray((2, 5), "f8", buffer=v).T[3:], lambda v: numpy.frombuffer(v, "u4")[::2],
+    lambda v: numpy.asarray(v), lambda v: numpy.asarray(v.obj)[1:], lambda v: numpy.ma.MaskedArray(numpy.asarray(v)), lambda v: v[5:6],
+    lambda v: memoryview(v.obj), lambda v: pickle.loads(pickle.dumps(numpy.zeros(16), protocol=5, buffer_callback=lambda b: False),
+                                                        buffers=[v[:128]]),
+    lambda v: numpy.asarray(v).astype("u1", copy=False).view(numpy.recarray),
+])
+def test_whatever_is_made_of_it_holds_it(use):
+    memory = Memory()
+    view = memory.take(KEEP_MIN)
+    made = use(view)
+    view.release()
+    del view
+    gc.collect()
+    assert memory.kept() == 0
+    del made
+    gc.collect()
+    assert memory.kept() == KEEP_MIN
 
 
 def test_it_comes_back_with_the_last_view():

@@ -7,6 +7,7 @@ import pytest
 
 import weft
 from conftest import pair
+from weft import _weft
 
 
 def test_active_messages(run, transport):
@@ -197,9 +198,9 @@ def test_objects_do_not_mix_with_the_users_messages(run1, transport):
     run1(main())
 
 
-async def cancel_in_mid_transfer(a, b, spins, size):
+async def cancel_in_mid_transfer(a, b, spins, size, room=None):
     """Two long messages are under way, the first of them to a receive that is cancelled after @spins turns of the loop."""
-    first = b.am_recv()
+    first = b.am_recv(room)
     sends = [a.am_send(b"%d" % i, bytes([i + 1]) * size) for i in range(2)]
     for _ in range(spins):
         await asyncio.sleep(0)
@@ -223,6 +224,40 @@ def test_a_cancelled_active_message_keeps_its_place(run1, transport):
                 assert [d[:1] + d[-1:] for _, d in got] == [b"\1\1", b"\2\2"] and all(len(d) == size for _, d in got)
                 await asyncio.gather(*sends)
     run1(main())
+
+
+def test_a_cancel_takes_the_users_memory_back(run1, transport):
+    async def main():
+        size = 3_000_000
+        async with pair(transport) as (a, b):
+            for spins in range(25):
+                for room in (bytearray(size), lambda header, n: [bytearray(5), bytearray(n - 5)]):
+                    got, sends = await cancel_in_mid_transfer(a, b, spins, size, room)
+                    for i in range(len(got), 2):
+                        header, data = await asyncio.wait_for(b.am_recv(), 10)
+                        assert header == b"%d" % i and data == bytes([i + 1]) * size, spins
+                    await asyncio.gather(*sends)
+    run1(main())
+
+
+def test_a_callable_that_closes_its_loop():
+    loop = asyncio.new_event_loop()
+
+    def room(header, length):
+        loop.close()
+        return [bytearray(length)]
+
+    async def start():
+        a, b = await pair("loop").__aenter__()
+        return a, b, b.am_recv(room)
+
+    a, b, recv = loop.run_until_complete(start())
+    sends = [a.am_send(b"h", bytes(100)) for _ in range(3)]
+    _weft._progress(loop)
+    assert loop.is_closed() and recv.done()
+    with pytest.raises(weft.Error, match="closed"):
+        recv.result()
+    assert all(s.done() for s in sends)
 
 
 def test_a_cancelled_active_message_goes_into_the_next_ones_buffer(run1, transport):

@@ -58,12 +58,12 @@ def pack(frames: Sequence[bytes | memoryview]) -> tuple[bytes, bytes, list[bytes
             n, kind, before = len(frame), SHARED, None
             shared.append(frame)
         else:
-            view = ensure_memoryview(frame)
+            view = frame if isinstance(frame, memoryview) else memoryview(frame)
             n = view.nbytes
             kind = AGAIN if before is not None and n and _goes_on(before, view) else OWN if n else SHARED
             before = view if n else None
             if n:
-                own.append(view)
+                own.append(ensure_memoryview(view))   # of another object, where its items are no bytes
         rows.append(n << 2 | kind)
         total += n
     table = struct.pack(f"<{len(rows)}Q", *rows)
@@ -116,7 +116,10 @@ def _frames_of(rows: list[tuple[int, int]], length: int) -> tuple[list[memoryvie
     if length > sys.maxsize:
         raise MalformedError("no memory is as large as a frame")
     shared = memoryview(bytearray(n_shared))
-    own = [memory.take(n) for n in sizes]
+    try:
+        own = [memory.take(n) for n in sizes]
+    except ValueError as exc:                # NumPy's, of a length that no array has
+        raise MalformedError(str(exc)) from exc
     memory.trim()
     frames, at, which, within = [], 0, -1, 0
     for n, kind in rows:

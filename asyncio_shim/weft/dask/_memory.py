@@ -19,12 +19,6 @@ KEEP_BYTES = 128 << 20
 KEEP_N = 32
 KEEP_S = 2.0
 
-if numpy is not None:
-
-    class _Block(numpy.ndarray[Any, Any]):
-        """An array of one's own, whose end is heard of; what is deserialised from it are plain arrays that hold it."""
-
-
 class Memory:
     """Its methods may meet themselves: blocks end in whatever thread, and wherever the garbage collector runs."""
 
@@ -40,14 +34,17 @@ class Memory:
         base = self._fitting(n)
         if base is None:
             base = numpy.empty(n, dtype="u1")
-        block = base[:n].view(_Block)
+        # NumPy takes the base of an array's base for its base, as long as those are arrays: a memoryview between them ends that,
+        # so that whatever is made of the block holds the block
+        block = numpy.frombuffer(base.data[:n], dtype="u1")
         key = id(block)
         self._refs[key] = weakref.ref(block, lambda _: self._back(key, base))
         return block.data
 
     def _fitting(self, n: int) -> Any:
-        for key, base in list(self._free.items()):
-            if n <= base.nbytes <= 2 * n and self._free.pop(key, None) is not None:
+        for key in list(self._free):
+            base = self._free.get(key)
+            if base is not None and n <= base.nbytes <= 2 * n and self._free.pop(key, None) is not None:
                 return base
         return None
 

@@ -124,6 +124,8 @@ class WeftComm(Comm):
         if done:
             self._sends[:] = [op for op in self._sends if not op.done()]
             for op in done:
+                op.close()                   # what the others say nobody hears
+            for op in done:
                 op.result()
 
     async def close(self) -> None:
@@ -133,8 +135,10 @@ class WeftComm(Comm):
         self._is_closed = True
         self._finalizer.detach()
         limit = parse_timedelta(dask.config.get("distributed.comm.timeouts.tcp"), default="seconds")
-        await self._ep.close(limit)
-        _forget(self._sends)
+        try:
+            await self._ep.close(limit)
+        finally:
+            _forget(self._sends)
 
     def abort(self) -> None:
         self._is_closed = True

@@ -57,12 +57,18 @@ def _read_file(path: Path, job: str) -> str | None:
     return address if not job or found.get("weft_job", job) in (job, "") else None
 
 
+def _security() -> dict[str, Any]:
+    from distributed.security import Security
+
+    return dict(Security().get_connection_args("client"))
+
+
 async def _answers(address: str) -> bool:
     from distributed.comm.core import connect
 
-    try:
-        comm = await connect(address, timeout=ANSWER_S)
-    except (OSError, ValueError):            # CommClosedError is an OSError
+    try:                                     # Dask's own limit is that of the connection, not of the handshake
+        comm = await asyncio.wait_for(connect(address, timeout=ANSWER_S, **_security()), ANSWER_S)
+    except Exception:                        # of many kinds, by what is there instead
         return False
     comm.abort()
     return True
@@ -208,8 +214,8 @@ def _shut_down(address: str) -> None:
     from distributed.core import rpc
 
     async def terminate() -> None:
-        async with rpc(address, timeout=10) as scheduler:
+        async with rpc(address, timeout=10, connection_args=_security()) as scheduler:
             await asyncio.wait_for(scheduler.terminate(), 10)
 
-    with contextlib.suppress(OSError, TimeoutError):
+    with contextlib.suppress(OSError, asyncio.TimeoutError):
         asyncio.run(terminate())
