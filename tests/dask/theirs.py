@@ -6,7 +6,8 @@
 
 No package of distributed on PyPI has tests since 2023; Debian's python3-distributed (2022.12) has. They are fetched by `apt-get
 download`, or taken from FOLDER (where comm/tests and tests lie), and run against the distributed that is installed. What has changed
-since then fails over either scheme and says nothing. For weft:// the default scheme is weft, and the tests' own addresses say so.
+since then fails over either scheme and says nothing. For weft:// the default scheme is weft; of the comms the tests' own addresses say so, too. The others' do not: where they name tcp://, or
+listen at a port without a scheme, which is tcp:// in Dask, they test tcp over either.
 
 Ends with 1 where a test that passes over tcp fails over weft and is not in EXPECTED, which has the reasons.
 """
@@ -76,7 +77,7 @@ def imports(node: ast.ImportFrom) -> list[str]:
     return lines
 
 
-def adapt(text: str, scheme: str) -> str:
+def adapt(name: str, text: str, scheme: str) -> str:
     lines = text.splitlines()
     for node in reversed(ast.parse(text).body):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__" and not node.level:
@@ -84,7 +85,7 @@ def adapt(text: str, scheme: str) -> str:
     after = next(n.end_lineno for n in ast.parse(text).body if not isinstance(n, ast.Expr))   # from __future__
     lines[after:after] = CERTIFICATES
     text = "\n".join(lines) + "\n"
-    return text.replace("tcp://", f"{scheme}://") if scheme != "tcp" else text
+    return text.replace("tcp://", f"{scheme}://") if name == "comms" else text
 
 
 def outcomes(report: Path) -> dict[str, str]:
@@ -105,7 +106,7 @@ def run(name: str, top: Path, scheme: str, limit_s: int) -> dict[str, str]:
     shutil.rmtree(folder / name, ignore_errors=True)
     (folder / name).mkdir(parents=True)
     test = folder / name / f"test_{name}.py"
-    test.write_text(adapt((top / FILES[name]).read_text(), scheme))
+    test.write_text(adapt(name, (top / FILES[name]).read_text(), scheme))
     for pem in top.glob("tests/*.pem"):
         shutil.copy(pem, test.parent)
     report = folder / name / "report.xml"
