@@ -420,22 +420,11 @@ void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in)
 	}
 }
 
-/* Asks weft to take the payload back that is on its way to @op. True, as of Op.cancel(): it ends when the completion comes. */
-PyObject *wpy_inbox_stop(Op *op)
+Op *wpy_inbox_fetch_for(const Op *op)
 {
 	Op *f = op->item ? op->item->fetch : NULL;
-	int ret;
 
-	if (!f || !f->in_weft)
-		Py_RETURN_TRUE;
-	if (wpy_worker_check(op->worker))
-		return NULL;
-	ret = weft_cancel(op->worker->h, f->handle);
-	if (ret && ret != WEFT_ESTALE)       /* stale: its completion waits to be reaped */
-		return wpy_raise_refused(ret);
-	if (wpy_worker_touch(op->worker))
-		return NULL;
-	Py_RETURN_TRUE;
+	return f && f->in_weft ? f : NULL;
 }
 
 /* True: it may end now. */

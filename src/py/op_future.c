@@ -88,28 +88,12 @@ static PyObject *op_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(unu
 	return wpy_op_cancelled_error((Op *)self);
 }
 
-/* Those that wait here and not in weft end at once. The others only when weft says so. */
-PyObject *wpy_op_cancel(Op *op, PyObject *msg)
+/* It ends when weft says so. */
+static PyObject *cancel_in_weft(Op *op)
 {
 	Worker *w = op->worker;
 	int ret;
 
-	if (op->state != WPY_PENDING)
-		Py_RETURN_FALSE;
-	Py_XINCREF(msg);
-	Py_XSETREF(op->result, msg);
-	op->cancel_asked = true;
-	if (!op->in_weft) {
-		if (op->kind == WPY_CONNECT) {
-			wpy_ep_give_up((Endpoint *)op->owner);
-		} else if (op->kind == WPY_SIGNAL) {
-			wpy_signal_withdraw(op);
-		} else if (!wpy_inbox_withdraw(op)) {
-			return wpy_inbox_stop(op);   /* its payload is on the way into the user's memory */
-		}
-		wpy_op_set_cancelled(op);
-		Py_RETURN_TRUE;
-	}
 	if (wpy_worker_check(w))
 		return NULL;
 	ret = weft_cancel(w->h, op->handle);
@@ -117,6 +101,32 @@ PyObject *wpy_op_cancel(Op *op, PyObject *msg)
 		return wpy_raise_refused(ret);
 	if (wpy_worker_touch(w))
 		return NULL;
+	Py_RETURN_TRUE;
+}
+
+/* Those that wait here and not in weft end at once. The others only when weft says so. */
+PyObject *wpy_op_cancel(Op *op, PyObject *msg)
+{
+	Op *fetch;
+
+	if (op->state != WPY_PENDING)
+		Py_RETURN_FALSE;
+	Py_XINCREF(msg);
+	Py_XSETREF(op->result, msg);
+	op->cancel_asked = true;
+	if (op->in_weft)
+		return cancel_in_weft(op);
+	if (op->kind == WPY_CONNECT) {
+		wpy_ep_give_up((Endpoint *)op->owner);
+	} else if (op->kind == WPY_SIGNAL) {
+		wpy_signal_withdraw(op);
+	} else if (!wpy_inbox_withdraw(op)) {
+		fetch = wpy_inbox_fetch_for(op);     /* its payload is on the way into the user's memory */
+		if (fetch)
+			return cancel_in_weft(fetch);
+		Py_RETURN_TRUE;
+	}
+	wpy_op_set_cancelled(op);
 	Py_RETURN_TRUE;
 }
 

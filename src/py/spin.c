@@ -109,8 +109,7 @@ static size_t spin_politely(Worker *w, const Op *op, uint64_t until)
 		} while (!n && others < 2 && now < until);
 		PyEval_RestoreThread(state);
 		w->released = false;
-		for (size_t i = 0; i < n && w->h; i++)   /* what runs there may close it */
-			wpy_worker_event(w, &ev[i]);
+		wpy_worker_events(w, ev, n);
 		all_n += n;
 	} while (!spin_is_over(w, op, all_n) && others < 2 && now < until);
 	return all_n;

@@ -35,7 +35,7 @@ uint64_t wpy_now(void)
 
 /* ---- reaping ---------------------------------------------------------------------------------------------------- */
 
-void wpy_worker_event(Worker *w, weft_event *e)
+static void dispatch(Worker *w, weft_event *e)
 {
 	Op *op;
 
@@ -67,6 +67,12 @@ void wpy_worker_event(Worker *w, weft_event *e)
 	weft_event_release(w->h, e);
 }
 
+void wpy_worker_events(Worker *w, weft_event *ev, size_t n)
+{
+	for (size_t i = 0; i < n && w->h; i++)   /* what runs there may close it */
+		dispatch(w, &ev[i]);
+}
+
 /* One batch: what is there is taken in. Returns how many. */
 size_t wpy_worker_batch(Worker *w)
 {
@@ -83,8 +89,7 @@ size_t wpy_worker_batch(Worker *w)
 	} else {
 		n = weft_reap(w->h, ev, WPY_BATCH);
 	}
-	for (size_t i = 0; i < n && w->h; i++)   /* what runs there may close it */
-		wpy_worker_event(w, &ev[i]);
+	wpy_worker_events(w, ev, n);
 	return n;
 }
 

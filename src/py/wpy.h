@@ -236,7 +236,7 @@ Py_ssize_t wpy_worker_progress(Worker *w);
 
 /* One batch: what is there is taken in. How many. */
 size_t wpy_worker_batch(Worker *w);
-void wpy_worker_event(Worker *w, weft_event *e);
+void wpy_worker_events(Worker *w, weft_event *ev, size_t n);   /* takes in what was reaped */
 
 /* spin.c */
 void wpy_set_spin(uint64_t ns);                 /* the setting: of every worker; 0: never */
@@ -345,7 +345,7 @@ PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op);    /* take
 void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why);                /* those who wait */
 void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in);                /* messages that nobody fetched */
 bool wpy_inbox_withdraw(Op *op);                                         /* a cancelled wanter */
-PyObject *wpy_inbox_stop(Op *op);                                        /* one that cannot be withdrawn */
+Op *wpy_inbox_fetch_for(const Op *op);                                   /* what weft has of one that cannot; NULL: nothing. Borrowed */
 void wpy_inbox_fetched(Op *fetch, const weft_event *e);
 void wpy_inbox_fetch_failed(Op *fetch, PyObject *exc);                   /* takes exc */
 
