@@ -35,8 +35,20 @@ MOVED = {("distributed.compatibility", "to_thread"): "from asyncio import to_thr
          ("distributed.utils_test", "async_wait_for"): "from distributed.utils_test import async_poll_for as async_wait_for",
          ("distributed.comm", "asyncio_tcp"): "import distributed.comm.tcp as asyncio_tcp"}
 
+# What tests put in place of parts of the tcp backend, for weft.
+IN_PLACE = {"tcp://": "weft://", 'setitem(backends, "tcp"': 'setitem(backends, "weft"',
+            "from distributed.comm.tcp import TCPBackend, TCPConnector":
+            "from weft.dask.comm import WeftBackend as TCPBackend, WeftConnector as TCPConnector"}
+
 CERTIFICATES = ["import os as _os", "import distributed.utils_test as _utils",
                 "_utils.get_cert = lambda name: _os.path.join(_os.path.dirname(_os.path.abspath(__file__)), name)"]
+
+# Server.listen(port) is tcp:// in Dask, whatever the default scheme is, while rpc(ip, port) follows it.
+CONFTEST = """\
+from distributed.comm import addressing, core
+
+core.parse_address = lambda addr, strict=False: addressing.parse_address(addr)
+"""
 
 # Tests that need not pass over weft, by a part of their name, each with its reason.
 EXPECTED: dict[str, str] = {
@@ -85,7 +97,9 @@ def adapt(name: str, text: str, scheme: str) -> str:
     after = next(n.end_lineno for n in ast.parse(text).body if not isinstance(n, ast.Expr))   # from __future__
     lines[after:after] = CERTIFICATES
     text = "\n".join(lines) + "\n"
-    return text.replace("tcp://", f"{scheme}://") if name == "comms" else text
+    for old, new in IN_PLACE.items() if scheme == "weft" else ():
+        text = text.replace(old, new)
+    return text
 
 
 def outcomes(report: Path) -> dict[str, str]:
@@ -107,6 +121,7 @@ def run(name: str, top: Path, scheme: str, limit_s: int) -> dict[str, str]:
     (folder / name).mkdir(parents=True)
     test = folder / name / f"test_{name}.py"
     test.write_text(adapt(name, (top / FILES[name]).read_text(), scheme))
+    (test.parent / "conftest.py").write_text(CONFTEST)
     for pem in top.glob("tests/*.pem"):
         shutil.copy(pem, test.parent)
     report = folder / name / "report.xml"

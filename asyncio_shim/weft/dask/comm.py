@@ -266,12 +266,15 @@ class WeftListener(BaseListener):
 class WeftBackend(Backend):
     """What the entry point `weft` names."""
 
+    _connector_class: ClassVar[type[WeftConnector]] = WeftConnector   # as Dask's own backends have them, for who derives
+    _listener_class: ClassVar[type[WeftListener]] = WeftListener
+
     def get_connector(self) -> WeftConnector:
-        return WeftConnector()
+        return self._connector_class()
 
     def get_listener(self, loc: str, handle_comm: Callable[[Comm], Awaitable[None]], deserialize: bool,
                      **connection_args: Any) -> WeftListener:
-        return WeftListener(loc, handle_comm, deserialize, **connection_args)
+        return self._listener_class(loc, handle_comm, deserialize, **connection_args)
 
     def get_address_host(self, loc: str) -> str:
         return parse_host_port(loc)[0]
