@@ -160,7 +160,7 @@ void wpy_op_dealloc(PyObject *self)
 		report_unheard(op);
 	if (op->await == WPY_YIELDED)
 		wpy_op_let_go(op);
-	if (op->n_views)
+	if (op->n_views || op->views != &op->view) /* of a list whose first item is no buffer there is the array alone */
 		wpy_op_drop_buffers(op);
 	if (op->worker && op->worker->last_op == op)
 		op->worker->last_op = NULL;

@@ -3,6 +3,7 @@
 import array
 import asyncio
 import random
+import tracemalloc
 
 import pytest
 
@@ -89,6 +90,23 @@ def test_scatter_and_gather(run1, transport):
             assert n == len(whole) and x + y == whole
             n, _ = await asyncio.gather(b.recv(bytearray(4)), a.send([]))
             assert n == 0
+    run1(main())
+
+
+def test_a_list_of_what_is_no_buffer_leaves_nothing(run1, transport):
+    async def main():
+        async with pair(transport) as (a, _):
+            tracemalloc.start()
+            try:
+                before = 0
+                for i in range(200):
+                    with pytest.raises(TypeError):
+                        a.send([None] * 1000, 1)
+                    if i == 20:
+                        before = tracemalloc.get_traced_memory()[0]
+                assert tracemalloc.get_traced_memory()[0] - before < 1_000_000
+            finally:
+                tracemalloc.stop()
     run1(main())
 
 
