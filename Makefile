@@ -291,12 +291,18 @@ tsan: setup ## ... with ThreadSanitizer
 san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
-.PHONY: check-dask dask-run
+.PHONY: check-dask dask-run check-theirs theirs-run
 check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, too
-	@tools/setup dask
+	@tools/setup jupyter
 	+@$(MAKE) --no-print-directory dask-run
 dask-run: py
 	@$(RUN) --only dask
+
+check-theirs: setup ## the tests of distributed itself over tcp:// and weft://, and what differs: an hour
+	@tools/setup dask
+	+@$(MAKE) --no-print-directory theirs-run
+theirs-run: py
+	@PYTHONPATH=$(abspath $(O))/py $(PYTHON_RUN) tests/dask/theirs.py
 
 .PHONY: check-rdma vm-run
 check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the tools say

@@ -214,12 +214,9 @@ def find_faces(o):
 
 
 def find_dask(o):
-    """As a part of everything, what needs no cluster; all of it when asked for."""
+    """As a part of everything without the long ones."""
     if o.san != "thread":
-        short = ["tests/dask/test_frames.py", "tests/dask/test_memory.py", "tests/dask/test_comm.py", "-m", "not long"]
-        job = pytest_job(o, "dask", ["tests/dask"] if o.only else short, 200)
-        job.limit_s *= 3 if o.only else 1
-        yield job
+        yield pytest_job(o, "dask", ["tests/dask"] + ([] if o.only else ["-m", "not long"]), 200)
 
 
 def find_vm(o):

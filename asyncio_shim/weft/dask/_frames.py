@@ -91,27 +91,30 @@ def unpack(header: bytes, length: int, table: bytes | bytearray | None) -> tuple
     inline = header[HEADER.size:]
     if len(inline) + len(table or b"") != 8 * count or (inline and table):
         raise MalformedError("a message without its table")
-    return _frames_of([(row >> 2, row & 3) for row in struct.unpack(f"<{count}Q", table or inline)], length)
+    return _frames_of(struct.unpack(f"<{count}Q", table or inline), length)
 
 
-def _own_sizes(rows: list[tuple[int, int]]) -> list[int]:
-    sizes: list[int] = []
+def _sizes(rows: Sequence[int]) -> tuple[int, list[int]]:
+    """The bytes of all SHARED frames, and of each buffer."""
+    n_shared, sizes = 0, []
     goes_on = False
-    for n, kind in rows:
-        if kind == OWN:
-            sizes.append(n)
+    for row in rows:
+        kind = row & 3
+        if kind == SHARED:
+            n_shared += row >> 2
+        elif kind == OWN:
+            sizes.append(row >> 2)
         elif kind == AGAIN and goes_on:
-            sizes[-1] += n
-        elif kind:
+            sizes[-1] += row >> 2
+        else:
             raise MalformedError("a frame of no kind" if kind > AGAIN else "a frame goes on that did not begin")
         goes_on = kind != SHARED
-    return sizes
+    return n_shared, sizes
 
 
-def _frames_of(rows: list[tuple[int, int]], length: int) -> tuple[list[memoryview], list[memoryview]]:
-    sizes = _own_sizes(rows)
-    n_shared = length - sum(sizes)
-    if n_shared != sum([n for n, kind in rows if not kind]):
+def _frames_of(rows: Sequence[int], length: int) -> tuple[list[memoryview], list[memoryview]]:
+    n_shared, sizes = _sizes(rows)
+    if n_shared + sum(sizes) != length:
         raise MalformedError("the lengths of the frames and the message's do not agree")
     if length > sys.maxsize:
         raise MalformedError("no memory is as large as a frame")
@@ -122,8 +125,9 @@ def _frames_of(rows: list[tuple[int, int]], length: int) -> tuple[list[memoryvie
         raise MalformedError(str(exc)) from exc
     memory.trim()
     frames, at, which, within = [], 0, -1, 0
-    for n, kind in rows:
-        if not kind:
+    for row in rows:
+        n, kind = row >> 2, row & 3
+        if kind == SHARED:
             frames.append(shared[at:at + n])
             at += n
             continue

@@ -19,6 +19,7 @@ KEEP_BYTES = 128 << 20
 KEEP_N = 32
 KEEP_S = 2.0
 
+
 class Memory:
     """Its methods may meet themselves: blocks end in whatever thread, and wherever the garbage collector runs."""
 
