@@ -71,6 +71,7 @@ def test_by_the_path_alone(program):
     path = said([*RUN, "--path", "ucp", "ucxx"]).strip()
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])}
     assert said([sys.executable, program], env=env) == "hello\nhello\n"
+    assert said([sys.executable, "-m", "ucxx._cuda_context"], env=env) == ""
 
 
 def test_only_what_is_asked_for(tmp_path):
