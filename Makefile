@@ -292,11 +292,18 @@ san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
 .PHONY: check-dask dask-run
-check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, too
+check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, distributed-ucxx's, too
 	@tools/setup dask
 	+@$(MAKE) --no-print-directory dask-run
 dask-run: py
-	@$(RUN) --only dask
+	@$(RUN) --only dask,theirs
+
+.PHONY: check-theirs theirs-run
+check-theirs: setup ## tests of distributed-ucxx, ucxx and ucx-py on the faces; TESTS=FOLDER..: checkouts of the latter two
+	@tools/setup dask
+	+@$(MAKE) --no-print-directory theirs-run
+theirs-run: py
+	@PYTHONPATH=$(O)/py $(PYTHON_RUN) tests/faces/theirs.py $(addprefix --tests ,$(TESTS))
 
 .PHONY: check-rdma vm-run
 check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the tools say

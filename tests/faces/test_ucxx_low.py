@@ -29,7 +29,8 @@ class Pair:
             else:
                 worker.init_blocking_progress_mode()
         accepted = []
-        self.listener = low.UCXListener.create(self.there, 0, lambda ep, word: accepted.append((ep, word)), ("w",), deliver_endpoint=True)
+        self.listener = low.UCXListener.create(self.there, 0, lambda ep, word: accepted.append((ep, word)), ("w",),
+                                               deliver_endpoint=True)
         self.ep = low.UCXEndpoint.create(self.here, HERE, self.listener.port, True)
         self.until(lambda: accepted)
         (self.peer, word), = accepted
