@@ -126,6 +126,7 @@ def test_probe(two):
 def test_active_message(two, size):
     p, out = two(), b"y" * size
     early = p.peer.am_recv()
+    assert early.recv_buffer is None
     p.done(p.ep.am_send(Array(out)), early)
     assert bytes(early.recv_buffer) == out
     sent = p.ep.am_send(Array(out))

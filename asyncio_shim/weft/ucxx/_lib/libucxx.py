@@ -187,11 +187,9 @@ class _TagRequest(UCXRequest, _low._TagRecv):
 
 
 class _AmRequest(UCXRequest):
-    @functools.cached_property
+    @property
     def recv_buffer(self) -> Any:
-        if not self._settle() or self._error is not None:
-            return None
-        return as_host(self._ops[0].result()[1])
+        return as_host(self._ops[0].result()[1]) if self._settle() and self._error is None else None
 
 
 class UCXBufferRequests(UCXRequest):
