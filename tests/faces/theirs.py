@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -178,10 +180,15 @@ def run(suite: Suite, where: str, folder: Path, file: str, one: str, limit_s: in
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(WORK / "pytest.ini"), "-o", f"cache_dir={WORK}/cache", "--tb=short",
                "-W", "ignore", f"--junitxml={report}", *suite.options, f"{folder / file}{one}"]
     with open(report.with_suffix(".log"), "w") as log:
+        proc = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            subprocess.run(command, cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, timeout=limit_s)
+            proc.wait(limit_s)
         except subprocess.TimeoutExpired:
             return Result(0, Counter(), [(where, f"not done after {limit_s} s: {log.name}")])
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(proc.pid, signal.SIGKILL)      # and what its tests left running
+            proc.wait()
     result = read(report, where) if report.exists() else Result(0, Counter(), [])
     return result if any(result) else Result(0, Counter(), [(where, f"no test ran: {log.name}")])
 
