@@ -295,6 +295,23 @@ def test_a_thread_that_starts_and_stops():
     p.close()
 
 
+def test_a_close_lets_the_peer_have_been_met():
+    """ucp's close right after create, while the peer is busy: that sees a connection come and go, as over UCX."""
+    from weft.ucp._libs import ucx_api
+
+    here, there, met = ucx_api.UCXWorker(ucx_api.UCXContext()), low.UCXWorker(low.UCXContext()), []
+    listener = low.UCXListener.create(there, 0, met.append, deliver_endpoint=True)
+    there.set_progress_thread_start_callback(time.sleep, (0.4,))
+    there.start_progress_thread()
+    ucx_api.UCXEndpoint.create(here, HERE, listener.port, True).close()
+    end = time.monotonic() + LIMIT
+    while not met or met[0].alive:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    there.close()
+    here.close()
+
+
 def test_what_cannot_be_made():
     p = Pair()
     with pytest.raises(NotImplementedError, match="docs/FACES.md"):

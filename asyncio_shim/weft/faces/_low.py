@@ -15,6 +15,7 @@ import logging
 import selectors
 import socket
 import struct
+import time
 import weakref
 from collections.abc import Callable
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
@@ -32,6 +33,7 @@ logger = logging.getLogger("ucx")
 
 _LIMIT_S = 30.0                          # of a connect
 _CLOSE_S = 0.2                           # of a close, which blocks
+_MEET_S = 1.0                            # ... that comes before the connection does
 _SLEEP_S = 0.05                          # of a sleep in progress_worker_event()
 _BASE = struct.Struct("<QQ")             # of a packed key: address and length of the memory; the token follows
 
@@ -406,13 +408,17 @@ class UCXEndpoint(UCXObject):
         return UCXRkey(self, rkey)
 
     def close(self) -> None:
-        """Ends it; as in UCX that takes as long as the peer needs to hear of it, 0.2 s at most. In a callback it takes none."""
+        """Ends it; as in UCX that takes as long as the peer needs to hear of it: 0.2 s at most, and a second more when it connects
+        yet, for the peer is to see that it came and went. In a callback it takes none."""
         if not self._open:
             return
         super().close()
         if asyncio._get_running_loop() is self.worker.loop or self.worker.loop.is_closed():
             self._link.abort()
             return
+        end = time.monotonic() + _MEET_S
+        while not self._link.ep.local and not self._link.ep.closed and time.monotonic() < end:
+            self.worker.progress()
         op = self._link.ep.close(_CLOSE_S)
         while not op.done():
             self.worker.progress()
