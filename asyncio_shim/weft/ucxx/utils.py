@@ -7,22 +7,29 @@ from collections.abc import Iterator, Sequence
 
 from weft.faces._net import get_address, get_ucxpy_logger
 
-try:
-    from dask.utils import format_bytes, format_time, parse_bytes
-except ImportError:
-    parse_bytes = None
 
-    def _scaled(x: float, units: Sequence[tuple[str, float]], digits: int) -> str:
-        unit, scale = next((u for u in units if x >= u[1]), units[-1])
-        return f"{x / scale:.{digits}f} {unit}"
+def _scaled(x: float, units: Sequence[tuple[str, float]], digits: int) -> str:
+    unit, scale = next((u for u in units if x >= u[1]), units[-1])
+    return f"{x / scale:.{digits}f} {unit}"
 
-    def format_bytes(n: float) -> str:
-        """1536: "1.50 KiB"."""
-        return f"{n} B" if n < 1 << 10 else _scaled(n, [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)], 2)
 
-    def format_time(n: float) -> str:
-        """0.0015: "1.500 ms"."""
-        return _scaled(n, [("s", 1), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)], 3)
+def format_bytes(n: float) -> str:
+    """1536: "1.50 kiB", as Dask writes it."""
+    return f"{n} B" if n < 1 << 10 else _scaled(n, [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20),
+                                                    ("kiB", 1 << 10)], 2)
+
+
+def format_time(n: float) -> str:
+    """0.0015: "1.500 ms"."""
+    return _scaled(n, [("s", 1), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)], 3)
+
+
+def parse_bytes(s: float | str) -> int:
+    """"100 MB": 100000000. Dask's; who imports ucxx does not wait for that."""
+    from dask.utils import parse_bytes as parse
+
+    return parse(s)
+
 
 try:
     from nvtx import annotate as nvtx_annotate
