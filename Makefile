@@ -292,17 +292,18 @@ san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
 .PHONY: check-dask dask-run check-theirs theirs-run
-check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, too
+check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, distributed-ucxx's, too
 	@tools/setup jupyter
 	+@$(MAKE) --no-print-directory dask-run
 dask-run: py
-	@$(RUN) --only dask
+	@$(RUN) --only dask,theirs
 
-check-theirs: setup ## the tests of distributed itself over tcp:// and weft://, and what differs: an hour
+check-theirs: setup ## tests of distributed over tcp:// and weft://, of distributed-ucxx, ucxx and ucx-py on the faces: an hour; TESTS=FOLDER..: checkouts of the latter two
 	@tools/setup dask
 	+@$(MAKE) --no-print-directory theirs-run
+theirs-run: export PYTHONPATH = $(abspath $(O))/py
 theirs-run: py
-	@PYTHONPATH=$(abspath $(O))/py $(PYTHON_RUN) tests/dask/theirs.py
+	@$(PYTHON_RUN) tests/faces/theirs.py $(addprefix --tests ,$(TESTS)); faces=$$?; $(PYTHON_RUN) tests/dask/theirs.py && exit $$faces
 
 .PHONY: check-rdma vm-run
 check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the tools say

@@ -23,8 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "faces", "dask", "torture"]
-MORE = ["vm"]  # only when asked for
-LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "faces": 240, "dask": 1200, "torture": 900, "vm": 1200}
+MORE = ["theirs", "vm"]  # only when asked for
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "faces": 240, "dask": 1200, "theirs": 1500, "torture": 900, "vm": 1200}
 SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 
 
@@ -92,7 +92,7 @@ def read_status(job, status):
 
 
 def read_pytest(job, status):
-    """The closing line; one entry for each failure and skip from the short summary (-rfEs)."""
+    """The closing line; one entry for each failure and skip from the short summary (-rfEs). tests/faces/theirs.py prints such."""
     last = next((s for s in reversed(job.output.splitlines()) if re.search(r"\d+ \w+.* in [\d.]+s", s)), "")
     count = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)", last)}
     job.passed += count.get("passed", 0) + count.get("xfailed", 0)
@@ -219,6 +219,15 @@ def find_dask(o):
         yield pytest_job(o, "dask", ["tests/dask"] + ([] if o.only else ["-m", "not long"]), 200)
 
 
+def find_theirs(o):
+    """Other projects' tests on the faces, as far as their wheels bring them."""
+    if o.san != "thread":
+        env, script = python_env(o), "tests/faces/theirs.py"
+        pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
+        yield Job("theirs", "theirs", [sys.executable, script], rerun=f"{pre} {sys.executable} {script} WHAT", alone=True, env=env,
+                  reader=read_pytest)
+
+
 def find_vm(o):
     """A job for each test: a guest is mostly one CPU's work, so that two run beside each other. Those that compare speeds run alone."""
     argv = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/vm"] + (["-k", o.k] if o.k else [])
@@ -264,7 +273,8 @@ def python_env(o):
 def find_jobs(o):
     finders = {
         "walls": find_walls, "unit": find_unit, "conform": find_conform, "examples": find_examples,
-        "fuzz": find_fuzz, "py": find_py, "faces": find_faces, "dask": find_dask, "torture": find_torture, "vm": find_vm,
+        "fuzz": find_fuzz, "py": find_py, "faces": find_faces, "dask": find_dask, "theirs": find_theirs, "torture": find_torture,
+        "vm": find_vm,
     }
     kinds = o.only.split(",") if o.only else KINDS
     jobs = [job for kind in kinds for job in finders[kind](o)]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """ucp._libs: arrays, and the low level with its requests and callbacks. Two workers of one process talk."""
 import array
+import asyncio
 import pickle
+import select
 import time
 
 import pytest
@@ -182,8 +184,34 @@ def test_features():
     worker.close()
     with pytest.raises(exceptions.UCXConfigError):
         ucx_api.UCXContext({"SEG_SIZE": "much"})
-    with pytest.raises(NotImplementedError, match="epoll"):
-        worker.init_blocking_progress_mode()
+
+
+def test_blocking_mode(two):
+    p, into, said = two(), bytearray(3), []
+    fd = p.there.init_blocking_progress_mode()
+    ucx_api.tag_recv_nb(p.there, Array(into), 3, 7, lambda req, exc: said.append(exc))
+    while not p.there.arm():
+        pass
+    assert not select.select([fd], [], [], 0.02)[0] and not said
+    assert p.done(ucx_api.tag_send_nb, p.ep, Array(b"abc"), 3, 7) is None
+    p.until(lambda: said)
+    assert into == b"abc" and said == [None]
+
+
+def test_progress_in_a_coroutine(two, run):
+    """The worker's loop is another than the one that runs: this stands still meanwhile."""
+    p, into, said = two(), bytearray(3), []
+
+    async def main():
+        ucx_api.tag_recv_nb(p.there, Array(into), 3, 7, lambda req, exc: said.append(exc))
+        ucx_api.tag_send_nb(p.ep, Array(b"abc"), 3, 7, None)
+        while not said:
+            p.here.progress()
+            p.there.progress()
+            await asyncio.sleep(0)
+
+    run(main())
+    assert into == b"abc"
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------

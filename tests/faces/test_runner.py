@@ -71,6 +71,7 @@ def test_by_the_path_alone(program):
     path = said([*RUN, "--path", "ucp", "ucxx"]).strip()
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])}
     assert said([sys.executable, program], env=env) == "hello\nhello\n"
+    assert said([sys.executable, "-m", "ucxx._cuda_context"], env=env) == ""
 
 
 def test_only_what_is_asked_for(tmp_path):
@@ -85,17 +86,22 @@ def test_wrong_usage(argv):
     assert done.returncode == 2 and "python -m weft.faces" in done.stderr
 
 
-def test_what_is_missing_says_so():
-    import weft.ucxx
+def test_what_ucxx_prints_with(capsys):
+    from weft.ucxx import utils
 
-    low = weft.ucxx.libucxx
-    for name in ("UCXContext", "UCXEndpoint", "UCXListener", "UCXRequest"):
-        with pytest.raises(NotImplementedError, match="docs/FACES.md"):
-            getattr(low, name)()
+    assert [utils.format_bytes(n) for n in (5, 1536, 3 << 30)] == ["5 B", "1.50 kiB", "3.00 GiB"]
+    assert [utils.format_time(n) for n in (2, 0.0015, 5e-9)] == ["2.000 s", "1.500 ms", "5.000 ns"]
+    assert utils.hmean([1, 2, 4]) == 12 / 7 and utils.hmean([]) == 0
+    utils.print_separator("=", 3)
+    utils.print_key_value("a", 1, key_length=3)
+    utils.print_multi(["a", "b"], key_length=2)
+    assert capsys.readouterr().out == "===\na   | 1\na  | b\n"
+    assert said([sys.executable, "-c", "import sys, weft.ucxx; print('dask' in sys.modules)"]) == "False\n"
+
+
+def test_what_is_missing_says_so():
     with pytest.raises(NotImplementedError, match="GPU memory"):
         importlib.import_module("weft.ucxx._cuda_context").ensure_cuda_context()
-    with pytest.raises(NotImplementedError, match="await"):
-        weft.ucxx.testing.wait_requests(None, "blocking", [])
     from weft.ucp.continuous_ucx_progress import BlockingMode
     with pytest.raises(NotImplementedError, match="event loop"):
         BlockingMode(None, None)

@@ -7,7 +7,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from types import ModuleType
+from types import CodeType, ModuleType
 
 
 class _Twin(importlib.abc.Loader):
@@ -21,6 +21,11 @@ class _Twin(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self._spec     # the import system has put the twin's there
+
+    def get_code(self, name: str) -> CodeType | None:
+        """For `python -m ucxx.module`."""
+        spec = importlib.util.find_spec(self._real)
+        return spec.loader.get_code(self._real) if spec is not None else None
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -39,7 +44,8 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         if found is None:
             return None
-        return importlib.machinery.ModuleSpec(name, _Twin(real), is_package=found.submodule_search_locations is not None)
+        return importlib.machinery.ModuleSpec(name, _Twin(real), origin=found.origin,
+                                              is_package=found.submodule_search_locations is not None)
 
 
 def become(name: str, real: str) -> None:

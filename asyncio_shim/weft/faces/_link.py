@@ -156,9 +156,22 @@ class Link:
             self._wild.discard(op)
             self._cut.discard(op)
 
+    def end_with(self, op: Any) -> None:
+        """Something that waits for anybody is cancelled at the end of this link: now, when that has come."""
+        if op.done():
+            return
+        if not self.open:
+            op.cancel()
+            return
+        self._wild.add(op)
+        op.add_done_callback(self._wild.discard)
+
     def set_close_callback(self, f: Callable[..., object], args: tuple | None = None, kwargs: dict | None = None) -> None:
         """f(*args, **kwargs) is called once, when either side has ended the connection or nobody holds this any more."""
         self._hook[:] = [functools.partial(f, *(args or ()), **(kwargs or {}))]
+
+    def remove_close_callback(self) -> None:
+        self._hook.clear()
 
     def over(self) -> None:
         """The connection is at its end: whoever waits here hears of it."""
@@ -178,9 +191,13 @@ class Link:
     async def close(self, limit_s: float) -> None:
         """Ends it when what was sent has arrived, after limit_s at the latest."""
         if not self._ended:
-            self._ended = True
-            self.over()
-            await self.ep.close(limit_s)
+            await self.begin_close(limit_s)
+
+    def begin_close(self, limit_s: float) -> weft.Op[None]:
+        """As close(), to be awaited elsewhere."""
+        self._ended = True
+        self.over()
+        return self.ep.close(limit_s)
 
 
 # ---- connections that agree on tags ----------------------------------------------------------------------------------

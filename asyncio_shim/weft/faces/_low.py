@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""ucx-py's low level: requests with callbacks, moved on by who calls worker.progress(). For ucp._libs.ucx_api.
+"""ucx-py's low level: requests with callbacks, moved on by who calls worker.progress(). For ucp._libs.ucx_api; ucxx's low level
+derives from it.
 
-A worker has an event loop of its own, which nobody runs but progress(): a round of it for each call. So it cannot be used while
-another loop runs in the same thread.
+A worker has an event loop of its own, which nobody runs but progress(): a round of it for each call. A loop that runs in the same
+thread stands still meanwhile.
 
-A request that is done when it is posted is None, and its callback is not called, but for receives of messages. Receives for an endpoint that has died wait for
-cancel_inflight_messages(), as they do in ucx-py.
+A request that is done when it is posted is None, and its callback is not called, but for receives of messages. Receives for an
+endpoint that has died wait for cancel_inflight_messages(), as they do in ucx-py.
 """
 from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
 import socket
 import struct
+import time
 import weakref
 from collections.abc import Callable
 from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
@@ -30,6 +33,8 @@ logger = logging.getLogger("ucx")
 
 _LIMIT_S = 30.0                          # of a connect
 _CLOSE_S = 0.2                           # of a close, which blocks
+_MEET_S = 1.0                            # ... that comes before the connection does
+_SLEEP_S = 0.05                          # of a sleep in progress_worker_event()
 _BASE = struct.Struct("<QQ")             # of a packed key: address and length of the memory; the token follows
 
 
@@ -64,7 +69,8 @@ class UCXContext(UCXObject):
         except ValueError as exc:
             raise self.face.config(str(exc)) from None
         self.transports = _settings.transports(self._config["TLS"])
-        self.feature_flags = tuple(self.features if feature_flags is None else feature_flags)
+        self.feature_flags: Any = tuple(self.features if feature_flags is None else feature_flags)
+        self._may = {f.name for f in self.feature_flags}
         self.cuda_support = False
         self._grants: asyncio.AbstractEventLoop | None = None
         logger.info("UCP initiated using config: ")
@@ -94,7 +100,7 @@ class UCXContext(UCXObject):
         return self._grants.run_until_complete(here())
 
     def need(self, feature: str) -> None:
-        if feature not in (f.name for f in self.feature_flags):
+        if feature not in self._may:
             raise ValueError(f"UCXContext must be created with `Feature.{feature}`")
 
 
@@ -136,9 +142,12 @@ class UCXRequest:
                 return self._ep._link.failed_send(exc, self._name)
         return None
 
+    def _due(self) -> bool:
+        return self._dead is None and all(op.done() for op in self._ops)
+
     def _settle(self) -> bool:
         """Ends it when it is over. True: it is."""
-        if self._dead or not all(op.done() for op in self._ops):
+        if not self._due():
             return self.closed()
         exc = self._failure()
         if exc is not None and self._receives and self._ep is not None and not any(op.cancelled() for op in self._ops) \
@@ -175,6 +184,20 @@ def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()                     # weft's worker goes with it
 
 
+class _Selector(selectors.EpollSelector):
+    """One that asks before it sleeps whether there is need to, and tells when something is there."""
+
+    ended: Callable[[bool], bool] | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.ended is not None and timeout != 0 and self.ended(False):
+            timeout = 0
+        ready = super().select(timeout)
+        if self.ended is not None and ready:
+            self.ended(True)
+        return ready
+
+
 class UCXWorker(Worker, UCXObject):
     """Receives, and moves everything on that hangs on it."""
 
@@ -183,24 +206,68 @@ class UCXWorker(Worker, UCXObject):
         Worker.__init__(self, context.face, context.transports)
         self.context = context
         self.am_host_allocator: Callable[[int], Any] = bytearray
-        self.loop = asyncio.new_event_loop()
+        self._selector = _Selector()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
         self._inflight: set[UCXRequest] = set()
         self._endpoints: weakref.WeakSet[UCXEndpoint] = weakref.WeakSet()
         self._asking: dict[int, weft.Endpoint] = {}
+        self._asked = 0                  # peers of listeners, since the last progress()
         weakref.finalize(self, _end_loop, self.loop)
 
     def _loop(self, what: str) -> asyncio.AbstractEventLoop:
         return self.loop
 
-    def progress(self) -> bool:
-        if asyncio._get_running_loop() is not None:
-            raise RuntimeError("UCXWorker.progress() cannot be called while an event loop runs in this thread: use the asyncio "
-                               "interface of ucp there")
+    def _round(self, limit_s: float = 0) -> None:
+        """A round of the loop, which sleeps until something comes, for limit_s at the most."""
+        outer = asyncio._get_running_loop()
+        if outer is self.loop:
+            raise RuntimeError("a callback cannot move its worker on: it is called by progress()")
+        stop = self.loop.call_later(limit_s, self.loop.stop) if limit_s else self.loop.call_soon(self.loop.stop)
+        self._selector.ended = self._sleep_ends if limit_s else None
+        asyncio._set_running_loop(None)
+        try:
+            self.loop.run_forever()
+        finally:
+            asyncio._set_running_loop(outer)
+            stop.cancel()
+
+    def _sleep_ends(self, came: bool) -> bool:
+        """Ends a round that may sleep, when something has come or what runs before a sleep has ended a request."""
+        came = came or self._asked > 0 or any(req._due() for req in self._inflight)
+        if came:
+            self.loop.stop()
+        return came
+
+    def _take_in(self) -> bool:
+        """Takes in what arrived and ends requests. True when there was something."""
         n = _weft._progress(self.loop)
-        self.loop.call_soon(self.loop.stop)
-        self.loop.run_forever()
-        ended = sum(req._settle() for req in list(self._inflight))
-        return n > 0 or ended > 0
+        self._round()
+        asked, self._asked = self._asked, 0
+        return sum(req._settle() for req in list(self._inflight)) + n + asked > 0
+
+    def progress(self) -> bool:
+        """Moves everything on. True when there was something."""
+        return self._take_in()
+
+    @property
+    def epoll_file_descriptor(self) -> int:
+        """Readable when something has come, after arm() has said True."""
+        return self._selector.fileno()
+
+    def init_blocking_progress_mode(self) -> int:
+        """The descriptor to sleep on."""
+        return self.epoll_file_descriptor
+
+    def arm(self) -> bool:
+        """False when something came meanwhile: look at it before sleeping."""
+        return not self._take_in()
+
+    def progress_worker_event(self, epoll_timeout: int = -1) -> None:
+        """progress(), for which this sleeps while there is nothing, for so many milliseconds at the most. It may return earlier:
+        a message that a round took in before it slept shows only to who probes."""
+        if not self._take_in() and epoll_timeout:
+            self._round(_SLEEP_S if epoll_timeout < 0 else min(epoll_timeout / 1000, _SLEEP_S))
+            self._take_in()
 
     def tag_probe(self, tag: int) -> bool:                      # type: ignore[override]
         return super().tag_probe(tag).matched
@@ -233,11 +300,6 @@ class UCXWorker(Worker, UCXObject):
         ops = [op for ep in self._endpoints if ep._link.open for op in ep._flush_ops()]
         return _post(self, "flush", (cb_func, cb_args, cb_kwargs), ops)
 
-    def init_blocking_progress_mode(self) -> int:
-        raise NotImplementedError("weft.ucp's low level has no epoll descriptor: call progress(), or use the asyncio interface")
-
-    arm = init_blocking_progress_mode
-
     def close(self) -> None:
         if self._open:
             UCXObject.close(self)
@@ -269,6 +331,7 @@ class UCXListener(UCXObject):
         asking = worker._asking
 
         def accepted(raw: weft.Endpoint) -> None:
+            worker._asked += 1
             asking[id(raw)] = raw
             cb_func(id(raw), *(cb_args or ()), **(cb_kwargs or {}))
 
@@ -345,13 +408,17 @@ class UCXEndpoint(UCXObject):
         return UCXRkey(self, rkey)
 
     def close(self) -> None:
-        """Ends it; as in UCX that takes as long as the peer needs to hear of it, 0.2 s at most. In a callback it takes none."""
+        """Ends it; as in UCX that takes as long as the peer needs to hear of it: 0.2 s at most, and a second more when it connects
+        yet, for the peer is to see that it came and went. In a callback it takes none."""
         if not self._open:
             return
         super().close()
-        if asyncio._get_running_loop() is not None or self.worker.loop.is_closed():
+        if asyncio._get_running_loop() is self.worker.loop or self.worker.loop.is_closed():
             self._link.abort()
             return
+        end = time.monotonic() + _MEET_S
+        while not self._link.ep.local and not self._link.ep.closed and time.monotonic() < end:
+            self.worker.progress()
         op = self._link.ep.close(_CLOSE_S)
         while not op.done():
             self.worker.progress()

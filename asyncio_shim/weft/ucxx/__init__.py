@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The interface of `ucxx` (its asyncio part) on weft: `import weft.ucxx as ucxx`, or, for a program that says `import ucxx`,
+"""The interface of `ucxx` on weft: `import weft.ucxx as ucxx`, or, for a program that says `import ucxx`,
 `python -m weft.faces ucxx -- prog.py`. docs/FACES.md says what is not there."""
 from . import core, exceptions, testing, types
 from ._lib import libucxx

@@ -41,5 +41,13 @@ def terminate_process(process: Any, kill_wait: float = 3.0, error_queue: Any = N
 
 
 def wait_requests(worker: Any, progress_mode: str, requests: Any) -> None:
-    """There are no requests outside asyncio."""
-    raise NotImplementedError("weft.ucxx has no requests to wait for: await the endpoint's methods (docs/FACES.md)")
+    """Waits until all requests of the low level have ended; what failed first raises. progress_mode: "blocking" sleeps in the worker,
+    "polling" moves it on, and in any other somebody else does."""
+    requests = requests if isinstance(requests, list) else [requests]
+    while not all([r.completed for r in requests]):
+        if progress_mode == "blocking":
+            worker.progress_worker_event()
+        elif progress_mode == "polling":
+            worker.progress()
+    for r in requests:
+        r.check_error()

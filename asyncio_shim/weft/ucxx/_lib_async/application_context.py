@@ -9,7 +9,7 @@ from typing import Any
 
 from weft.faces import _core
 
-from .._lib.libucxx import FACE, UCXAddress, UCXWorker
+from .._lib.libucxx import FACE, LoopWorker, UCXAddress
 from .endpoint import Endpoint
 from .listener import Listener
 
@@ -21,7 +21,7 @@ _MODES = ("blocking", "polling", "thread", "thread-polling")
 class ApplicationContext(_core.Context):
     """Options and worker. Modes of progress are checked and told to who asks; weft makes progress in its own way in all of them."""
 
-    face, endpoint_type, listener_type, worker_type = FACE, Endpoint, Listener, UCXWorker
+    face, endpoint_type, listener_type, worker_type = FACE, Endpoint, Listener, LoopWorker
 
     def __init__(self, config_dict: dict[str, str] | None = None, progress_mode: str | None = None,
                  enable_delayed_submission: bool | None = None, enable_python_future: bool | None = None,
@@ -44,6 +44,8 @@ class ApplicationContext(_core.Context):
             future = False
         self.enable_delayed_submission, self.enable_python_future = bool(delayed), bool(future)
         super().__init__(config_dict or {}, connect_timeout)
+        self.worker.enable_delayed_submission = self.enable_delayed_submission
+        self.worker.enable_python_future = self.enable_python_future
 
     @property
     def ucp_context_info(self) -> str:

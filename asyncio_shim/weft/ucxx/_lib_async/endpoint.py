@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections import defaultdict
 from typing import Any
 
 import weft
 from weft.faces import _core
-from weft.faces._array import memory, new_host
+from weft.faces._array import memory
 from weft.faces._link import Probed, said
 
-# send_multi(): a head with the number of buffers and the sizes of the first of them, the other sizes where there are more, and
-# one message with all their bytes. All of it with one tag, posted at once.
-_IN_HEAD = 31
-_HEAD = struct.Struct(f"<{1 + _IN_HEAD}Q")
-_MOST = 1 << 24                          # buffers of a message: no peer makes us allocate more
+from .._lib import _multi
 
 
 class Endpoint(_core.Endpoint):
@@ -70,12 +65,7 @@ class Endpoint(_core.Endpoint):
         if not isinstance(buffers, (list, tuple)):
             raise ValueError("The `buffers` argument must be a `list` or `tuple`")
         views, at = [memory(b) for b in buffers], self._tag("msg_send", tag, force_tag)
-        sizes = [v.nbytes for v in views]
-        first = sizes[:_IN_HEAD]
-        ops = [link.ep.send(_HEAD.pack(len(sizes), *first, *[0] * (_IN_HEAD - len(first))), at)]
-        if len(sizes) > _IN_HEAD:
-            ops.append(link.ep.send(struct.pack(f"<{len(sizes) - _IN_HEAD}Q", *sizes[_IN_HEAD:]), at))
-        ops.append(link.ep.send(views, at))
+        ops = _multi.post(link, views, at)
         count, self._send_count = self._send_count, self._send_count + 1
         failed = None
         for op in ops:
@@ -84,31 +74,17 @@ class Endpoint(_core.Endpoint):
             except weft.Error as exc:
                 failed = failed or exc
         if failed is not None:
-            raise link.failed_send(failed, self._what("Send Multi", count, at, tuple(sizes), buffers)) from failed
+            raise link.failed_send(failed, self._what("Send Multi", count, at, tuple(v.nbytes for v in views), buffers)) from failed
 
     async def recv_multi(self, tag: Any = None, force_tag: bool = False) -> list[Any]:
         """The buffers that send_multi() sent, in memory of their own."""
         at = self._tag("msg_recv", tag, force_tag)
-        self._link_to_recv(at)
+        link = self._link_to_recv(at)
         count, self._recv_count = self._recv_count, self._recv_count + 1
         try:
             async with self._multi[at]:
-                out = await self._recv_parts(at, force_tag and tag is not None)
+                out = await _multi.receive(link, at, force_tag and tag is not None)
         except (weft.Error, self._face.canceled) as exc:
             raise said(self._face, exc, self._what("Recv Multi", count, at, "?", None)) from exc
         self._count_received()
-        return out
-
-    async def _recv_parts(self, at: int, anybody: bool) -> list[Any]:
-        link, head = self._link(), bytearray(_HEAD.size)
-        got = await link.receive(memoryview(head), at, anybody)
-        n, *sizes = _HEAD.unpack(head)
-        if got != _HEAD.size or n > _MOST:
-            raise self._face.truncated("recv_multi() met a message that send_multi() did not send")
-        if n > _IN_HEAD:
-            more = bytearray(8 * (n - _IN_HEAD))
-            await link.receive(memoryview(more), at, anybody)
-            sizes += struct.unpack(f"<{n - _IN_HEAD}Q", more)
-        out = [new_host(size) for size in sizes[:n]]
-        await link.receive(out, at, anybody)
         return out
