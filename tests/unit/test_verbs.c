@@ -35,6 +35,42 @@ static void eager_messages_cost_one_post(void **state)
 	wt_pair_close(&p);
 }
 
+/* Who sleeps is woken once, however many messages come before it looks (ADR 19). */
+static void a_burst_wakes_a_sleeper_once(void **state)
+{
+	static const unsigned bursts[] = { 1, 2, 8, VERBS_CREDITS - 1 };
+	struct wt_posted r[VERBS_CREDITS], s[VERBS_CREDITS];
+	char in[VERBS_CREDITS];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8, 1);
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned n = bursts[round % WF_ARRAY_LEN(bursts)];
+		struct pollfd fd = { .fd = weft_worker_fd(p.w[1]->w), .events = POLLIN };
+		struct verbs_dev *d = dev_of(p.ep[1]);
+		uint64_t events;
+
+		for (unsigned i = 0; i < n; i++)
+			r[i] = wt_recv(&p, 1, &in[i], 1, 1, WT_EXACT);
+		for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); weft_arm(p.w[1]->w) != WEFT_OK || poll(&fd, 1, 0);) {
+			assert_true(wt_now_ns() < limit);
+			wt_pump();
+		}
+		events = d->n_events;
+		for (unsigned i = 0; i < n; i++)
+			s[i] = wt_send(&p, 0, "x", 1, 1, 0);
+		assert_int_equal(poll(&fd, 1, WT_LIMIT_MS), 1);
+		for (unsigned i = 0; i < n; i++) {
+			wt_ok(p.w[1], r[i]);
+			wt_ok(p.w[0], s[i]);
+		}
+		assert_int_equal(d->n_events - events, 1);
+	}
+	wt_pair_close(&p);
+}
+
 /* A put with a signal: two work requests, and one frame for the peer to look at (ADR 16). */
 static void a_signal_is_a_frame_behind_its_put(void **state)
 {
@@ -557,6 +593,7 @@ static int run(void)
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(eager_messages_cost_one_post),
+		CASE(a_burst_wakes_a_sleeper_once),
 		CASE(a_signal_is_a_frame_behind_its_put),
 		CASE(large_messages_are_copied_by_no_cpu),
 		CASE(a_region_is_registered_once),

@@ -245,7 +245,7 @@ struct verbs_dev {
 	size_t registered;               /* bytes */
 	uint64_t too_large[8];           /* regions that could not be locked, the last ones; 0: none */
 	unsigned n_too_large;
-	uint64_t n_posts, n_signalled;   /* counted for tests */
+	uint64_t n_posts, n_signalled, n_events;   /* counted for tests; n_events: that completions woke it */
 };
 
 /* ---- a connection ---- */

@@ -472,6 +472,7 @@ static void on_completion(void *arg, uint32_t events)
 		struct verbs_cq *c = mine;
 
 		c->armed = false;
+		d->n_events++;
 		d->port->lib->ack_cq_events(cq, 1);
 	}
 	if (events & EPOLLERR)
