@@ -66,6 +66,29 @@ def test_python_tests_over_verbs():
     assert status == 0 and re.search(r"\d+ passed", out), out + err
 
 
+# ---- VLANs ----
+
+# A VLAN of eth0 on both hosts; the kernel puts its addresses into rxe0's table. {0}: more addresses for eth0, which stand before them.
+VLAN = """ip link add link eth0 name eth0.5 type vlan id 5 && ip link set eth0.5 up
+for n in {0}; do ip addr add 192.168.$n.$((1 + RDMA_VM_HOST))/24 dev eth0; done
+ip addr add 192.168.105.$((1 + RDMA_VM_HOST))/24 dev eth0.5
+"""
+SENT = "echo sent $(cat /sys/class/net/eth0.5/statistics/tx_bytes)"
+
+
+@pytest.mark.parametrize("more", ["", "110 111 112 113 114"], ids=["", "far in the table"])
+def test_a_vlan_is_routed_to_by_its_address(more):
+    """Host 1 can be reached in the VLAN only. Host 0 has other addresses on the same port; what is sent from is the VLAN's."""
+    status, lines, all_ = two_hosts(
+        f"{VLAN.format(more)}{BOTH}; {TRAFFIC} go 192.168.105.2:7480 6; s=$?; {SENT}; exit $s",
+        f"{VLAN.format('')}ip addr flush dev eth0; {BOTH}; {SERVE} & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; wait $p; s=$?; {SENT}; exit $s")
+    for host in (0, 1):
+        row = said(lines[host])
+        assert status == 0 and "error" not in row and row["messages"] >= 32 and row["memory"] > 0, all_
+        assert f"verbs: rxe0:1 from 192.168.105.{1 + host} (GID " in row["explain"], all_
+        assert int(next(s for s in lines[host] if s.startswith("sent ")).split()[1]) > 1 << 20, all_
+
+
 # ---- links that go down ----
 
 DOWN = "ip link set {0} down"

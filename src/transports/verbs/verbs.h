@@ -37,8 +37,8 @@
 
 #define VERBS_VERSION 1u
 #define VERBS_DEVS 4u                    /* ports of adapters that a worker uses; rails of a lane */
-#define VERBS_GIDS 4u                    /* of a port that are offered at most */
-#define VERBS_OFFERS 6u                  /* addresses in an offer */
+#define VERBS_GIDS 16u                   /* addresses of a port that may be sent from: each VLAN has its own, */
+#define VERBS_OFFERS 6u                  /* of all ports in an offer, that peers may send to; the first of each port first */
 #define VERBS_BUF (8u << 10)
 #define VERBS_SRQ 1023u                  /* receive buffers of a worker on a device; with one more drivers take twice the memory */
 #define VERBS_SRQ_IWARP 8192u            /* at most; VERBS_SRQ at first, more when lanes need them */
@@ -222,7 +222,11 @@ struct verbs_dev {
 	unsigned srq_max;                /* receive buffers that its shared queue may have */
 	struct wf_watch async;           /* from when it was opened: a port that is down may come up */
 	unsigned n_gid;
-	struct { union ibv_gid gid; uint8_t index; } gid[VERBS_GIDS];
+	struct {
+		union ibv_gid gid;
+		uint8_t index, nth;      /* nth: among those of its network interface */
+		uint32_t netdev;
+	} gid[VERBS_GIDS];
 	/* from here on only once it carries something */
 	bool started;
 	struct ibv_pd *pd;
@@ -408,8 +412,6 @@ void verbs_dev_lose(struct verbs_dev *d);     /* taken out, or broken for good: 
 /* A completion queue with room for one more queue pair; NULL: not possible, and why. */
 struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
-/* The place of that GID in d->gid, or -1. */
-int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
 /* For up to VERBS_INLINE bytes, or VERBS_BUF. NULL: all are in use. A frame is kept in one also when the adapter takes its bytes with
  * the work request: until it is known to have come it may have to be sent again. */
 struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
@@ -437,6 +439,10 @@ struct verbs_pair {                      /* a rail to be */
 /* Which of our ports reach which of the peer's: number of @out, at most VERBS_DEVS; 0: none, and why. */
 unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
+/* Fills @d->gid from the port's table of @n places. */
+void verbs_gids_read(struct verbs_dev *d, int n);
+/* The place of that GID in d->gid, or -1. */
+int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
 /* The port's addresses have changed: lanes that stand on one that went are asked whether they still reach their peers. */
 void verbs_ask_orphans(struct verbs_dev *d);
 

@@ -20,55 +20,6 @@
 
 /* ---- which there are ---- */
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	while (n)
-		if (p[--n])
-			return false;
-	return true;
-}
-
-static bool is_link_local(const union ibv_gid *g)
-{
-	return g->raw[0] == 0xfe && (g->raw[1] & 0xc0) == 0x80;
-}
-
-/* On Ethernet only addresses that IP routes to are of use, and only RoCE v2 is routed. */
-static bool is_useful(const struct verbs_dev *d, const union ibv_gid *g, uint32_t type)
-{
-	if (is_zero(g->raw, sizeof(g->raw)))
-		return false;
-	return d->link == IBV_LINK_LAYER_INFINIBAND || (type == IBV_GID_TYPE_ROCE_V2 && !is_link_local(g));
-}
-
-/* Of a table that may have a thousand places those in use come first, with few gaps. */
-#define GIDS_LOOKED_AT 64
-
-static void read_gids(struct verbs_dev *d, int n, int only)
-{
-	const struct verbs_lib *v = d->port->lib;
-	int from = only < 0 ? 0 : only, to = only < 0 ? WF_MIN(n, GIDS_LOOKED_AT) : only + 1;
-
-	if (d->link == VERBS_LINK_IWARP || d->link == VERBS_LINK_IPOIB) {
-		verbs_cm_addresses(d);
-		return;
-	}
-	d->n_gid = 0;
-	for (int i = from; i < to && i < n && d->n_gid < VERBS_GIDS; i++) {
-		struct ibv_gid_entry e = { .gid_type = IBV_GID_TYPE_ROCE_V2 };   /* an older library cannot say */
-
-		if (v->query_gid_ex ? v->query_gid_ex(d->ctx, d->number, (uint32_t)i, &e, 0, sizeof(e)) :
-				      v->query_gid(d->ctx, d->number, i, &e.gid))
-			continue;
-		if (!is_useful(d, &e.gid, e.gid_type))
-			continue;
-		d->gid[d->n_gid].gid = e.gid;
-		d->gid[d->n_gid++].index = (uint8_t)i;
-		if (d->link == IBV_LINK_LAYER_INFINIBAND)
-			break;
-	}
-}
-
 /* 0: none stands there. */
 static uint16_t pkey_at(const struct verbs_dev *d, int i)
 {
@@ -142,7 +93,7 @@ static void read_port(struct verbs_dev *d)
 	d->lid = a.lid;
 	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
 	d->max_msg = a.max_msg_sz;
-	read_gids(d, a.gid_tbl_len, d->only_gid);
+	verbs_gids_read(d, a.gid_tbl_len);
 	fits = read_partition(d, a.pkey_tbl_len);
 	d->up = active && fits;
 	if (!active)
@@ -356,14 +307,6 @@ int verbs_devs_look(struct verbs_port *p)
 	if (!p->n_dev && !p->why[0])
 		note(p, n ? "the setting rdma names none of this machine's devices" : "this machine has no RDMA device");
 	return p->n_dev ? 0 : WEFT_ENOTSUP;
-}
-
-int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid)
-{
-	for (unsigned i = 0; i < d->n_gid; i++)
-		if (!memcmp(d->gid[i].gid.raw, gid, sizeof(d->gid[i].gid.raw)))
-			return (int)i;
-	return -1;
 }
 
 /* ---- what it says of itself ---- */
