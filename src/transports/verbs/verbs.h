@@ -209,7 +209,7 @@ struct verbs_dev {
 	uint16_t pkey, pkey_index;       /* its partition, and where that stands in the port's table */
 	bool needs_grh;                  /* InfiniBand that is routed */
 	bool up;                         /* the port is active */
-	bool gone;                       /* the adapter is broken or was taken out: never up again */
+	bool gone;                       /* the adapter is broken or was taken out: never up again; when it is back it is another */
 	char why[200];                   /* that it is not up, or has no address */
 	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
 	uint32_t max_msg;
@@ -353,7 +353,7 @@ struct verbs_port {
 	bool looked;                     /* for devices */
 	uint64_t looked_at;
 	unsigned n_dev;
-	struct verbs_dev *dev[VERBS_DEVS];
+	struct verbs_dev *dev[2 * VERBS_DEVS];   /* with those that were lost, and that lanes may still have queue pairs of */
 	struct wf_list notices;          /* lanes that went up or down and whose owner does not know yet */
 	struct wf_list timed;            /* lanes that wait for an answer */
 	struct wf_list starved;          /* lanes that core waits for room on */
@@ -402,7 +402,7 @@ void verbs_wake_at(struct verbs_port *p, uint64_t at_ns);
 
 /* ---- verbs_dev.c ---- */
 
-/* Looks for devices, once. 0, or none: p->why. */
+/* Looks for devices, once, and again while there is none or one is lost. 0, or none: p->why. */
 int verbs_devs_look(struct verbs_port *p);
 void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
