@@ -123,6 +123,21 @@ def test_two_rails_carry_and_one_is_pulled():
         assert status == 0 and "error" not in row and row["messages"] >= 32 and "verbs: rxe0:1" in row["explain"], all_
 
 
+def test_long_puts_and_gets_go_over_two_rails():
+    """weft perf compares every byte before it times it; each device of both hosts has sent its part of the data."""
+    sent = "echo sent $(for d in rxe0 rxe1; do cat /sys/class/infiniband/$d/ports/1/hw_counters/sent_pkts; done)"
+    status, lines, all_ = two_hosts(
+        f"export WEFT_TRANSPORTS=verbs; {sent}; $weft perf $RDMA_VM_PEER --test put_bw,get_bw --size 8M --iterations 4 --time 2 --json; s=$?; "
+        f"{sent}; exit $s",
+        "export WEFT_TRANSPORTS=verbs; $weft perf --listen 0.0.0.0:7470 --once & served=$!; sleep 0.5; touch $RDMA_VM_JOB/ready; wait $served; s=$?; "
+        f"{sent}; exit $s", "--rails", "2")
+    found = rows("\n".join(lines[0]))
+    assert status == 0 and len(found) == 2 and all(r["path"] == "verbs" and r["iterations"] > 0 for r in found), all_
+    for host in (0, 1):      # 8 MiB are 2048 packets
+        packets = [int(n) for n in next(s for s in reversed(lines[host]) if s.startswith("sent ")).split()[1:]]
+        assert min(packets) > 2000 and min(packets) > max(packets) / 4, all_
+
+
 def test_a_link_that_is_all_there_is_goes_down():
     """No reset comes, neither from the adapter's peer nor from its kernel: noticed in time, with the reason."""
     _, lines, all_ = two_hosts(
