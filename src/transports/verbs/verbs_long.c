@@ -199,6 +199,12 @@ static int pick_again(const struct verbs_op *op)
 	return -1;
 }
 
+/* There was no memory, or no buffer: once more in a moment, also when the worker sleeps. */
+static void later(const struct verbs_op *op)
+{
+	verbs_wake_at(verbs_lane_port(op->l), wf_now_ns() + WF_NS_PER_MS);
+}
+
 /* What failed comes first. False: nothing was posted. */
 static bool post_next(struct verbs_op *op)
 {
@@ -209,8 +215,10 @@ static bool post_next(struct verbs_op *op)
 	if ((again < 0 && op->at == op->x->len) || (rail = pick_rail(op)) < 0)
 		return false;
 	pc = wf_pool_get(pool);
-	if (!pc)
+	if (!pc) {
+		later(op);
 		return false;
+	}
 	*pc = (struct verbs_piece){ .op = op, .at = again < 0 ? op->at : op->again[again].at, .rail = (uint8_t)rail };
 	if (!post_piece(op, pc, again < 0 ? VERBS_READ : op->again[again].len)) {
 		wf_pool_put(pool, pc);
@@ -250,7 +258,8 @@ static void read_back(struct verbs_op *op, unsigned rail)
 		wf_pool_put(pool, pc);
 	}
 	if (b)
-		verbs_send_buf_put(q->dev, b);   /* again later, or that rail is over */
+		verbs_send_buf_put(q->dev, b);
+	later(op);
 }
 
 /* All is acknowledged: is it in memory? */
