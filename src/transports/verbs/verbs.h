@@ -50,7 +50,7 @@
 #define VERBS_CREDITS 64u
 #define VERBS_CREDITS_FEW 16u            /* of an iWARP lane that comes when others have taken what there is at first */
 #define VERBS_STOPS 4u                   /* COPY_STOPs of a lane that are not answered yet */
-#define VERBS_NOTES (2 * VERBS_STOPS + 3)   /* messages without credit that may be on their way: stops, answers, credits */
+#define VERBS_NOTES (2 * VERBS_STOPS + 3)   /* messages without credit that may be on their way: stops, answers, credits; over iWARP, which has one rail */
 #define VERBS_SIGNAL 32u
 #define VERBS_INLINE 256u                /* bytes that go with the work request itself; asked for */
 #define VERBS_CQ_LANES 119u              /* queue pairs that share a completion queue */
