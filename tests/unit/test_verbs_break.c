@@ -280,7 +280,9 @@ static void a_silent_adapter_is_noticed(void **state)
 		post_some(&t, 20, (unsigned)round, round);
 		all_arrived(&t, (unsigned)round, round);
 		unsetenv("WEFT_TEST_IBV_FAULT");
-		assert_non_null(strstr(explained(t.p.ctx, t.p.ep[round]), "the adapter says nothing of what it was given"));
+		/* the other side has work that does not end, too, and may have looked first */
+		assert_true(strstr(explained(t.p.ctx, t.p.ep[0]), "the adapter says nothing of what it was given") ||
+			    strstr(explained(t.p.ctx, t.p.ep[1]), "the adapter says nothing of what it was given"));
 		assert_string_equal(t.p.ep[0]->msg->tr->name, "tcp");
 		wt_pair_close(&t.p);
 	}
