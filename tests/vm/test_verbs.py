@@ -24,10 +24,10 @@ def two_hosts(host0, host1, *options, limit_s=240):
     return status, {h: [s[3:] for s in out.splitlines() if s.startswith(f"{h}: ")] for h in (0, 1)}, out + err
 
 
-def said(lines):
+def said(lines, all_=""):
     """The one JSON object among a host's lines."""
     found = [json.loads(s) for s in lines if s.startswith("{")]
-    assert len(found) == 1, lines
+    assert len(found) == 1, all_ or lines
     return found[0]
 
 
@@ -136,6 +136,40 @@ def test_long_puts_and_gets_go_over_two_rails():
     for host in (0, 1):      # 8 MiB are 2048 packets
         packets = [int(n) for n in next(s for s in reversed(lines[host]) if s.startswith("sent ")).split()[1:]]
         assert min(packets) > 2000 and min(packets) > max(packets) / 4, all_
+
+
+def made_again(lines, all_):
+    for host in (0, 1):
+        row = said(lines[host], all_)
+        assert "verbs: rxe0:1" in row["first"], all_
+        assert "error" not in row and row["messages"] >= 32, all_
+        yield row["explain"], re.search(r"messages that broke: (\d+), made again: (\d+); the last broke for: (.*)", row["explain"])
+
+
+def test_the_first_rail_is_pulled_and_messages_go_over_the_second():
+    """By RDMA again, after a moment over tcp, whose connection stands on eth1."""
+    status, lines, all_ = two_hosts(
+        f"{BOTH}; {TRAFFIC} go 192.168.101.2:7480 24 long",
+        f"{BOTH}; {SERVE} long & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; {DOWN.format('eth0')}; wait $p", "--rails", "2")
+    for explain, broke in made_again(lines, all_):
+        assert status == 0 and broke and broke[1] == broke[2], all_
+        assert "verbs: rxe1:1" in explain.split("\n")[1] and "rxe0" not in explain.split("\n")[1], all_
+
+
+DARK = "tc qdisc replace dev eth0 root netem loss 100%", "tc qdisc del dev eth0 root"
+
+
+# by rdma_cm only dark: soft-RoCE's own queue pair for it does not outlive a link that goes down (G114)
+@pytest.mark.parametrize("rdma, down, up", [("rxe0", DOWN.format("eth0"), "ip link set eth0 up"), ("rxe0", *DARK), ("rxe0,cm", *DARK)])
+def test_messages_go_back_when_the_link_comes_back(rdma, down, up):
+    """The only device's link is down, or carries nothing, for some seconds: tcp meanwhile, then by RDMA as before."""
+    status, lines, all_ = two_hosts(
+        f"{BOTH} WEFT_RDMA={rdma}; {TRAFFIC} go 192.168.101.2:7480 36 long",
+        f"{BOTH} WEFT_RDMA={rdma}; {SERVE} long & p=$!; sleep 2; touch $RDMA_VM_JOB/ready; {FLOWS}; {down}; sleep 14; {up}; "
+        "wait $p", "--rails", "2", limit_s=330)
+    for explain, broke in made_again(lines, all_):
+        assert status == 0 and broke and broke[1] == broke[2], all_
+        assert "verbs: rxe0:1" in explain.split("\n")[1], all_
 
 
 def test_a_link_that_is_all_there_is_goes_down():
