@@ -185,6 +185,7 @@ static int start_direct(struct weft_ep *ep, struct wf_op *op)
 static void again_by_frames(struct wf_op *op)
 {
 	struct weft_ep *ep = op->ep;
+	bool ordered = op->kind == &kind_put && !op->rma.unordered;
 
 	if (op->rma.unordered) {
 		op->rma.unordered = false;
@@ -197,8 +198,9 @@ static void again_by_frames(struct wf_op *op)
 	op->rma.may_start = false;
 	op->state = RMA_QUEUED;
 	op->queued = true;
-	/* not behind a fence that came after it, nor behind frames that are sent again: they were behind it */
-	if (op->kind == &kind_put)
+	/* not behind a fence that came after it; an ordered one not behind frames that are sent again, either: they were behind it, and if
+	 * one of them came, so has the put (end_done_puts()) */
+	if (ordered)
 		wf_list_push_back(&ep->redo, &op->tx.link);
 	else
 		wf_list_push_front(&ep->txq, &op->tx.link);

@@ -35,6 +35,42 @@ static void eager_messages_cost_one_post(void **state)
 	wt_pair_close(&p);
 }
 
+/* Who sleeps is woken once, however many messages come before it looks (ADR 19). */
+static void a_burst_wakes_a_sleeper_once(void **state)
+{
+	static const unsigned bursts[] = { 1, 2, 8, VERBS_CREDITS - 1 };
+	struct wt_posted r[VERBS_CREDITS], s[VERBS_CREDITS];
+	char in[VERBS_CREDITS];
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8, 1);
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned n = bursts[round % WF_ARRAY_LEN(bursts)];
+		struct pollfd fd = { .fd = weft_worker_fd(p.w[1]->w), .events = POLLIN };
+		struct verbs_dev *d = dev_of(p.ep[1]);
+		uint64_t events;
+
+		for (unsigned i = 0; i < n; i++)
+			r[i] = wt_recv(&p, 1, &in[i], 1, 1, WT_EXACT);
+		for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); weft_arm(p.w[1]->w) != WEFT_OK || poll(&fd, 1, 0);) {
+			assert_true(wt_now_ns() < limit);
+			wt_pump();
+		}
+		events = d->n_events;
+		for (unsigned i = 0; i < n; i++)
+			s[i] = wt_send(&p, 0, "x", 1, 1, 0);
+		assert_int_equal(poll(&fd, 1, WT_LIMIT_MS), 1);
+		for (unsigned i = 0; i < n; i++) {
+			wt_ok(p.w[1], r[i]);
+			wt_ok(p.w[0], s[i]);
+		}
+		assert_int_equal(d->n_events - events, 1);
+	}
+	wt_pair_close(&p);
+}
+
 /* A put with a signal: two work requests, and one frame for the peer to look at (ADR 16). */
 static void a_signal_is_a_frame_behind_its_put(void **state)
 {
@@ -183,37 +219,108 @@ static void adapters_do_atomics(void **state)
 	unsetenv("WEFT_TEST_IBV_GLOB");
 }
 
+/* ---- many peers ---- */
+
+/* @n more connections between the two workers of @p, all asked for at once: ep[i] on the side that asks, ep[n + i] on the other. */
+static void connect_many(struct wt_pair *p, unsigned n, weft_ep **ep)
+{
+	for (unsigned i = 0; i < n; i++) {
+		weft_conn_opts o = { .size = sizeof(o), .user_data = 1000000 + i };
+
+		assert_int_equal(weft_connect(p->w[0]->w, p->url, &o, &ep[i]), WEFT_OK);
+	}
+	for (unsigned i = 0; i < n; i++)
+		ep[n + i] = wt_accept(p->w[1]);
+	for (unsigned i = 0; i < n; i++)
+		wt_wait(p->w[0], WEFT_EV_CONNECTED, 1000000 + i, WT_LIMIT_MS);
+}
+
+/* A message from @w over @ep to p's second worker. */
+static void carries(struct wt_pair *p, struct wt_w *w, weft_ep *ep, uint64_t tag, const char *transport)
+{
+	weft_buf b = wt_buf("message", 8);
+	weft_call c = wt_call(0);
+	char in[8] = "";
+	struct wt_posted r = wt_recv(p, 1, in, 8, tag, WT_EXACT);
+
+	wt_ok(w, wt_took(w, weft_send(ep, &b, 1, tag, &c), &c));
+	wt_ok(p->w[1], r);
+	assert_string_equal(in, "message");
+	assert_string_equal(ep->msg->tr->name, transport);
+}
+
 /* A thousand at once, and each carries a message. */
 static void a_thousand_connect_at_once(void **state)
 {
 	enum { N = 1000 };
 	weft_ep **ep = calloc(2 * N, sizeof(*ep));
 	struct wt_pair p;
-	char in[8];
 
 	(void)state;
 	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
-	for (unsigned i = 0; i < N; i++) {
-		weft_conn_opts o = { .size = sizeof(o), .user_data = 1000000 + i };
-
-		assert_int_equal(weft_connect(p.w[0]->w, p.url, &o, &ep[i]), WEFT_OK);
-	}
+	connect_many(&p, N, ep);
 	for (unsigned i = 0; i < N; i++)
-		ep[N + i] = wt_accept(p.w[1]);
-	for (unsigned i = 0; i < N; i++)
-		wt_wait(p.w[0], WEFT_EV_CONNECTED, 1000000 + i, WT_LIMIT_MS);
-	for (unsigned i = 0; i < N; i++) {
-		weft_buf b = wt_buf("message", 8);
-		weft_call c = wt_call(0);
-		struct wt_posted r = wt_recv(&p, 1, in, 8, i, WT_EXACT);
-
-		wt_ok(p.w[0], wt_took(p.w[0], weft_send(ep[i], &b, 1, i, &c), &c));
-		wt_ok(p.w[1], r);
-		assert_string_equal(in, "message");
-		assert_string_equal(ep[i]->msg->tr->name, "verbs");
-	}
+		carries(&p, p.w[0], ep[i], i, "verbs");
 	for (unsigned i = 0; i < 2 * N; i++)
 		weft_ep_abort(ep[i]);
+	wt_pair_close(&p);
+	free(ep);
+}
+
+/* Those of the side that connects are used up, or only those of the side that accepts: by whom, in words. */
+static void one_more_goes_over_tcp(struct wt_pair *p, struct wt_w *w, const char *says)
+{
+	weft_conn_opts o = { .size = sizeof(o), .user_data = 78 };
+	weft_ep *mine, *its;
+	const char *text;
+
+	assert_int_equal(weft_connect(w->w, p->url, &o, &mine), WEFT_OK);
+	its = wt_accept(p->w[1]);
+	wt_wait(w, WEFT_EV_CONNECTED, 78, WT_LIMIT_MS);
+	text = explained(p->ctx, mine);
+	carries(p, w, mine, 5, "tcp");
+	if (!strstr(text, says))
+		fail_msg("\"%s\" is not in: %s", says, text);
+	weft_ep_abort(mine);
+	weft_ep_abort(its);
+}
+
+/* Beyond its bound of queue pairs a worker reaches peers over tcp and says why; one that is free again serves the next. */
+static void queue_pairs_have_a_bound(void **state)
+{
+	enum { N = VERBS_QPS - 1 };
+	static const char used_up[] = "fake0:1: 1024 queue pairs of this worker are in use, and no more are made";
+	char by_peer[160];
+	weft_ep **ep = calloc(2 * N, sizeof(*ep)), *again[2];
+	struct wt_pair p;
+	struct wt_w *third;
+
+	(void)state;
+	snprintf(by_peer, sizeof(by_peer), "not used: verbs: the peer: %s", used_up);
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	third = wt_worker(p.ctx, 0);
+	connect_many(&p, N, ep);
+	assert_int_equal(wf_map_count(&dev_of(p.ep[0])->qps), VERBS_QPS);
+	assert_int_equal(wf_map_count(&dev_of(p.ep[1])->qps), VERBS_QPS);
+	carries(&p, p.w[0], ep[N - 1], 4, "verbs");
+	one_more_goes_over_tcp(&p, p.w[0], used_up);
+	one_more_goes_over_tcp(&p, third, by_peer);
+	weft_ep_abort(ep[0]);
+	weft_ep_abort(ep[N]);
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); wf_map_count(&dev_of(p.ep[0])->qps) + wf_map_count(&dev_of(p.ep[1])->qps) > 2 * N;) {
+		assert_true(wt_now_ns() < limit);
+		wt_pump();
+	}
+	wt_pair_more(&p, again);
+	carries(&p, p.w[0], again[0], 6, "verbs");
+	assert_int_equal(wf_map_count(&dev_of(p.ep[0])->qps), VERBS_QPS);
+	weft_ep_abort(again[0]);
+	weft_ep_abort(again[1]);
+	for (unsigned i = 1; i < N; i++) {
+		weft_ep_abort(ep[i]);
+		weft_ep_abort(ep[N + i]);
+	}
+	wt_worker_free(third);
 	wt_pair_close(&p);
 	free(ep);
 }
@@ -557,6 +664,7 @@ static int run(void)
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(eager_messages_cost_one_post),
+		CASE(a_burst_wakes_a_sleeper_once),
 		CASE(a_signal_is_a_frame_behind_its_put),
 		CASE(large_messages_are_copied_by_no_cpu),
 		CASE(a_region_is_registered_once),
@@ -564,6 +672,7 @@ static int run(void)
 		CASE(a_peer_takes_little_memory),
 		CASE(adapters_do_atomics),
 		CASE(a_thousand_connect_at_once),
+		CASE(queue_pairs_have_a_bound),
 		CASE(nonsense_about_queue_pairs_ends_the_endpoint),
 		CASE(many_peers_and_middle_messages),
 		CASE(cancelled_send_and_a_break),

@@ -151,6 +151,116 @@ static void a_lost_rail_is_left_out(void **state)
 	free(in);
 }
 
+/* A new connection of @s: what it goes over on side 0. */
+static weft_ep *connect_anew(struct sides *s, weft_ep **its)
+{
+	weft_conn_opts o = { .size = sizeof(o), .user_data = 78 };
+	weft_ep *ep;
+
+	assert_int_equal(weft_connect(s->p.w[0]->w, s->p.url, &o, &ep), WEFT_OK);
+	*its = wt_accept(s->p.w[1]);
+	wt_wait(s->p.w[0], WEFT_EV_CONNECTED, 78, WT_LIMIT_MS);
+	return ep;
+}
+
+static struct verbs_port *port_of(weft_ep *ep)
+{
+	return verbs_lane_port(lane_of(ep));
+}
+
+/* New connections until one goes over @transport and each side has one device: the one that is kept. */
+static void until_new_ones_go_over(struct sides *s, const char *transport)
+{
+	uint64_t until = wt_in_ms(WT_LIMIT_MS);
+	bool found = false;
+	weft_ep *mine, *its;
+
+	while (!found) {
+		assert_true(wt_now_ns() < until);
+		mine = connect_anew(s, &its);
+		found = !strcmp(mine->msg->tr->name, transport);
+		if (found && !strcmp(transport, "verbs"))   /* what was lost is not kept, once the other has its place */
+			found = port_of(mine)->n_dev == 1 && port_of(its)->n_dev == 1;
+		if (found)
+			break;
+		weft_ep_abort(mine);
+		weft_ep_abort(its);
+		wt_pump_ms(20);
+	}
+	for (int i = 0; i < 2; i++)
+		weft_ep_abort(s->p.ep[i]);
+	s->p.ep[0] = mine;
+	s->p.ep[1] = its;
+}
+
+/* Put back, or made well by its driver: new connections go over it. More than once, too. */
+static void an_adapter_that_is_put_back_is_used_again(void **state)
+{
+	static const char *const words[] = { "gone0", "cut1", "fatal0" };
+
+	(void)state;
+	for (unsigned round = 0; round < WF_ARRAY_LEN(words); round++) {
+		struct sides s;
+
+		sides_open(&s, "fake0", "fake1");
+		for (unsigned times = 0; times < 1 + !round; times++) {
+			fault(words[round]);
+			wt_exchange(&s.p, 0, 100, 5);
+			until_new_ones_go_over(&s, "tcp");
+			fault(NULL);
+			until_new_ones_go_over(&s, "verbs");
+			wt_exchange(&s.p, 0, 4 << 20, 6);
+			wt_exchange(&s.p, 1, 4 << 20, 7);
+		}
+		sides_close(&s);
+	}
+}
+
+/* A rail that was lost stays left out where it was; new lanes have it again, and when the old ones have gone nothing is left of it. */
+static void a_rail_that_is_put_back_serves_new_lanes(void **state)
+{
+	weft_ep *more[2] = { NULL, NULL };
+	struct verbs_port *port;
+	char word[16];
+	struct wt_pair p;
+	uint64_t until;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	port = port_of(p.ep[0]);
+	snprintf(word, sizeof(word), "gone%c", lane_of(p.ep[0])->rail[1]->dev->name[4]);
+	fault(word);
+	wt_exchange(&p, 0, 4 << 20, 1);
+	fault(NULL);
+	for (until = wt_in_ms(WT_LIMIT_MS); !more[0] || lane_of(more[0])->n_rails < 2;) {
+		assert_true(wt_now_ns() < until);
+		if (more[0]) {
+			weft_ep_abort(more[0]);
+			weft_ep_abort(more[1]);
+			wt_pump_ms(50);
+		}
+		wt_pair_more(&p, more);
+	}
+	assert_int_equal(port->n_dev, 3);
+	wt_exchange(&p, 0, 4 << 20, 2);
+	weft_ep_abort(p.ep[0]);
+	weft_ep_abort(p.ep[1]);
+	p.ep[0] = more[0];
+	p.ep[1] = more[1];
+	wt_exchange(&p, 0, 4 << 20, 3);
+	wt_exchange(&p, 1, 4 << 20, 4);
+	for (until = wt_in_ms(WT_LIMIT_MS); port->n_dev > 2;) {
+		assert_true(wt_now_ns() < until);
+		wt_pump_ms(50);
+		wt_pair_more(&p, more);
+		weft_ep_abort(more[0]);
+		weft_ep_abort(more[1]);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_true(lane_of(p.ep[1])->rail[i]->posted > 3);   /* both read some of what came */
+	wt_pair_close(&p);
+}
+
 /* ---- ports and addresses ---- */
 
 static unsigned rails_of_a_new_lane(struct wt_pair *p)
@@ -262,6 +372,8 @@ static int run(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, two_setup, two_teardown)
 		CASE(an_adapter_that_is_lost_is_done_without),
 		CASE(a_lost_rail_is_left_out),
+		CASE(an_adapter_that_is_put_back_is_used_again),
+		CASE(a_rail_that_is_put_back_serves_new_lanes),
 		CASE(a_port_that_comes_up_later_is_used),
 		CASE(without_a_port_all_is_tcp),
 		CASE(an_address_that_goes_is_not_used_any_more),

@@ -174,7 +174,7 @@ static void give_up_rails(struct verbs_lane *l, uint64_t now)
 		verbs_qp_give_up(l->rail[i]);
 }
 
-/* Rails that were left out and do not give back what they were reading. */
+/* Rails that were left out and do not give back what they were reading or writing. */
 static void give_up_left_out(struct verbs_port *p, uint64_t now)
 {
 	struct wf_list *it;
@@ -185,7 +185,7 @@ static void give_up_left_out(struct verbs_port *p, uint64_t now)
 		for (unsigned i = 1; l->state == VERBS_UP && i < l->n_rails; i++) {
 			struct verbs_qp *q = l->rail[i];
 
-			if (!q->broken || !q->reads)
+			if (!q->broken || !(q->reads || q->gets || q->puts))
 				continue;
 			if (now >= q->until)
 				verbs_qp_give_up(q);
@@ -256,7 +256,7 @@ static void pay(struct verbs_port *p)
 		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, owing);
 
 		/* a frame may have taken the credits along meanwhile */
-		if (!verbs_copy_say(l) || (l->owed >= l->granted / 2 && !verbs_note(l, VERBS_CREDIT, 0)))
+		if (!verbs_copy_say(l) || !verbs_rail_say(l) || (l->owed >= l->granted / 2 && !verbs_note(l, VERBS_CREDIT, 0)))
 			wf_list_push_back(&p->owing, it);
 	}
 }
@@ -283,12 +283,12 @@ static __attribute__((noinline)) int chores(struct verbs_port *p)
 	pay(p);
 	if (!wf_list_is_empty(&p->starved))
 		n += tell_room(p);
-	n += verbs_copies_step(p) + verbs_gets_step(p);
+	n += verbs_copies_step(p) + verbs_longs_step(p);
 	n += tell_notices(p);            /* before the ends of what broke with a lane: core asks no more then */
 	n += verbs_copies_tell(p);
 	n += verbs_rmas_tell(p);
 	p->chores = p->wake_at || !wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->starved) || !wf_list_is_empty(&p->owing) ||
-		    !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->copies) || !wf_list_is_empty(&p->gets) ||
+		    !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->copies) || !wf_list_is_empty(&p->longs) ||
 		    !wf_list_is_empty(&p->finished) || !wf_list_is_empty(&p->ended);
 	return n;
 }
@@ -375,13 +375,14 @@ static int verbs_probe(const struct wf_conf *conf, char *why, size_t why_cap, ch
 static int verbs_open(struct wf_port *base)
 {
 	struct verbs_port *p = verbs_port_of(base);
-	struct wf_list *lists[] = { &p->notices, &p->timed, &p->starved, &p->resumed, &p->owing, &p->copies, &p->gets, &p->finished, &p->ended };
+	struct wf_list *lists[] = { &p->notices, &p->timed, &p->starved, &p->resumed, &p->owing, &p->copies, &p->longs, &p->finished, &p->ended };
 
 	for (size_t i = 0; i < WF_ARRAY_LEN(lists); i++)
 		wf_list_init(lists[i]);
 	wf_pool_init(&p->xfers, verbs_xfer_size(), 0);
 	wf_pool_init(&p->reads, verbs_read_size(), 0);
-	wf_pool_init(&p->ops, verbs_op_size(), 0);
+	wf_pool_init(&p->ops, sizeof(struct verbs_op), 0);
+	wf_pool_init(&p->pieces, sizeof(struct verbs_piece), 0);
 	return 0;
 }
 
@@ -395,6 +396,7 @@ static void verbs_close(struct wf_port *base)
 	wf_pool_fini(&p->xfers);
 	wf_pool_fini(&p->reads);
 	wf_pool_fini(&p->ops);
+	wf_pool_fini(&p->pieces);
 }
 
 /* Broken queue pairs reach nobody's memory, and what is posted comes back flushed. */

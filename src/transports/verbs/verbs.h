@@ -19,7 +19,7 @@
  * Completions are asked for once in VERBS_SIGNAL sends: those before are done, too. Work that has somebody waiting asks always.
  *
  * Large buffers are read by the receiver's adapter (verbs_copy.c), granted memory is read and written by the opener's
- * (verbs_rma.c); both need registrations (verbs_mr.c).
+ * (verbs_rma.c, verbs_long.c); both need registrations (verbs_mr.c).
  *
  * Trust. A peer may write into our receive buffers and, with keys that we gave it, reach what they cover; every number that it
  * tells is checked before it is used. The key of a large message from a kept registration is good for reading all of its region, as long as
@@ -37,8 +37,8 @@
 
 #define VERBS_VERSION 1u
 #define VERBS_DEVS 4u                    /* ports of adapters that a worker uses; rails of a lane */
-#define VERBS_GIDS 4u                    /* of a port that are offered at most */
-#define VERBS_OFFERS 6u                  /* addresses in an offer */
+#define VERBS_GIDS 16u                   /* addresses of a port that may be sent from: each VLAN has its own, */
+#define VERBS_OFFERS 6u                  /* of all ports in an offer, that peers may send to; the first of each port first */
 #define VERBS_BUF (8u << 10)
 #define VERBS_SRQ 1023u                  /* receive buffers of a worker on a device; with one more drivers take twice the memory */
 #define VERBS_SRQ_IWARP 8192u            /* at most; VERBS_SRQ at first, more when lanes need them */
@@ -62,6 +62,8 @@
 #define VERBS_READ_SHARED (256u << 10)  /* where rails share a buffer, */
 #define VERBS_READ_LEAST (32u << 10)    /* and at least */
 #define VERBS_READS 4u                   /* of a rail that are under way for large buffers, and as many for gets */
+#define VERBS_WRITES 4u                  /* of a rail that are under way for puts over several rails */
+#define VERBS_SHARED (2 * VERBS_READ)    /* puts and gets of so many bytes go over several rails; grants of so many are opened for that */
 #define VERBS_SECRET 16u
 #define VERBS_GIVE_UP_NS WF_NS_PER_S     /* for an adapter to give back what a broken queue pair had posted; it takes microseconds */
 #define VERBS_LEAVE_NS (10 * WF_NS_PER_MS)   /* for what was sent last to leave, before a queue pair is broken */
@@ -80,12 +82,12 @@
 
 /* ---- on the wire, little-endian, without padding ---- */
 
-enum { VERBS_FRAME = 0, VERBS_CREDIT, VERBS_COPY_STOP, VERBS_COPY_STOPPED };
+enum { VERBS_FRAME = 0, VERBS_CREDIT, VERBS_COPY_STOP, VERBS_COPY_STOPPED, VERBS_RAIL_STOP, VERBS_RAIL_STOPPED };
 
 struct verbs_head {                      /* in front of each SEND */
 	uint16_t kind;                   /* VERBS_* */
 	uint16_t credits;                /* frames that may be sent in addition */
-	uint32_t arg;                    /* COPY_*: which one, see verbs_copy.c; its lowest bit of STOPPED: all was copied */
+	uint32_t arg;                    /* COPY_*: which one, see verbs_copy.c; its lowest bit of STOPPED: all was copied. RAIL_*: which */
 };
 
 #define VERBS_HEAD (sizeof(struct verbs_head))
@@ -209,7 +211,7 @@ struct verbs_dev {
 	uint16_t pkey, pkey_index;       /* its partition, and where that stands in the port's table */
 	bool needs_grh;                  /* InfiniBand that is routed */
 	bool up;                         /* the port is active */
-	bool gone;                       /* the adapter is broken or was taken out: never up again */
+	bool gone;                       /* the adapter is broken or was taken out: never up again; when it is back it is another */
 	char why[200];                   /* that it is not up, or has no address */
 	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
 	uint32_t max_msg;
@@ -222,7 +224,11 @@ struct verbs_dev {
 	unsigned srq_max;                /* receive buffers that its shared queue may have */
 	struct wf_watch async;           /* from when it was opened: a port that is down may come up */
 	unsigned n_gid;
-	struct { union ibv_gid gid; uint8_t index; } gid[VERBS_GIDS];
+	struct {
+		union ibv_gid gid;
+		uint8_t index, nth;      /* nth: among those of its network interface */
+		uint32_t netdev;
+	} gid[VERBS_GIDS];
 	/* from here on only once it carries something */
 	bool started;
 	struct ibv_pd *pd;
@@ -245,7 +251,7 @@ struct verbs_dev {
 	size_t registered;               /* bytes */
 	uint64_t too_large[8];           /* regions that could not be locked, the last ones; 0: none */
 	unsigned n_too_large;
-	uint64_t n_posts, n_signalled;   /* counted for tests */
+	uint64_t n_posts, n_signalled, n_events;   /* counted for tests; n_events: that completions woke it */
 };
 
 /* ---- a connection ---- */
@@ -254,7 +260,7 @@ enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA,
 
 struct verbs_wr {                        /* a work request that the adapter has */
 	uint32_t next_frame;             /* PUT: number of the frame that follows it */
-	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_read, struct verbs_op */
+	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_read, struct verbs_piece */
 	uint8_t kind;
 };
 
@@ -279,6 +285,7 @@ struct verbs_qp {
 	struct rdma_cm_id *cm;           /* that connected it, and keeps it connected; NULL: we did */
 	unsigned promised;               /* of dev->promised */
 	bool emptied;                    /* broken: the adapter holds no receive buffer for it any more */
+	uint8_t puts;                    /* that are under way, of those over several rails */
 	struct verbs_end self, peer;
 	struct ibv_sge sge;              /* a SEND, made once but for its address, length and flags */
 	struct ibv_send_wr wr;
@@ -337,6 +344,8 @@ struct verbs_lane {
 	uint64_t stop_due, answer_due;   /* a bit for each place: COPY_STOP, COPY_STOPPED is to be sent */
 	uint32_t theirs[VERBS_COPIES];   /* by place: which of the peer's offers has ended last, and how; see verbs_copy.c */
 	struct wf_list grants;           /* struct verbs_grant */
+	/* a bit for each rail, see verbs_long.c: the peer is asked to stop it, has to be, and has; it has asked, and is answered */
+	uint8_t stop_asked, stop_rail_due, stopped, stopped_due;
 	uint8_t secret[VERBS_SECRET];    /* rdma_cm: that the connecting side shows */
 	uint16_t cm_credits;             /* that the peer gave us, from when the connection will be up */
 };
@@ -349,17 +358,17 @@ struct verbs_port {
 	bool looked;                     /* for devices */
 	uint64_t looked_at;
 	unsigned n_dev;
-	struct verbs_dev *dev[VERBS_DEVS];
+	struct verbs_dev *dev[2 * VERBS_DEVS];   /* with those that were lost, and that lanes may still have queue pairs of */
 	struct wf_list notices;          /* lanes that went up or down and whose owner does not know yet */
 	struct wf_list timed;            /* lanes that wait for an answer */
 	struct wf_list starved;          /* lanes that core waits for room on */
 	struct wf_list resumed;          /* lanes with held frames that core may take now */
 	struct wf_list owing;            /* lanes that owe their peer a good part of its credits, or a word about a copy */
 	struct wf_list copies;           /* struct verbs_xfer: reads to be posted */
-	struct wf_list gets;             /* struct verbs_op: the same */
+	struct wf_list longs;            /* struct verbs_op: pieces to be posted */
 	struct wf_list finished;         /* struct wf_copy: ended, the owner is not told yet */
 	struct wf_list ended;            /* struct wf_rma: the same */
-	struct wf_pool xfers, reads, ops;
+	struct wf_pool xfers, reads, ops, pieces;
 	const struct verbs_cmlib *cmlib;
 	struct rdma_event_channel *cm;   /* NULL: rdma_cm was not needed yet, or is not there */
 	struct wf_watch cm_watch;
@@ -385,6 +394,29 @@ static inline struct verbs_port *verbs_lane_port(const struct verbs_lane *l)
 	return (struct verbs_port *)l->base.port;
 }
 
+struct verbs_piece {                     /* a work request of a one-sided operation */
+	struct verbs_op *op;
+	uint64_t at, len;
+	struct verbs_buf *proof;         /* it is none of the bytes, but reads some back */
+	uint8_t rail;
+};
+
+struct verbs_op {                        /* a one-sided operation that the adapter has */
+	struct wf_list link;             /* port->longs: it is paced */
+	struct verbs_lane *l;
+	struct wf_rma *x;
+	struct verbs_piece whole;        /* all requests of one that is not paced */
+	uint64_t at;                     /* bytes that were posted so far, of a long one */
+	unsigned left;                   /* work requests that are posted */
+	bool failed, paced;
+	uint8_t rails;                   /* a bit for each that may carry pieces of it */
+	uint8_t unproved, proving;       /* of them: has written, and whether that is in memory is not known; is asked */
+	struct verbs_buf *buf;           /* of a short get or atomic */
+	unsigned n_mr, n_again;          /* places of the following that are in use */
+	struct { uint64_t at, len; uint8_t rail; } again[VERBS_READS * VERBS_DEVS];   /* failed over that rail */
+	struct verbs_mr *mr[VERBS_PIECES * VERBS_DEVS];   /* by buffer, then by rail */
+};
+
 /* ---- verbs.c ---- */
 
 /* An adapter gave up: what came before is delivered, then the owner is told that the lane is down. First cause stays. */
@@ -398,7 +430,7 @@ void verbs_wake_at(struct verbs_port *p, uint64_t at_ns);
 
 /* ---- verbs_dev.c ---- */
 
-/* Looks for devices, once. 0, or none: p->why. */
+/* Looks for devices, once, and again while there is none or one is lost. 0, or none: p->why. */
 int verbs_devs_look(struct verbs_port *p);
 void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
@@ -408,8 +440,6 @@ void verbs_dev_lose(struct verbs_dev *d);     /* taken out, or broken for good: 
 /* A completion queue with room for one more queue pair; NULL: not possible, and why. */
 struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
-/* The place of that GID in d->gid, or -1. */
-int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
 /* For up to VERBS_INLINE bytes, or VERBS_BUF. NULL: all are in use. A frame is kept in one also when the adapter takes its bytes with
  * the work request: until it is known to have come it may have to be sent again. */
 struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
@@ -437,6 +467,10 @@ struct verbs_pair {                      /* a rail to be */
 /* Which of our ports reach which of the peer's: number of @out, at most VERBS_DEVS; 0: none, and why. */
 unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
+/* Fills @d->gid from the port's table of @n places. */
+void verbs_gids_read(struct verbs_dev *d, int n);
+/* The place of that GID in d->gid, or -1. */
+int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid);
 /* The port's addresses have changed: lanes that stand on one that went are asked whether they still reach their peers. */
 void verbs_ask_orphans(struct verbs_dev *d);
 
@@ -488,6 +522,14 @@ struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, vo
 /* For one operation or grant: these bytes, which lie in @r when that is not NULL. */
 struct verbs_mr *verbs_mr_new(struct verbs_dev *d, const struct wf_region *r, void *addr, size_t len, uint32_t access, int *err_out);
 void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m);
+/*
+ * Each of @bufs on each of @rails (a bit for each) that is not broken. @mr has a place for each buffer and rail, by buffer, then by rail; those
+ * that are got are filled, others left as they are. False: *err_out, and none is held.
+ */
+bool verbs_mrs_get(struct verbs_lane *l, const weft_buf *bufs, size_t n, const struct wf_region *r, uint32_t access, unsigned rails,
+		   struct verbs_mr **mr, int *err_out);
+void verbs_mrs_put(struct verbs_lane *l, struct verbs_mr **mr, size_t n, unsigned rails);
+#define VERBS_ALL_RAILS ((1u << VERBS_DEVS) - 1)
 /* After a registration that failed: on demand, when that was for want of locked memory and the adapter can put it to all of @uses
  * (IBV_ODP_SUPPORT_*). NULL: not so; errno is as before. */
 struct ibv_mr *verbs_reg_on_demand(struct verbs_dev *d, void *addr, size_t len, uint32_t access, uint32_t uses);
@@ -536,6 +578,7 @@ void verbs_copy_stop(struct wf_lane *l, struct wf_copy *c);
 void verbs_copy_end(struct wf_lane *l, struct wf_copy *c);
 bool verbs_copy_hear(struct verbs_lane *l, uint16_t kind, uint32_t arg);   /* false: nonsense */
 bool verbs_copy_say(struct verbs_lane *l);   /* what is due; false: no room, again later */
+void verbs_say_soon(struct verbs_lane *l);   /* something is due */
 void verbs_read_done(struct verbs_qp *q, void *read, bool well);
 int verbs_copies_step(struct verbs_port *p);
 int verbs_copies_tell(struct verbs_port *p);
@@ -543,7 +586,6 @@ void verbs_copies_stopped(struct verbs_lane *l);   /* its queue pairs are broken
 void verbs_copies_drop(struct verbs_lane *l);   /* lane_close */
 
 /* ---- verbs_rma.c ---- */
-size_t verbs_op_size(void);
 size_t verbs_mem_offer(struct wf_lane *l, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap,
 		       uint64_t *hold);
 void verbs_mem_retract(struct wf_lane *l, uint64_t hold);
@@ -552,8 +594,19 @@ int verbs_mem_open(struct wf_lane *l, struct wf_direct *d);
 void verbs_mem_close(struct wf_lane *l, struct wf_direct *d);
 int verbs_rma(struct wf_lane *l, struct wf_direct *d, int what, uint64_t off, const weft_buf *bufs, size_t n, size_t len);
 int verbs_rma_start(struct wf_lane *l, struct wf_rma *x);
-void verbs_rma_ended(struct verbs_qp *q, void *op, bool well);
-int verbs_gets_step(struct verbs_port *p);
+struct ibv_send_wr verbs_rma_wr(const struct wf_direct *d, unsigned rail, enum ibv_wr_opcode what, uint64_t off, struct ibv_sge *sge);
+unsigned verbs_grant_rails(const struct wf_direct *d);   /* that the memory can be reached over */
+void verbs_rma_ended(struct verbs_qp *q, void *piece, bool well);
+void verbs_op_end(struct verbs_op *op);
 int verbs_rmas_tell(struct verbs_port *p);
+
+/* ---- verbs_long.c ---- */
+unsigned verbs_long_rails(const struct verbs_lane *l, const struct wf_rma *x);   /* that would carry it */
+unsigned verbs_put_requests(const struct verbs_qp *q, const struct wf_rma *x);   /* of a put over the first rail alone */
+int verbs_long_start(struct verbs_op *op);
+void verbs_piece_ended(struct verbs_qp *q, struct verbs_piece *pc, bool well);
+int verbs_longs_step(struct verbs_port *p);
+bool verbs_rail_hear(struct verbs_lane *l, uint16_t kind, uint32_t arg);   /* false: nonsense */
+bool verbs_rail_say(struct verbs_lane *l);   /* as verbs_copy_say() */
 
 #endif

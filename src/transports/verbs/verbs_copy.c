@@ -70,31 +70,16 @@ static void finish(struct verbs_port *p, struct wf_copy *c, int32_t status)
 	p->chores = true;
 }
 
-static void put_mrs(struct verbs_lane *l, struct verbs_mr **mr, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (mr[i])
-			verbs_mr_put(l->rail[i % l->n_rails]->dev, mr[i]);
-}
-
 /* Registers each of @bufs on each rail. False: why the lane says so, and none is held. */
-static bool get_mrs(struct verbs_lane *l, const weft_buf *bufs, size_t n, const struct wf_region *r, uint32_t access, struct verbs_mr **mr)
+static bool get_mrs(struct verbs_lane *l, const weft_buf *bufs, size_t n, size_t len, const struct wf_region *r, uint32_t access,
+		    struct verbs_mr **mr)
 {
-	unsigned at = 0;
 	int err;
 
-	for (size_t i = 0; i < n; i++)
-		for (unsigned k = 0; k < l->n_rails; k++, at++) {
-			bool used = bufs[i].len && !l->rail[k]->broken;
-
-			mr[at] = used ? verbs_mr_get(l->rail[k]->dev, r, bufs[i].addr, bufs[i].len, access, &err) : NULL;
-			if (mr[at] || !used)
-				continue;
-			verbs_mr_explain(&l->base, err, bufs[i].len);
-			put_mrs(l, mr, at);
-			return false;
-		}
-	return true;
+	if (verbs_mrs_get(l, bufs, n, r, access, VERBS_ALL_RAILS, mr, &err))
+		return true;
+	verbs_mr_explain(&l->base, err, len);
+	return false;
 }
 
 /* ---- the sender ---- */
@@ -103,7 +88,7 @@ static void free_mine(struct verbs_lane *l, unsigned place)
 {
 	struct verbs_mine *m = l->mine[place];
 
-	put_mrs(l, m->mr, m->n_mr);
+	verbs_mrs_put(l, m->mr, m->n_mr / l->n_rails, VERBS_ALL_RAILS);
 	wf_free(m);
 	l->mine[place] = NULL;
 	l->stop_due &= ~(1ull << place);
@@ -149,7 +134,7 @@ int verbs_copy_offer(struct wf_lane *base, struct wf_copy *c, const struct wf_re
 	m = wf_calloc(1, sizeof(*m) + n_mr * sizeof(m->mr[0]));
 	if (!m)
 		return WEFT_AGAIN;
-	if (!get_mrs(l, c->bufs, c->n, r, IBV_ACCESS_REMOTE_READ, m->mr)) {
+	if (!get_mrs(l, c->bufs, c->n, c->len, r, IBV_ACCESS_REMOTE_READ, m->mr)) {
 		wf_free(m);
 		return WEFT_AGAIN;
 	}
@@ -170,7 +155,7 @@ void verbs_copy_end(struct wf_lane *base, struct wf_copy *c)
 	free_mine(l, (unsigned)c->word[0]);
 }
 
-static void due(struct verbs_lane *l)
+void verbs_say_soon(struct verbs_lane *l)
 {
 	struct verbs_port *p = verbs_lane_port(l);
 
@@ -192,7 +177,7 @@ static void stop_mine(struct verbs_lane *l, struct wf_copy *c)
 	}
 	l->mine[place]->stopping = true;
 	l->stop_due |= 1ull << place;
-	due(l);
+	verbs_say_soon(l);
 }
 
 /* Its queue pairs are broken: offers that the peer was asked to let go of end without its word. */
@@ -222,7 +207,7 @@ static bool in_stopped(struct verbs_lane *l, uint32_t id)
 		l->base.copy_peer += c->len;
 	l->stops--;
 	if (l->stop_due)
-		due(l);
+		verbs_say_soon(l);
 	free_mine(l, place);
 	finish(verbs_lane_port(l), c, id & 1 ? WEFT_OK : WEFT_ECANCELED);
 	return true;
@@ -260,14 +245,14 @@ static void end_xfer(struct verbs_xfer *x)
 	unsigned place = place_of(x->from.id);
 	struct wf_copy *c = x->c;
 
-	put_mrs(l, x->mr, (unsigned)c->n * l->n_rails);
+	verbs_mrs_put(l, x->mr, c->n, VERBS_ALL_RAILS);
 	if (complete)
 		l->theirs[place] = x->from.id | 1;
 	if (x->asked) {
 		if (!complete)
 			l->theirs[place] = x->from.id;
 		l->answer_due |= 1ull << place;
-		due(l);
+		verbs_say_soon(l);
 	}
 	wf_list_remove(&x->link);
 	wf_pool_put(&p->xfers, x);
@@ -429,7 +414,7 @@ int verbs_copy_start(struct wf_lane *base, struct wf_copy *c, const struct wf_re
 		wf_pool_put(&p->xfers, x);
 		return WEFT_EPROTO;
 	}
-	if (l->theirs[place_of(x->from.id)] == x->from.id || !get_mrs(l, c->bufs, c->n, r, IBV_ACCESS_LOCAL_WRITE, x->mr)) {
+	if (l->theirs[place_of(x->from.id)] == x->from.id || !get_mrs(l, c->bufs, c->n, c->len, r, IBV_ACCESS_LOCAL_WRITE, x->mr)) {
 		int ret = l->theirs[place_of(x->from.id)] == x->from.id ? WEFT_ECANCELED : WEFT_AGAIN;
 
 		wf_pool_put(&p->xfers, x);
@@ -471,7 +456,7 @@ static bool in_stop(struct verbs_lane *l, uint32_t id)
 	l->answer_due |= 1ull << place;
 	if (l->theirs[place] != (id | 1))
 		l->theirs[place] = id;
-	due(l);
+	verbs_say_soon(l);
 	return true;
 }
 

@@ -4,7 +4,8 @@
  * what it says of itself afterwards (port down, addresses changed, adapter gone).
  *
  * A device is opened by each worker for itself, so that nothing of it is shared between threads. It is opened when the worker
- * makes its first offer, and takes memory only when its first queue pair is made.
+ * makes its first offer, and takes memory only when its first queue pair is made. One that was lost is looked for again with later
+ * offers: when it is back it is opened as another, while lanes may still hold on to what it was.
  */
 #include "transports/verbs/verbs.h"
 
@@ -19,55 +20,6 @@
 #include "os/sock.h"
 
 /* ---- which there are ---- */
-
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	while (n)
-		if (p[--n])
-			return false;
-	return true;
-}
-
-static bool is_link_local(const union ibv_gid *g)
-{
-	return g->raw[0] == 0xfe && (g->raw[1] & 0xc0) == 0x80;
-}
-
-/* On Ethernet only addresses that IP routes to are of use, and only RoCE v2 is routed. */
-static bool is_useful(const struct verbs_dev *d, const union ibv_gid *g, uint32_t type)
-{
-	if (is_zero(g->raw, sizeof(g->raw)))
-		return false;
-	return d->link == IBV_LINK_LAYER_INFINIBAND || (type == IBV_GID_TYPE_ROCE_V2 && !is_link_local(g));
-}
-
-/* Of a table that may have a thousand places those in use come first, with few gaps. */
-#define GIDS_LOOKED_AT 64
-
-static void read_gids(struct verbs_dev *d, int n, int only)
-{
-	const struct verbs_lib *v = d->port->lib;
-	int from = only < 0 ? 0 : only, to = only < 0 ? WF_MIN(n, GIDS_LOOKED_AT) : only + 1;
-
-	if (d->link == VERBS_LINK_IWARP || d->link == VERBS_LINK_IPOIB) {
-		verbs_cm_addresses(d);
-		return;
-	}
-	d->n_gid = 0;
-	for (int i = from; i < to && i < n && d->n_gid < VERBS_GIDS; i++) {
-		struct ibv_gid_entry e = { .gid_type = IBV_GID_TYPE_ROCE_V2 };   /* an older library cannot say */
-
-		if (v->query_gid_ex ? v->query_gid_ex(d->ctx, d->number, (uint32_t)i, &e, 0, sizeof(e)) :
-				      v->query_gid(d->ctx, d->number, i, &e.gid))
-			continue;
-		if (!is_useful(d, &e.gid, e.gid_type))
-			continue;
-		d->gid[d->n_gid].gid = e.gid;
-		d->gid[d->n_gid++].index = (uint8_t)i;
-		if (d->link == IBV_LINK_LAYER_INFINIBAND)
-			break;
-	}
-}
 
 /* 0: none stands there. */
 static uint16_t pkey_at(const struct verbs_dev *d, int i)
@@ -142,7 +94,7 @@ static void read_port(struct verbs_dev *d)
 	d->lid = a.lid;
 	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
 	d->max_msg = a.max_msg_sz;
-	read_gids(d, a.gid_tbl_len, d->only_gid);
+	verbs_gids_read(d, a.gid_tbl_len);
 	fits = read_partition(d, a.pkey_tbl_len);
 	d->up = active && fits;
 	if (!active)
@@ -279,14 +231,47 @@ static unsigned ports_of(const struct verbs_lib *v, struct ibv_device *dev)
 	return n;
 }
 
+/* Of those that were not lost: how many, or whether there is one of that name. */
+static unsigned n_open(const struct verbs_port *p, const char *name)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < p->n_dev; i++)
+		n += !p->dev[i]->gone && (!name || !strcmp(p->dev[i]->name, name));
+	return n;
+}
+
+static bool has_place(const struct verbs_port *p)
+{
+	return n_open(p, NULL) < VERBS_DEVS && p->n_dev < WF_ARRAY_LEN(p->dev);
+}
+
 struct spare {                           /* ports that may become usable: what becomes of them is told by events */
 	unsigned n;
 	struct verbs_dev *dev[VERBS_DEVS];
 };
 
-static void look_at(struct verbs_port *p, struct ibv_device *dev, struct spare *spare)
+static void look_at_port(struct verbs_port *p, struct ibv_device *dev, unsigned number, struct spare *spare)
 {
 	const char *name = p->lib->get_device_name(dev);
+	struct wish wish = wish_for(p->base.conf, name, number);
+	char port[sizeof(p->dev[0]->name)];
+	struct verbs_dev *d;
+
+	snprintf(port, sizeof(port), "%s:%u", name, number);
+	if (!(wish.any || wish.named) || n_open(p, port))
+		return;
+	d = open_port(p, dev, number, &wish);
+	if (d && is_usable(d))
+		p->dev[p->n_dev++] = d;
+	else if (d && spare->n < VERBS_DEVS)
+		spare->dev[spare->n++] = d;
+	else if (d)
+		close_dev(d);
+}
+
+static void look_at(struct verbs_port *p, struct ibv_device *dev, struct spare *spare)
+{
 	unsigned n;
 
 	if (dev->transport_type == IBV_TRANSPORT_IWARP || p->want.cm) {
@@ -300,32 +285,65 @@ static void look_at(struct verbs_port *p, struct ibv_device *dev, struct spare *
 		return;
 	}
 	n = ports_of(p->lib, dev);
-	for (unsigned i = 1; i <= n && p->n_dev < VERBS_DEVS; i++) {
-		struct wish wish = wish_for(p->base.conf, name, i);
-		struct verbs_dev *d = wish.any || wish.named ? open_port(p, dev, i, &wish) : NULL;
-
-		if (d && is_usable(d))
-			p->dev[p->n_dev++] = d;
-		else if (d && spare->n < VERBS_DEVS)
-			spare->dev[spare->n++] = d;
-		else if (d)
-			close_dev(d);
-	}
+	for (unsigned i = 1; i <= n && has_place(p); i++)
+		look_at_port(p, dev, i, spare);
 }
 
 /* Where nothing is usable none is kept: all is looked at anew later, and then an adapter may be there that was not. */
 static void keep_spares(struct verbs_port *p, struct spare *spare)
 {
-	bool any = p->n_dev;
+	bool any = n_open(p, NULL);
 
 	for (unsigned i = 0; i < spare->n; i++)
-		if (any && p->n_dev < VERBS_DEVS)
+		if (any && has_place(p))
 			p->dev[p->n_dev++] = spare->dev[i];
 		else
 			close_dev(spare->dev[i]);
 }
 
-#define LOOK_AGAIN_NS (2 * WF_NS_PER_S)   /* a port may come up later */
+static bool is_one_missing(const struct verbs_port *p)
+{
+	for (unsigned i = 0; i < p->n_dev; i++)
+		if (p->dev[i]->gone && !n_open(p, p->dev[i]->name))
+			return true;
+	return false;
+}
+
+static void stop_dev(struct verbs_dev *d);
+
+/* Lost ones that are here again, once no lane has a queue pair of what they were. */
+static void bury_lost(struct verbs_port *p)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < p->n_dev; i++) {
+		struct verbs_dev *d = p->dev[i];
+
+		if (!d->gone || !n_open(p, d->name) || (d->started && wf_map_count(&d->qps))) {
+			p->dev[kept++] = d;
+			continue;
+		}
+		if (d->started)
+			stop_dev(d);
+		close_dev(d);
+	}
+	p->n_dev = kept;
+}
+
+static bool open_lib(struct verbs_port *p)
+{
+	if (p->lib)
+		return true;
+	p->lib = verbs_lib_open(p->why, sizeof(p->why));
+	if (!p->lib)
+		return false;
+	/* where the kernel does not copy pinned pages for a child at fork(), the library keeps them from it; before anything is registered */
+	if (!p->lib->is_fork_initialized || p->lib->is_fork_initialized() == IBV_FORK_DISABLED)
+		p->lib->fork_init();
+	return true;
+}
+
+#define LOOK_AGAIN_NS (2 * WF_NS_PER_S)   /* a port may come up later, an adapter be put back */
 
 int verbs_devs_look(struct verbs_port *p)
 {
@@ -333,20 +351,17 @@ int verbs_devs_look(struct verbs_port *p)
 	struct spare spare = { 0 };
 	int n = 0;
 
-	if (p->n_dev)
+	bury_lost(p);
+	if (p->n_dev && !is_one_missing(p))
 		return 0;
 	if (p->looked && wf_now_ns() - p->looked_at < LOOK_AGAIN_NS)
-		return WEFT_ENOTSUP;
+		return p->n_dev ? 0 : WEFT_ENOTSUP;
 	p->looked = true;
 	p->looked_at = wf_now_ns();
 	p->why[0] = 0;
 	wf_conf_rdma(p->base.conf->rdma, &p->want, p->why, sizeof(p->why));   /* was checked when it was set */
-	p->lib = verbs_lib_open(p->why, sizeof(p->why));
-	if (!p->lib)
+	if (!open_lib(p))
 		return WEFT_ENOTSUP;
-	/* where the kernel does not copy pinned pages for a child at fork(), the library keeps them from it; before anything is registered */
-	if (!p->lib->is_fork_initialized || p->lib->is_fork_initialized() == IBV_FORK_DISABLED)
-		p->lib->fork_init();
 	list = p->lib->get_device_list(&n);
 	for (int i = 0; list && i < n; i++)
 		look_at(p, list[i], &spare);
@@ -356,14 +371,6 @@ int verbs_devs_look(struct verbs_port *p)
 	if (!p->n_dev && !p->why[0])
 		note(p, n ? "the setting rdma names none of this machine's devices" : "this machine has no RDMA device");
 	return p->n_dev ? 0 : WEFT_ENOTSUP;
-}
-
-int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid)
-{
-	for (unsigned i = 0; i < d->n_gid; i++)
-		if (!memcmp(d->gid[i].gid.raw, gid, sizeof(d->gid[i].gid.raw)))
-			return (int)i;
-	return -1;
 }
 
 /* ---- what it says of itself ---- */
@@ -401,6 +408,7 @@ void verbs_dev_lose(struct verbs_dev *d)
 		return;
 	d->gone = true;
 	d->up = false;
+	d->n_gid = 0;                    /* they are another's, when it is put back */
 	snprintf(d->why, sizeof(d->why), "%s: " LOST, d->name);
 	wf_poll_del(d->port->base.poll, &d->async);
 	wf_poll_del(d->port->base.poll, &d->comp);
@@ -472,6 +480,7 @@ static void on_completion(void *arg, uint32_t events)
 		struct verbs_cq *c = mine;
 
 		c->armed = false;
+		d->n_events++;
 		d->port->lib->ack_cq_events(cq, 1);
 	}
 	if (events & EPOLLERR)

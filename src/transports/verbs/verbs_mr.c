@@ -162,6 +162,36 @@ void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m)
 		free_mr(d, m);
 }
 
+bool verbs_mrs_get(struct verbs_lane *l, const weft_buf *bufs, size_t n, const struct wf_region *r, uint32_t access, unsigned rails,
+		   struct verbs_mr **mr, int *err_out)
+{
+	for (size_t i = 0; i < n; i++)
+		for (unsigned k = 0; k < l->n_rails; k++) {
+			struct verbs_mr **m = &mr[i * l->n_rails + k];
+
+			if (!(rails & 1u << k) || !bufs[i].len || l->rail[k]->broken)
+				continue;
+			*m = verbs_mr_get(l->rail[k]->dev, r, bufs[i].addr, bufs[i].len, access, err_out);
+			if (*m)
+				continue;
+			verbs_mrs_put(l, mr, n, rails);
+			return false;
+		}
+	return true;
+}
+
+void verbs_mrs_put(struct verbs_lane *l, struct verbs_mr **mr, size_t n, unsigned rails)
+{
+	for (size_t i = 0; i < n * l->n_rails; i++) {
+		unsigned k = (unsigned)(i % l->n_rails);
+
+		if (!mr[i] || !(rails & 1u << k))
+			continue;
+		verbs_mr_put(l->rail[k]->dev, mr[i]);
+		mr[i] = NULL;
+	}
+}
+
 void verbs_region_gone(struct wf_port *base, uint64_t id)
 {
 	struct verbs_port *p = verbs_port_of(base);

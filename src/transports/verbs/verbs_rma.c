@@ -5,10 +5,7 @@
  * back.
  *
  * Short puts are done when the call returns, from a buffer of ours; short gets go through one, too, because registering costs
- * more than copying. Longer ones are registered and left to the adapter: a put as a whole, so that what is sent later arrives later,
- * a get in pieces, a few at a time. An adapter that has more reads than it may ask at a time holds up all that is posted behind
- * them, and a packet that is lost costs all that was asked for after it. All of them go over the first rail; a get may be overtaken
- * by what follows it, so it is not `ordered`.
+ * more than copying. Both go over the first rail. Longer ones are registered and left to the adapter: verbs_long.c.
  *
  * Atomics: one executor for each region, or they are not atomic among each other. An adapter's are atomic with the CPU's only when it
  * says so (IBV_ATOMIC_GLOB); then it does the two that it knows. Elsewhere, and for the others, the owner's CPU does them, asked by
@@ -20,35 +17,17 @@
 #include "base/fault.h"
 #include "transports/verbs/verbs.h"
 
-#define PUT_PIECES 32u                   /* work requests of a long put: with those that its buffers make more, half a send queue at most */
-
-struct grant_desc {                      /* in OPENED; for the first rail */
+struct grant_desc {                      /* in OPENED */
 	uint64_t addr, len;
-	uint32_t key, atomics;           /* atomics: by the adapter */
+	uint32_t key[VERBS_DEVS];        /* by rail */
+	uint32_t rails, atomics;         /* rails: a bit for each that has a key; atomics: by the adapter, over the first */
 };
-_Static_assert(sizeof(struct grant_desc) == 24, "no padding on the wire");
+_Static_assert(sizeof(struct grant_desc) == 24 + 4 * VERBS_DEVS, "no padding on the wire");
 
 struct verbs_grant {                     /* on the owner's side */
 	struct wf_list link;             /* lane->grants */
-	struct verbs_mr *mr;
+	struct verbs_mr *mr[VERBS_DEVS]; /* by rail */
 };
-
-struct verbs_op {                        /* an operation that the adapter has; more than one work request */
-	struct wf_list link;             /* port->gets: there is more of it to post */
-	struct verbs_lane *l;
-	struct wf_rma *x;
-	uint64_t at;                     /* bytes that were posted so far, of a long one */
-	unsigned left;                   /* work requests that are posted */
-	bool failed, paced;              /* paced: a long get */
-	struct verbs_buf *buf;           /* of a short get */
-	unsigned n_mr;
-	struct verbs_mr *mr[VERBS_PIECES];
-};
-
-size_t verbs_op_size(void)
-{
-	return sizeof(struct verbs_op);
-}
 
 /* ---- the owner ---- */
 
@@ -67,9 +46,32 @@ static uint32_t rights_of(const struct verbs_dev *d, uint32_t access)
 
 static void free_grant(struct verbs_lane *l, struct verbs_grant *g)
 {
-	verbs_mr_put(l->rail[0]->dev, g->mr);
+	verbs_mrs_put(l, g->mr, 1, VERBS_ALL_RAILS);
 	wf_list_remove(&g->link);
 	wf_free(g);
+}
+
+/* One key for each rail that may be used: the first, and where it pays the others. False: not over the first, and why. */
+static bool register_grant(struct verbs_lane *l, struct verbs_grant *g, struct grant_desc *d, const struct wf_region *r, uint32_t access)
+{
+	for (unsigned k = 0; k < l->n_rails; k++) {
+		struct verbs_dev *dev = l->rail[k]->dev;
+		uint32_t rights = rights_of(dev, k ? access & ~WEFT_ATOMIC : access);
+		int err;
+
+		if (k && (!rights || d->len < VERBS_SHARED || l->rail[k]->broken))
+			continue;
+		g->mr[k] = verbs_mr_new(dev, r, (void *)(uintptr_t)d->addr, d->len, rights, &err);
+		if (!g->mr[k] && !k) {
+			verbs_mr_explain(&l->base, err, d->len);
+			return false;
+		}
+		if (!g->mr[k])
+			continue;
+		d->key[k] = g->mr[k]->mr->rkey;
+		d->rails |= 1u << k;
+	}
+	return true;
 }
 
 size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t off, uint64_t len, uint32_t access, void *desc, size_t cap,
@@ -78,7 +80,6 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct grant_desc d = { .addr = (uintptr_t)r->addr + off, .len = len };
 	struct verbs_grant *g;
-	int err;
 
 	if (cap < sizeof(d) || l->state != VERBS_UP || !len || !rights_of(l->rail[0]->dev, access))
 		return 0;
@@ -86,13 +87,10 @@ size_t verbs_mem_offer(struct wf_lane *base, const struct wf_region *r, uint64_t
 	if (!g)
 		return 0;
 	wf_list_init(&g->link);
-	g->mr = verbs_mr_new(l->rail[0]->dev, r, (char *)r->addr + off, len, rights_of(l->rail[0]->dev, access), &err);
-	if (!g->mr) {
-		verbs_mr_explain(base, err, len);
+	if (!register_grant(l, g, &d, r, access)) {
 		wf_free(g);
 		return 0;
 	}
-	d.key = g->mr->mr->rkey;
 	d.atomics = access & WEFT_ATOMIC && l->rail[0]->dev->atomics == IBV_ATOMIC_GLOB;
 	wf_list_push_back(&l->grants, &g->link);
 	*hold = (uintptr_t)g;
@@ -126,7 +124,7 @@ int verbs_mem_open(struct wf_lane *base, struct wf_direct *d)
 	if (g.len != d->len)
 		return WEFT_EPROTO;
 	d->word[0] = g.addr;
-	d->word[1] = g.key;
+	d->word[1] = g.rails;
 	d->word[2] = g.atomics;
 	d->ready = true;
 	return WEFT_OK;
@@ -143,12 +141,25 @@ static bool has_room(const struct verbs_lane *l, unsigned n)
 	return verbs_sq_has_room(l->rail[0], VERBS_SQ_SPARE + n);
 }
 
-static struct ibv_send_wr request(const struct wf_direct *d, enum ibv_wr_opcode what, uint64_t off, struct ibv_sge *sge)
+static uint32_t key_of(const struct wf_direct *d, unsigned rail)
+{
+	uint32_t key;
+
+	memcpy(&key, d->desc + offsetof(struct grant_desc, key) + rail * sizeof(key), sizeof(key));
+	return key;
+}
+
+unsigned verbs_grant_rails(const struct wf_direct *d)
+{
+	return (unsigned)d->word[1];
+}
+
+struct ibv_send_wr verbs_rma_wr(const struct wf_direct *d, unsigned rail, enum ibv_wr_opcode what, uint64_t off, struct ibv_sge *sge)
 {
 	struct ibv_send_wr wr = { .sg_list = sge, .num_sge = 1, .opcode = what };
 
 	wr.wr.rdma.remote_addr = d->word[0] + off;
-	wr.wr.rdma.rkey = (uint32_t)d->word[1];
+	wr.wr.rdma.rkey = key_of(d, rail);
 	return wr;
 }
 
@@ -169,7 +180,7 @@ int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off,
 		return WEFT_AGAIN;
 	wf_bufs_copy_out(b->bytes, bufs, n, 0, len);
 	sge = (struct ibv_sge){ .addr = (uintptr_t)b->bytes, .length = (uint32_t)len, .lkey = b->lkey };
-	wr = request(d, IBV_WR_RDMA_WRITE, off, &sge);
+	wr = verbs_rma_wr(d, 0, IBV_WR_RDMA_WRITE, off, &sge);
 	wr.send_flags = len <= l->rail[0]->inline_max ? IBV_SEND_INLINE : 0;
 	if (!(b->is_small ? l->rail[0]->dev->smalls : l->rail[0]->dev->sends))
 		wr.send_flags |= IBV_SEND_SIGNALED;
@@ -182,11 +193,10 @@ int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off,
 	return WEFT_AGAIN;
 }
 
-static void end_op(struct verbs_op *op)
+void verbs_op_end(struct verbs_op *op)
 {
 	struct verbs_lane *l = op->l;
 	struct verbs_port *p = verbs_lane_port(l);
-	struct verbs_dev *d = l->rail[0]->dev;
 	struct wf_rma *x = op->x;
 
 	if (op->buf && !op->failed && x->what == WF_RMA_ATOMIC)
@@ -194,10 +204,9 @@ static void end_op(struct verbs_op *op)
 	else if (op->buf && !op->failed)
 		wf_bufs_copy_in(x->bufs, x->n, 0, op->buf->bytes, x->len);
 	if (op->buf)
-		verbs_send_buf_put(d, op->buf);
-	for (unsigned i = 0; i < op->n_mr; i++)
-		if (op->mr[i])
-			verbs_mr_put(d, op->mr[i]);
+		verbs_send_buf_put(l->rail[0]->dev, op->buf);
+	else
+		verbs_mrs_put(l, op->mr, x->n, VERBS_ALL_RAILS);
 	/* what may have been done must not be done twice, unless that does no harm */
 	x->word[0] = (uint64_t)(int64_t)(!op->failed ? WEFT_OK : x->what == WF_RMA_ATOMIC ? WEFT_ERESET : WEFT_AGAIN);
 	wf_list_push_back(&p->ended, &x->link);
@@ -205,25 +214,19 @@ static void end_op(struct verbs_op *op)
 	wf_pool_put(&p->ops, op);
 }
 
-/* Nothing of it is posted any more, and nothing more will be. */
-static void end_if_over(struct verbs_op *op)
-{
-	if (op->left || (wf_list_is_linked(&op->link) && !op->failed && op->l->state == VERBS_UP))
-		return;
-	op->failed = op->failed || wf_list_is_linked(&op->link);
-	wf_list_remove(&op->link);
-	end_op(op);
-}
-
 void verbs_rma_ended(struct verbs_qp *q, void *ptr, bool well)
 {
-	struct verbs_op *op = ptr;
+	struct verbs_piece *pc = ptr;
+	struct verbs_op *op = pc->op;
 
-	op->failed = op->failed || !well;
 	op->left--;
-	q->gets -= op->paced;
-	verbs_lane_port(op->l)->chores = true;   /* verbs_gets_step() goes on */
-	end_if_over(op);
+	if (op->paced) {
+		verbs_piece_ended(q, pc, well);
+		return;
+	}
+	op->failed = op->failed || !well;
+	if (!op->left)
+		verbs_op_end(op);
 }
 
 int verbs_rmas_tell(struct verbs_port *p)
@@ -251,7 +254,7 @@ static void make_atomic(struct ibv_send_wr *wr, const struct wf_rma *x)
 
 	wr->opcode = add ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_ATOMIC_CMP_AND_SWP;
 	wr->wr.atomic.remote_addr = x->direct->word[0] + x->off;
-	wr->wr.atomic.rkey = (uint32_t)x->direct->word[1];
+	wr->wr.atomic.rkey = key_of(x->direct, 0);
 	wr->wr.atomic.compare_add = add ? x->operand : x->compare;
 	wr->wr.atomic.swap = x->operand;
 }
@@ -269,11 +272,11 @@ static int start_short(struct verbs_lane *l, struct verbs_op *op)
 	if (!op->buf)
 		return WEFT_ENOTSUP;
 	sge = (struct ibv_sge){ .addr = (uintptr_t)op->buf->bytes, .length = len, .lkey = op->buf->lkey };
-	wr = request(op->x->direct, IBV_WR_RDMA_READ, op->x->off, &sge);
+	wr = verbs_rma_wr(op->x->direct, 0, IBV_WR_RDMA_READ, op->x->off, &sge);
 	if (atomic)
 		make_atomic(&wr, op->x);
 	wr.send_flags = IBV_SEND_SIGNALED;
-	if (verbs_post(q, &wr, VERBS_WR_RMA, op)) {
+	if (verbs_post(q, &wr, VERBS_WR_RMA, &op->whole)) {
 		op->left = 1;
 		return WEFT_PENDING;
 	}
@@ -281,125 +284,11 @@ static int start_short(struct verbs_lane *l, struct verbs_op *op)
 	return WEFT_ENOTSUP;
 }
 
-/* What one work request of a put covers at most: few enough bytes to see that it goes on (verbs_watch.c). */
-static uint64_t put_piece(const struct verbs_qp *q, const struct wf_rma *x)
-{
-	return WF_MIN(WF_MAX(x->len / PUT_PIECES, VERBS_READ), q->dev->max_msg);
-}
-
-static unsigned requests_for(const struct verbs_qp *q, const struct wf_rma *x)
-{
-	uint64_t each = put_piece(q, x);
-	unsigned n = 0;
-
-	for (size_t i = 0; i < x->n; i++)
-		n += (unsigned)WF_MIN((x->bufs[i].len + each - 1) / each, VERBS_SQ);
-	return n;
-}
-
-/* Registers what it reads into or writes from. False: why the lane says so. */
-static bool hold_bufs(struct verbs_op *op)
-{
-	uint32_t access = op->x->what == WF_RMA_GET ? IBV_ACCESS_LOCAL_WRITE : 0;
-	struct verbs_dev *d = op->l->rail[0]->dev;
-	int err;
-
-	for (; op->n_mr < op->x->n; op->n_mr++) {
-		const weft_buf *b = &op->x->bufs[op->n_mr];
-
-		op->mr[op->n_mr] = b->len ? verbs_mr_get(d, op->x->region, b->addr, b->len, access, &err) : NULL;
-		if (!b->len || op->mr[op->n_mr])
-			continue;
-		verbs_mr_explain(&op->l->base, err, b->len);
-		return false;
-	}
-	return true;
-}
-
-/* One work request, for what comes next and lies in one buffer, at most @most bytes. False: the lane is over. */
-static bool post_piece(struct verbs_op *op, uint64_t most)
-{
-	bool get = op->x->what == WF_RMA_GET;
-	uint64_t off = op->at;
-	struct ibv_send_wr wr;
-	struct ibv_sge sge;
-	unsigned i = 0;
-
-	for (; off >= op->x->bufs[i].len; i++)
-		off -= op->x->bufs[i].len;
-	sge = (struct ibv_sge){ .addr = (uintptr_t)op->x->bufs[i].addr + off, .lkey = op->mr[i]->mr->lkey };
-	sge.length = (uint32_t)WF_MIN(op->x->bufs[i].len - off, most);
-	wr = request(op->x->direct, get ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE, op->x->off + op->at, &sge);
-	wr.send_flags = IBV_SEND_SIGNALED;
-	if (!verbs_post(op->l->rail[0], &wr, VERBS_WR_RMA, op)) {
-		op->failed = true;               /* what was posted before comes back flushed */
-		return false;
-	}
-	op->left++;
-	op->at += sge.length;
-	return true;
-}
-
-static int start_put(struct verbs_lane *l, struct verbs_op *op)
-{
-	while (op->at < op->x->len)
-		if (!post_piece(op, put_piece(l->rail[0], op->x)))
-			return op->left ? WEFT_PENDING : WEFT_ENOTSUP;
-	return WEFT_PENDING;
-}
-
-static bool may_get(const struct verbs_qp *q)
-{
-	return q->gets < WF_MIN(VERBS_READS, q->reads_max) && verbs_sq_has_room(q, VERBS_SQ_SPARE);
-}
-
-static int step_get(struct verbs_op *op)
-{
-	struct verbs_qp *q = op->l->rail[0];
-	int n = 0;
-
-	while (op->l->state == VERBS_UP && op->at < op->x->len && may_get(q) && post_piece(op, WF_MIN(VERBS_READ, q->dev->max_msg))) {
-		q->gets++;
-		n++;
-	}
-	if (op->at == op->x->len)
-		wf_list_remove(&op->link);
-	else
-		end_if_over(op);
-	return n;
-}
-
-int verbs_gets_step(struct verbs_port *p)
-{
-	struct wf_list *it, *tmp;
-	int n = 0;
-
-	wf_list_foreach(it, tmp, &p->gets)
-		n += step_get(wf_list_entry(it, struct verbs_op, link));
-	return n;
-}
-
-/* From or into registered memory. */
-static int start_long(struct verbs_lane *l, struct verbs_op *op)
-{
-	struct verbs_port *p = verbs_lane_port(l);
-
-	if (!hold_bufs(op))
-		return WEFT_ENOTSUP;
-	if (op->x->what != WF_RMA_GET)
-		return start_put(l, op);
-	op->paced = true;
-	wf_list_push_back(&p->gets, &op->link);
-	p->chores = true;
-	step_get(op);
-	return WEFT_PENDING;
-}
-
 int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
 	struct verbs_port *p = verbs_lane_port(l);
-	bool atomic = x->what == WF_RMA_ATOMIC, is_short;
+	bool atomic = x->what == WF_RMA_ATOMIC, is_short, ordered;
 	struct verbs_op *op;
 	unsigned n;
 	int ret;
@@ -409,7 +298,8 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	if (l->state != VERBS_UP || (atomic && !is_native(l->rail[0]->dev, x)) || (!atomic && !x->len) || x->n > VERBS_PIECES ||
 	    (x->what != WF_RMA_PUT && !l->rail[0]->reads_max))
 		return WEFT_ENOTSUP;
-	n = x->what == WF_RMA_PUT ? requests_for(l->rail[0], x) : 1;
+	ordered = x->what == WF_RMA_PUT && verbs_long_rails(l, x) == 1;
+	n = ordered ? verbs_put_requests(l->rail[0], x) : 1;
 	if (n > VERBS_SQ / 2)
 		return WEFT_ENOTSUP;
 	if (!has_room(l, n)) {
@@ -419,19 +309,19 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	op = wf_pool_get(&p->ops);
 	if (!op)
 		return WEFT_ENOTSUP;
-	memset(op, 0, sizeof(*op));
+	memset(op, 0, offsetof(struct verbs_op, again));
 	wf_list_init(&op->link);
 	op->l = l;
 	op->x = x;
-	ret = is_short ? start_short(l, op) : start_long(l, op);
+	op->whole.op = op;
+	ret = is_short ? start_short(l, op) : verbs_long_start(op);
 	if (ret == WEFT_PENDING) {
-		x->ordered = x->what == WF_RMA_PUT;
+		x->ordered = ordered;
 		l->lost = l->lost || (x->ordered && l->rail[0]->dev->iwarp);   /* as with short ones */
 		return ret;
 	}
-	for (unsigned i = 0; i < op->n_mr; i++)
-		if (op->mr[i])
-			verbs_mr_put(l->rail[0]->dev, op->mr[i]);
+	if (op->n_mr)
+		verbs_mrs_put(l, op->mr, x->n, VERBS_ALL_RAILS);
 	wf_pool_put(&p->ops, op);
 	return ret;
 }

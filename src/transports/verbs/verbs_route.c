@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * verbs_route.c - which of our ports reach which of the peer's. On Ethernet a GID is an IP address, and the kernel's routing
- * table says from which of ours it would be reached: the port that has that address is the one to use, whatever its name, VLAN
- * or place in a table. On InfiniBand two ports meet when they are of one subnet; on both only when they are of one partition.
+ * verbs_route.c - the addresses of a port, and which of our ports reach which of the peer's. On Ethernet a GID is an IP address, and
+ * the kernel's routing table says from which of ours it would be reached: the port that has that address is the one to use, whatever its
+ * name, VLAN or place in a table. On InfiniBand two ports meet when they are of one subnet; on both only when they are of one partition.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +16,87 @@ void verbs_gid_text(const uint8_t *gid, char *out, size_t cap)
 	wf_addr_from_ip6(gid, &a);
 	wf_addr_format_host(&a, out, cap);
 }
+
+/* ---- ours ---- */
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	while (n)
+		if (p[--n])
+			return false;
+	return true;
+}
+
+static bool is_link_local(const union ibv_gid *g)
+{
+	return g->raw[0] == 0xfe && (g->raw[1] & 0xc0) == 0x80;
+}
+
+/* On Ethernet only addresses that IP routes to are of use, and only RoCE v2 is routed. */
+static bool is_useful(const struct verbs_dev *d, const union ibv_gid *g, uint32_t type)
+{
+	if (is_zero(g->raw, sizeof(g->raw)))
+		return false;
+	return d->link == IBV_LINK_LAYER_INFINIBAND || (type == IBV_GID_TYPE_ROCE_V2 && !is_link_local(g));
+}
+
+/*
+ * One address of each network interface first, for each VLAN is one, and fewer are offered than there may be; the last ones find no place.
+ */
+static void add_gid(struct verbs_dev *d, const struct ibv_gid_entry *e, uint8_t index)
+{
+	unsigned nth = 0, at;
+
+	for (unsigned i = 0; i < d->n_gid; i++)
+		nth += d->gid[i].netdev == e->ndev_ifindex;
+	for (at = d->n_gid; at && d->gid[at - 1].nth > nth; at--)
+		;
+	if (at == VERBS_GIDS)
+		return;
+	d->n_gid = WF_MIN(d->n_gid + 1, VERBS_GIDS);
+	memmove(&d->gid[at + 1], &d->gid[at], (d->n_gid - 1 - at) * sizeof(d->gid[0]));
+	d->gid[at].gid = e->gid;
+	d->gid[at].index = index;
+	d->gid[at].netdev = e->ndev_ifindex;
+	d->gid[at].nth = (uint8_t)nth;
+}
+
+/* Of a table that may have a thousand places those in use come first, with few gaps. */
+#define GIDS_LOOKED_AT 64
+
+void verbs_gids_read(struct verbs_dev *d, int n)
+{
+	const struct verbs_lib *v = d->port->lib;
+	int only = d->only_gid, from = only < 0 ? 0 : only, to = only < 0 ? WF_MIN(n, GIDS_LOOKED_AT) : only + 1;
+
+	if (d->link == VERBS_LINK_IWARP || d->link == VERBS_LINK_IPOIB) {
+		verbs_cm_addresses(d);
+		return;
+	}
+	d->n_gid = 0;
+	for (int i = from; i < to && i < n; i++) {
+		struct ibv_gid_entry e = { .gid_type = IBV_GID_TYPE_ROCE_V2 };   /* an older library cannot say */
+
+		if (v->query_gid_ex ? v->query_gid_ex(d->ctx, d->number, (uint32_t)i, &e, 0, sizeof(e)) :
+				      v->query_gid(d->ctx, d->number, i, &e.gid))
+			continue;
+		if (!is_useful(d, &e.gid, e.gid_type))
+			continue;
+		add_gid(d, &e, (uint8_t)i);
+		if (d->link == IBV_LINK_LAYER_INFINIBAND)
+			break;
+	}
+}
+
+int verbs_gid_find(const struct verbs_dev *d, const uint8_t *gid)
+{
+	for (unsigned i = 0; i < d->n_gid; i++)
+		if (!memcmp(d->gid[i].gid.raw, gid, sizeof(d->gid[i].gid.raw)))
+			return (int)i;
+	return -1;
+}
+
+/* ---- which of them meet ---- */
 
 /* Do they hear each other? Where rdma_cm connects, that knows. */
 static bool meets(const struct verbs_dev *d, const struct verbs_where *to, char *why, size_t cap)

@@ -249,7 +249,7 @@ static __attribute__((noinline)) void on_message(struct verbs_lane *l, const uin
 		on_frame(l, p + sizeof(head), len - (uint32_t)sizeof(head));
 		return;
 	}
-	if (len != sizeof(head) || (head.kind != VERBS_CREDIT && !verbs_copy_hear(l, head.kind, head.arg)))
+	if (len != sizeof(head) || (head.kind != VERBS_CREDIT && !verbs_copy_hear(l, head.kind, head.arg) && !verbs_rail_hear(l, head.kind, head.arg)))
 		verbs_fail(l, WEFT_EPROTO, 0, "a message of an unknown kind, or malformed");
 }
 

@@ -33,7 +33,8 @@
  *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
  *                          not asked for such things
  *   WEFT_TEST_IBV_PKEYS    table of each port ("0xffff,0x8001"; 0: an empty place); a queue pair hears only its partition
- *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down; lazy mute (see send.c); an adapter that fails while it is open: fatal
+ *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down; lazy mute hold (see send.c); late (what is written is
+ *                          in memory when its queue pair reads or sends, or the peer's ends); an adapter that fails while it is open: fatal
  *                          (it tells, flushes what it has, and all calls give EIO), gone (taken out: it tells, gives nothing
  *                          back, then its descriptors have EPOLLERR for good), cut (the same, and does not tell). Those of ports and
  *                          adapters with a digit, as in gone1, are about that device. Told by events when the list of
@@ -323,6 +324,8 @@ static inline uint32_t fk_qp_row(const struct fk_qp *q)
 
 int fk_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
 enum { FK_NO_PEER = 1000, FK_RNR };      /* beside enum ibv_wc_status: try again */
+/* Puts into memory what is not there yet of what this process wrote: by the queue pair of that row, or to that one. */
+void fk_late_place(uint32_t from_qp, uint32_t to_qp);
 /* Carries out the work request @wr of @q: its status. */
 int fk_execute(struct fk_qp *q, struct fk_wr *wr);
 /* Completes a request with @status. */

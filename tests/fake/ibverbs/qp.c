@@ -123,6 +123,7 @@ static int destroy(struct ibv_qp *qp)
 	if (!q)
 		return EINVAL;
 	empty(q);
+	fk_late_place(FK_NONE, fk_qp_row(q));
 	fk_bell_forget(q->async, qp->context->async_fd, (uintptr_t)qp);
 	if (qp->events_completed)
 		fk_complain("ibv_destroy_qp: events of it were not acknowledged: this call would wait for ever");
@@ -354,6 +355,7 @@ void fk_qp_fail(struct fk_qp *q, int event)
 	bool first = q->state != IBV_QPS_ERR;
 
 	fk_stop_waiting(q);
+	fk_late_place(FK_NONE, fk_qp_row(q));
 	q->state = IBV_QPS_ERR;
 	if (event >= 0)
 		fk_bell_push(q->async, q->h.user, (uint32_t)event);

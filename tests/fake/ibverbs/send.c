@@ -207,6 +207,11 @@ void fk_run(struct fk_qp *q)
 	/* "mute": one whose clock stands still; nothing ends any more, well or not */
 	if (q->state == IBV_QPS_RTS && fk_has_fault("mute"))
 		return;
+	/* "hold": one that stands still for a while and then goes on */
+	if (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted && fk_device_has_fault("hold", q->dev)) {
+		start_waiting(q);
+		return;
+	}
 	/* "lazy": an adapter takes its time, here 20 us */
 	if (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted && fk_has_fault("lazy")) {
 		if (!q->lazy_from)

@@ -5,7 +5,58 @@
  */
 #include "fake/ibverbs/fake.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- writes that are acknowledged before they are in memory: "late" ---- */
+
+struct late {
+	struct late *next;
+	uint32_t from_qp, to_qp;         /* rows */
+	struct fk_vec to;
+	size_t len;
+	char bytes[];
+};
+static struct late *lates, **lates_end = &lates;
+
+void fk_late_place(uint32_t from_qp, uint32_t to_qp)
+{
+	struct late **at = &lates, *l;
+
+	while ((l = *at)) {
+		struct fk_vec from = { .owner = fk.me, .n = 1, .len = l->len, .v = { { l->bytes, l->len } } };
+
+		if (l->from_qp != from_qp && l->to_qp != to_qp) {
+			at = &l->next;
+			continue;
+		}
+		fk_copy(&l->to, &from, l->len);
+		*at = l->next;
+		free(l);
+	}
+	lates_end = at;
+}
+
+/* True: kept, to be written later. */
+static bool put_off(struct fk_qp *q, struct fk_qp *d, const struct fk_vec *to, const struct fk_vec *from, size_t len)
+{
+	struct late *l = fk_device_has_fault("late", q->dev) ? malloc(sizeof(*l) + len) : NULL;
+	struct fk_vec bytes = { .owner = fk.me, .n = 1, .len = len };
+
+	if (!l)
+		return false;
+	*l = (struct late){ .from_qp = fk_qp_row(q), .to_qp = fk_qp_row(d), .to = *to, .len = len };
+	bytes.v[0] = (struct iovec){ l->bytes, len };
+	if (fk_copy(&bytes, from, len)) {
+		free(l);
+		return false;
+	}
+	*lates_end = l;
+	lates_end = &l->next;
+	return true;
+}
+
+/* ---- operations ---- */
 
 /* Do @q's packets come to @d's port? */
 static bool leads_to(const struct fk_qp *q, const struct fk_qp *d)
@@ -140,7 +191,7 @@ static int do_write(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
 		if (!r)
 			return FK_RNR;
 	}
-	ret = copy_status(fk_copy(&to, &from, wr->len), d);
+	ret = !r && put_off(q, d, &to, &from, wr->len) ? 0 : copy_status(fk_copy(&to, &from, wr->len), d);
 	if (ret || !r)
 		return ret;
 	fk_complete_recv(d, r, IBV_WC_SUCCESS, IBV_WC_RECV_RDMA_WITH_IMM, wr->len, wr);
@@ -192,6 +243,8 @@ int fk_execute(struct fk_qp *q, struct fk_wr *wr)
 
 	if (!d)
 		return FK_NO_PEER;
+	if (lates && wr->opcode != IBV_WR_RDMA_WRITE)
+		fk_late_place(fk_qp_row(q), FK_NONE);
 	switch (wr->opcode) {
 	case IBV_WR_SEND:
 	case IBV_WR_SEND_WITH_IMM:
