@@ -114,23 +114,26 @@ int wf_conn_say(struct weft_ep *ep, struct wf_lane *l, const void *p, size_t len
 {
 	uint8_t buf[WF_NAME_MAX + WF_SAY_MAX];
 	size_t name = strlen(l->tr->name) + 1;
+	struct wf_frame h = { .type = WF_FR_LANE, .len = (uint32_t)(name + len) };
 
 	if (!ep->boot || ep->boot->down || len > WF_SAY_MAX)
 		return WEFT_ECLOSED;
 	memcpy(buf, l->tr->name, name);
 	memcpy(buf + name, p, len);
-	return wf_conn_send(ep->boot, WF_FR_LANE, 0, buf, name + len);
+	return wf_ep_say(ep, &h, buf);
 }
 
-/* The lane of that name: a candidate, or the one that was taken. One that was given up meanwhile hears nothing more. */
+/* The lane of that name: a candidate, the one that was taken, or is to be. One that was given up meanwhile hears nothing more. */
 int wf_conn_heard(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 {
 	const char *name = (const char *)p;
 	size_t len = strnlen(name, WF_MIN(h->len, WF_NAME_MAX));
-	struct wf_lane *l = NULL;
+	struct wf_lane *l = wf_renew_lane(ep);
 
 	if (len == h->len || len == WF_NAME_MAX)
 		return WEFT_EPROTO;
+	if (l && strcmp(l->tr->name, name))
+		l = NULL;
 	for (unsigned i = 0; ep->conn && i < WF_TR_MAX; i++)
 		if (ep->conn->cand[i] && !strcmp(ep->conn->cand[i]->tr->name, name))
 			l = ep->conn->cand[i];
@@ -183,6 +186,7 @@ int wf_hello_make(struct weft_worker *w, struct wf_hello *h)
 {
 	memset(h, 0, sizeof(*h));
 	h->version_min = h->version_max = WF_WIRE_VERSION;
+	h->features = WF_FEATURES;
 	memcpy(h->uuid, w->uuid, WF_UUID);
 	memcpy(h->process, w->ctx->process, WF_UUID);
 	return 0;
@@ -196,6 +200,8 @@ void wf_conn_finish(struct weft_ep *ep, struct wf_lane *msg)
 		if (c->cand[i] == msg)
 			c->cand[i] = NULL;
 	ep->boot_may = wf_transport_allowed(ep->w->ctx, wf_worker_port_index(ep->w, ep->boot->port), c->allow);
+	ep->active = !c->server;
+	ep->may_renew = c->peer.features & WF_FEATURE_RENEW;
 	wf_ep_ready(ep, msg);
 }
 

@@ -54,6 +54,7 @@ struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 	wf_list_init(&ep->stalled_link);
 	wf_list_init(&ep->answers);
 	wf_list_init(&ep->redo);
+	wf_list_init(&ep->said);
 	wf_list_init(&ep->txq);
 	wf_list_init(&ep->streamq);
 	wf_list_init(&ep->bulkq);
@@ -100,29 +101,50 @@ int wf_ep_refuse(struct weft_ep *ep)
 	return wf_fail(WEFT_ECLOSED, 0, object, NULL, "it was closed on this side");
 }
 
+static void heat(struct weft_ep *ep)
+{
+	if (!ep->hot)
+		ep->w->fd_hot++;
+	ep->hot = true;
+}
+
+void wf_ep_use(struct weft_ep *ep, struct wf_lane *l)
+{
+	ep->msg = l;
+	ep->path = wf_worker_port_index(ep->w, l->port) + 1;
+	wf_list_remove(&ep->stalled_link);
+	if (l != ep->boot || l->tr->caps & WF_CAP_INTERNAL)
+		cool(ep);        /* sockets are control only from here on, or there are none */
+	else
+		heat(ep);
+	ep->blocked = false;
+	if (l->paused) {
+		l->paused = false;
+		l->tr->resume(l);
+	}
+	if (ep->closed_due) {
+		wf_order_closed(ep);
+		return;
+	}
+	wf_ep_kick(ep);
+	wf_ep_ops_moved(ep);
+}
+
 void wf_ep_ready(struct weft_ep *ep, struct wf_lane *msg)
 {
 	struct weft_worker *w = ep->w;
 	const struct wf_lane *boot = ep->boot;
 
 	ep->msg = msg;
-	ep->path = wf_worker_port_index(w, msg->port) + 1;
 	snprintf(ep->peer, sizeof(ep->peer), "%s", boot->peer);
 	ep->state = WF_EP_READY;
-	if (msg != boot || msg->tr->caps & WF_CAP_INTERNAL)
-		cool(ep);        /* sockets are control only from here on, or there are none */
 	wf_conn_free(ep);
 	WF_LOG(&w->ctx->log, WF_LOG_DEBUG, "endpoint %u: ready over %s, peer %s%s%s", ep->id, msg->tr->name, boot->peer,
 	       ep->notes[0] ? "; " : "", ep->notes);
 	if (!ep->released)
 		wf_worker_note(w, &ep->up_note);
-	if (msg->paused) {
-		msg->paused = false;
-		msg->tr->resume(msg);
-	}
 	wf_ep_tell_pressure(ep);
-	wf_ep_kick(ep);
-	wf_ep_ops_moved(ep);
+	wf_ep_use(ep, msg);
 }
 
 /* ---- going down ---- */
@@ -232,6 +254,7 @@ static void close_lanes(struct weft_ep *ep)
 	wf_list_remove(&ep->stalled_link);
 	ep->msg = ep->boot = NULL;
 	wf_conn_free(ep);
+	wf_renew_drop(ep);
 	if (msg)
 		wf_stats_keep_lane(ep->w, msg);
 	if (msg && msg != boot)
@@ -246,7 +269,7 @@ static void drop_ctls(struct weft_ep *ep)
 
 	/* what is left in the queues are control frames: operations take themselves out */
 	while ((it = wf_list_pop_front(&ep->answers)) || (it = wf_list_pop_front(&ep->txq)) ||
-	       (it = wf_list_pop_front(&ep->streamq)))
+	       (it = wf_list_pop_front(&ep->streamq)) || (it = wf_list_pop_front(&ep->said)))
 		wf_ctl_free(ep, wf_list_entry(it, struct wf_ctl, tx.link));
 }
 

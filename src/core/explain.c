@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/plan.h"
+#include "core/renew.h"
 #include "os/addr.h"
 
 struct text {                            /* grows in the caller's buffer, counts on past its end */
@@ -237,6 +238,9 @@ static void so_far_text(const struct weft_ep *ep, struct text *t)
 	put(t, "  so far: %llu messages sent, %llu received; %llu eager, %llu rendezvous, %llu copied in place, %llu direct\n",
 	    (unsigned long long)ep->n_tx_msgs, (unsigned long long)ep->n_rx_msgs, (unsigned long long)ep->n_eager,
 	    (unsigned long long)ep->n_rndv, (unsigned long long)ep->n_copy, (unsigned long long)ep->n_direct);
+	if (ep->renew)
+		put(t, "  connections for messages that broke: %llu, made again: %llu; the last broke for: %s\n",
+		    (unsigned long long)ep->n_breaks, (unsigned long long)ep->n_renewed, ep->renew->cause);
 	if (l->copy_us || l->copy_peer)
 		put(t, "  copied so far: %llu bytes here, %llu by the peer\n", (unsigned long long)l->copy_us,
 		    (unsigned long long)l->copy_peer);
@@ -320,6 +324,9 @@ static void ep_json(const struct weft_ep *ep, struct wf_json *j)
 		wf_json_kv_str(j, "could_be_better", l->why);
 		wf_json_kv_str(j, "remedy", l->remedy);
 	}
+	wf_json_kv_u64(j, "broken", ep->n_breaks);
+	wf_json_kv_u64(j, "made_again", ep->n_renewed);
+	wf_json_kv_str(j, "broke_for", ep->renew ? ep->renew->cause : "");
 	wf_json_kv_bool(j, "encrypted", false);
 	rejected_json(ep, j);
 	wf_json_obj_close(j);

@@ -70,7 +70,7 @@ static int look(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 		return bad(ep, what, h);
 	if (h->seq != l->rx_seq)
 		return out_of_order(ep, l, h);
-	if (h->type >= WF_FR_LANE)       /* and SWITCH */
+	if (h->type >= WF_FR_LANE)       /* and SWITCH, RENEW */
 		return l == ep->boot ? 0 : bad(ep, "not on the bootstrap lane", h);
 	if (!is_making(h->type) && (ep->state != WF_EP_READY || l != ep->msg))
 		return bad(ep, "not allowed before the connection is ready", h);
@@ -90,8 +90,8 @@ static __attribute__((noinline)) int frame_in(struct wf_lane *l, const struct wf
 	ep = (struct weft_ep *)owner;
 	if (ep->dying && (ep->status != WEFT_ERESET || ep->drained))
 		return WEFT_ECLOSED;
-	if (wf_unlikely(ep->state == WF_EP_CONNECTING && l != ep->boot)) {
-		l->paused = true;        /* has overtaken READY, which comes on another lane: wf_ep_ready() resumes it */
+	if (wf_unlikely((ep->state == WF_EP_CONNECTING && l != ep->boot) || wf_renew_is_of(ep, l))) {
+		l->paused = true;        /* has overtaken READY, or MOVE, which come on another lane: wf_ep_use() resumes it */
 		return WEFT_AGAIN;
 	}
 	if (wf_unlikely(ep->sw && h->type < WF_FR_LANE && wf_switch_holds(ep, l)))
@@ -103,6 +103,8 @@ static __attribute__((noinline)) int frame_in(struct wf_lane *l, const struct wf
 		ret = wf_conn_frame(ep, l, h, payload);
 	else if (h->type == WF_FR_LANE)
 		ret = wf_conn_heard(ep, h, payload);
+	else if (h->type == WF_FR_RENEW)
+		ret = wf_renew_heard(ep, h, payload);
 	else
 		ret = h->type == WF_FR_SWITCH ? wf_switch_heard(ep, h) : dispatch(ep, h, payload);
 	if (wf_likely(ret == 0)) {
@@ -191,7 +193,7 @@ void wf_lane_up(struct wf_lane *l)
 	struct wf_owner *owner = l->owner;
 
 	l->up = true;
-	if (owner && owner->is_ep)
+	if (owner && owner->is_ep && !wf_renew_lane_up((struct weft_ep *)owner, l))
 		wf_conn_lane_up((struct weft_ep *)owner, l);
 }
 
@@ -215,6 +217,8 @@ void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *
 		wf_conn_lane_down(ep, l, status, sys_errno, cause);
 	else if (l == ep->boot)
 		wf_ep_boot_down(ep, status, sys_errno, cause);
+	else if (wf_renew_lane_down(ep, l, status, sys_errno, cause))
+		return;
 	else if (l == ep->msg && (status != WEFT_ERESET || !wf_switch_begin(ep, cause)))
 		wf_ep_fail(ep, status, sys_errno, cause);
 }
@@ -224,7 +228,7 @@ void wf_lane_room(struct wf_lane *l)
 	struct wf_owner *owner = l->owner;
 	struct weft_ep *ep = (struct weft_ep *)owner;
 
-	if (!owner || !owner->is_ep || l != ep->msg)
+	if (!owner || !owner->is_ep || (l == ep->boot && !wf_ep_said(ep)) || l != ep->msg || wf_renew_holds(ep))
 		return;
 	ep->blocked = false;
 	if (ep->closed_due)

@@ -217,6 +217,8 @@ struct weft_ep {
 	};
 	bool kicking;
 	bool boot_may;                   /* the bootstrap lane may carry messages, too */
+	bool active;                     /* we connected */
+	bool may_renew;                  /* both sides know RENEW */
 	bool close_sent, peer_closed;
 	bool drained;                    /* dying: the last frames were looked for */
 	bool closed_due;                 /* peer has closed: CLOSED is to be sent, then it is over */
@@ -235,6 +237,7 @@ struct weft_ep {
 	struct wf_conn *conn;
 	struct wf_list answers;          /* control frames that wait for room only */
 	struct wf_list redo;             /* puts of a lane that broke, until another takes over */
+	struct wf_list said;             /* control frames of the bootstrap lane's own that wait for room there */
 	struct wf_list txq, streamq, bulkq;
 	struct wf_list lent;             /* operations that have ended but for frames that still read their bytes */
 	struct wf_list ops, rx_ops;      /* pending: sending kinds in order of posting; receives bound to it */
@@ -250,7 +253,9 @@ struct weft_ep {
 	struct wf_error *why;
 	struct wf_grace *grace;          /* ep.c: the bootstrap lane broke, the message lane may know why */
 	struct wf_switch *sw;            /* switch.c: the message lane broke, the bootstrap lane takes over */
+	struct wf_renew *renew;          /* renew.c: it did, once at least; another is being made, or has been */
 	uint64_t n_tx_msgs, n_rx_msgs, n_eager, n_rndv, n_copy, n_direct;
+	uint64_t n_breaks, n_renewed;    /* message lanes that broke, that were made again */
 	uint32_t path;                   /* transport index + 1 of the message lane; 0: none yet */
 	char peer[96];
 	char notes[320];                 /* why lanes were not used */
@@ -262,7 +267,7 @@ struct weft_ep {
 
 /* What is counted of endpoints; stats.c adds them up. */
 struct wf_counts {
-	uint64_t endpoints, sent, received, eager, rndv, copied, direct;
+	uint64_t endpoints, sent, received, eager, rndv, copied, direct, breaks, renewed;
 	uint64_t bytes_tx, bytes_rx, frames_tx, frames_rx, copy_us, copy_peer, syscalls;
 };
 
@@ -294,6 +299,7 @@ struct weft_worker {
 	uint64_t port_wake[WF_TR_MAX];
 	struct wf_pool ops, eps, ctls, copies, rmas, msgs, remotes, opens, replies;
 	struct wf_list switching;        /* struct wf_switch */
+	uint32_t ports_changed;          /* a bit for each transport: wf_port_changed() */
 	struct wf_list eps_list, dying, graves, listeners, incoming, revokes;
 	struct wf_list events;
 	size_t n_events;
@@ -511,6 +517,7 @@ static inline int wf_ep_check(struct weft_ep *ep)
 }
 bool wf_ep_bury(struct weft_ep *ep);                            /* true: done with */
 void wf_ep_ready(struct weft_ep *ep, struct wf_lane *msg);
+void wf_ep_use(struct weft_ep *ep, struct wf_lane *l);          /* for messages, from here on; what waited for that goes on */
 void wf_ep_object(const struct weft_ep *ep, char *out, size_t cap);
 void wf_ep_ops_moved(struct weft_ep *ep);                       /* a pending op is gone: a flush or close may be first now */
 int wf_ep_close_down(struct weft_ep *ep, weft_call *call);      /* weft_ep_close() of one that is down */
@@ -524,7 +531,23 @@ void wf_switch_step(struct weft_worker *w);
 bool wf_switch_is_due(const struct weft_worker *w);
 void wf_switch_drop(struct weft_ep *ep);
 
+/* ---- renew.c; "heard" answers 0 or a status ---- */
+bool wf_renew_note(struct weft_ep *ep, const char *cause);      /* its message lane broke; false: no memory */
+void wf_renew_begin(struct weft_ep *ep);                        /* and the bootstrap lane has taken over */
+int wf_renew_heard(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p);
+bool wf_renew_is_of(const struct weft_ep *ep, const struct wf_lane *l);   /* a lane to be: its frames wait */
+bool wf_renew_holds(const struct weft_ep *ep);                  /* nothing is sent until the peer has moved, too */
+struct wf_lane *wf_renew_lane(const struct weft_ep *ep);        /* the lane to be, when the peer's side is known; or NULL */
+bool wf_renew_lane_up(struct weft_ep *ep, const struct wf_lane *l);   /* false: not its lane, as the next */
+bool wf_renew_lane_down(struct weft_ep *ep, const struct wf_lane *l, int32_t status, int sys_errno, const char *cause);
+void wf_renew_step(struct weft_worker *w);                      /* ports have changed */
+void wf_renew_drop(struct weft_ep *ep);
+
 /* ---- tx.c ---- */
+/* A frame of the bootstrap lane's own, behind others that wait for room there. 0, or < 0: it is broken. */
+int wf_ep_say(struct weft_ep *ep, const struct wf_frame *h, const void *payload);
+bool wf_ep_said(struct weft_ep *ep);                            /* sends what waits; true: all of it */
+void wf_ep_forget_descs(struct weft_ep *ep);                    /* what waits describes nothing of a lane that broke any more */
 void wf_ep_repeat(struct weft_ep *ep, struct wf_list *at, const struct wf_frame *h, const void *payload);
 void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, uint32_t id, uint64_t tag, const void *payload, size_t len);
 void wf_ctl_free(struct weft_ep *ep, struct wf_ctl *c);
@@ -592,6 +615,7 @@ int wf_sink_put(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h)
 int wf_sink_got(struct weft_ep *ep, struct wf_lane *l, const struct wf_frame *h);
 void wf_rma_ep_down(struct weft_ep *ep);
 void wf_rma_was_done(struct wf_op *put);                         /* one that waits to be done once more */
+void wf_rma_offer_again(struct weft_ep *ep);                     /* what the peer has open, over a new lane */
 void wf_rma_remotes_down(struct weft_ep *ep);                    /* the lane is closed: remotes reach nothing any more */
 void wf_revoke_step(struct weft_worker *w);
 void wf_revoke_drop_all(struct weft_worker *w);
@@ -629,7 +653,7 @@ void wf_requests_forget(struct weft_worker *w);                   /* the worker 
 int wf_url_check(const struct wf_url *u, const char *text);
 
 /* ---- stats.c ---- */
-void wf_stats_keep_lane(struct weft_worker *w, const struct wf_lane *l);   /* before it is closed */
+void wf_stats_keep_lane(struct weft_worker *w, struct wf_lane *l);         /* before it is closed, or another takes over */
 void wf_stats_keep_ep(const struct weft_ep *ep);                           /* before it is gone */
 
 /* ---- trace.c ---- */

@@ -242,6 +242,7 @@ static int welcome(struct weft_ep *ep, const struct wf_hello *hello)
 
 	wf_hello_make(ep->w, &h);
 	h.version_min = h.version_max = wf_hello_version(&h, hello);
+	h.features &= hello->features;
 	wf_conn_offers(c, &h, hello);
 	for (unsigned i = 0; i < WF_TR_MAX; i++) {
 		const struct wf_offer *o = c->cand[i] ? wf_hello_find(hello, c->cand[i]->tr->name) : NULL;

@@ -240,8 +240,8 @@ void wf_order_closed(struct weft_ep *ep)
 {
 	struct wf_tx tx = { .h = { .type = WF_FR_CLOSED } };
 
-	if (!ep->dying && wf_ep_tx(ep, &tx) == WEFT_AGAIN) {
-		ep->closed_due = true;   /* wf_lane_room() comes back here */
+	if (!ep->dying && (wf_renew_holds(ep) || wf_ep_tx(ep, &tx) == WEFT_AGAIN)) {
+		ep->closed_due = true;   /* wf_lane_room() comes back here, or wf_ep_use() */
 		return;
 	}
 	ep->closed_due = false;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/plan.h"
+#include "core/renew.h"
 
 void wf_plan_setting(const struct wf_conf *conf, const char *key, char *out, size_t cap)
 {
@@ -184,6 +185,10 @@ bool wf_why_not_here(const struct weft_ep *ep, unsigned i, struct wf_why *out)
 	if (ep->path == i + 1)
 		return false;
 	wf_why_not(ctx, i, out);
+	if (ep->renew && ep->renew->tr == i) {
+		wf_renew_words(ep->renew, out->why, sizeof(out->why));
+		return true;
+	}
 	if (ctx->tr[i].tr->caps & WF_CAP_OPT_IN && !ctx->tr[i].status && note_of(ep, i, out->why, sizeof(out->why)))
 		out->remedy[0] = 0;      /* the connection's own list named it */
 	if (out->why[0])

@@ -30,7 +30,7 @@ const char *wf_plan_memory(unsigned memory);
 void wf_plan_setting(const struct wf_conf *conf, const char *key, char *out, size_t cap);
 
 struct wf_why {
-	char why[240], remedy[160];      /* empty: nothing to say */
+	char why[480], remedy[160];      /* empty: nothing to say */
 };
 
 /* Why transport @i may not be used at all, by this machine or by the settings; empty texts when it may. */

@@ -511,24 +511,43 @@ int weft_rma_batch(weft_ep *ep, const weft_rma *v, size_t n, weft_call *call)
 
 /* ---- the peer's answers ---- */
 
+static void take_desc(struct weft_remote *r, const uint8_t *desc, size_t len)
+{
+	struct wf_lane *l = r->ep->msg;
+
+	r->direct = (struct wf_direct){ .lane = l, .desc_len = (uint32_t)len, .len = r->len, .access = r->access };
+	memcpy(r->direct.desc, desc, len);
+	r->has_direct = len && l->tr->mem_open && l->tr->mem_open(l, &r->direct) == WEFT_OK;
+}
+
+/* Once more, with how it is reached over a lane that was made again; the remote may have been closed or revoked meanwhile. */
+static int opened_again(struct weft_ep *ep, struct weft_remote *r, const struct wf_opened *o, const uint8_t *desc, size_t len)
+{
+	if (!ep->n_renewed)
+		return WEFT_EPROTO;
+	if (r && r->ep == ep && r->state == WF_REMOTE_OPEN && r->open_id == o->open && !r->has_direct)
+		take_desc(r, desc, len);
+	return 0;
+}
+
 static int in_opened(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 {
 	struct weft_remote *r = wf_by_wire_id(&ep->w->remotes, h->id);
 	struct wf_opened o;
 	size_t desc_len = h->len - sizeof(o);
 
-	if (!r || r->ep != ep || r->state != WF_REMOTE_OPENING || desc_len > WF_DESC_MAX)
+	if (desc_len > WF_DESC_MAX)
 		return WEFT_EPROTO;
 	memcpy(&o, p, sizeof(o));
+	if (!r || r->ep != ep || r->state != WF_REMOTE_OPENING)
+		return opened_again(ep, r, &o, p + sizeof(o), desc_len);
 	r->state = h->aux ? WF_REMOTE_FAILED : WF_REMOTE_OPEN;
 	r->status = wf_foreign_status(h->aux);
 	r->open_id = o.open;
 	if (!h->aux) {
 		r->len = o.len;
 		r->access = o.access;
-		r->direct = (struct wf_direct){ .lane = ep->msg, .desc_len = (uint32_t)desc_len, .len = o.len, .access = o.access };
-		memcpy(r->direct.desc, p + sizeof(o), desc_len);
-		r->has_direct = desc_len && ep->msg->tr->mem_open && ep->msg->tr->mem_open(ep->msg, &r->direct) == WEFT_OK;
+		take_desc(r, p + sizeof(o), desc_len);
 	}
 	free_if_unused(r);
 	wf_ep_kick(ep);

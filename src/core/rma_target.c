@@ -109,6 +109,18 @@ static void answer_open(struct weft_ep *ep, struct wf_open *o)
 	wf_ep_ctl(ep, WF_FR_OPENED, 0, 0, o->peer_id, 0, p, sizeof(a) + desc);
 }
 
+void wf_rma_offer_again(struct weft_ep *ep)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ep->opens) {
+		struct wf_open *o = wf_list_entry(it, struct wf_open, link);
+
+		if (!o->closed && o->grant && !o->revoke_sent && !o->hold)
+			answer_open(ep, o);
+	}
+}
+
 static int in_open(struct weft_ep *ep, const struct wf_frame *h, const uint8_t *p)
 {
 	static const struct wf_opened none;

@@ -47,7 +47,7 @@ static bool has_work(struct weft_worker *w, bool for_op)
 {
 	if (!for_op && (w->n_events || atomic_load_explicit(&w->woken, memory_order_acquire)))
 		return true;
-	return !wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves) || wf_switch_is_due(w) ||
+	return !wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves) || wf_switch_is_due(w) || w->ports_changed ||
 	       atomic_load_explicit(&w->ctx_work, memory_order_acquire);
 }
 

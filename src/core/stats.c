@@ -17,6 +17,8 @@ static void count_lane(const struct wf_lane *l, struct wf_counts *c)
 
 static void count_messages(const struct weft_ep *ep, struct wf_counts *c)
 {
+	c->breaks += ep->n_breaks;
+	c->renewed += ep->n_renewed;
 	c->sent += ep->n_tx_msgs;
 	c->received += ep->n_rx_msgs;
 	c->eager += ep->n_eager;
@@ -33,9 +35,10 @@ static void count_ep(const struct weft_ep *ep, struct wf_counts *c)
 		count_lane(ep->msg, c);
 }
 
-void wf_stats_keep_lane(struct weft_worker *w, const struct wf_lane *l)
+void wf_stats_keep_lane(struct weft_worker *w, struct wf_lane *l)
 {
 	count_lane(l, &w->past);
+	l->bytes_tx = l->bytes_rx = l->frames_tx = l->frames_rx = l->copy_us = l->copy_peer = l->syscalls = 0;   /* it may carry some again */
 }
 
 void wf_stats_keep_ep(const struct weft_ep *ep)
@@ -51,6 +54,8 @@ static void add_counts(const struct wf_counts *from, struct wf_counts *c)
 	c->rndv += from->rndv;
 	c->copied += from->copied;
 	c->direct += from->direct;
+	c->breaks += from->breaks;
+	c->renewed += from->renewed;
 	c->bytes_tx += from->bytes_tx;
 	c->bytes_rx += from->bytes_rx;
 	c->frames_tx += from->frames_tx;
@@ -69,6 +74,8 @@ static void put_counts(const struct wf_counts *c, struct wf_json *j)
 	wf_json_kv_u64(j, "rendezvous", c->rndv);
 	wf_json_kv_u64(j, "copied_in_place", c->copied);
 	wf_json_kv_u64(j, "direct", c->direct);
+	wf_json_kv_u64(j, "lanes_broken", c->breaks);
+	wf_json_kv_u64(j, "lanes_made_again", c->renewed);
 	wf_json_kv_u64(j, "bytes_sent", c->bytes_tx);
 	wf_json_kv_u64(j, "bytes_received", c->bytes_rx);
 	wf_json_kv_u64(j, "frames_sent", c->frames_tx);

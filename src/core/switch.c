@@ -60,19 +60,15 @@ static bool is_possible(const struct weft_ep *ep)
 
 bool wf_switch_begin(struct weft_ep *ep, const char *cause)
 {
-	struct wf_frame h = { .type = WF_FR_SWITCH, .seq = ep->boot->tx_seq, .tag = ep->msg->rx_seq };
-	struct wf_tx tx = { .h = h };
+	struct wf_frame h = { .type = WF_FR_SWITCH, .tag = ep->msg->rx_seq };
 	struct wf_switch *sw = is_possible(ep) ? get_switch(ep) : NULL;
-	size_t at = strlen(ep->notes);
 
-	if (!sw)
+	if (!sw || !wf_renew_note(ep, cause))
 		return false;
-	snprintf(ep->notes + at, sizeof(ep->notes) - at, "%s%s: %s", at ? "; " : "", ep->msg->tr->name, cause);
 	ep->blocked = true;
 	sw->down = true;
-	if (ep->boot->tr->send(ep->boot, &tx) != WEFT_OK)   /* nothing else waits on it: it has room, or is broken */
+	if (wf_ep_say(ep, &h, NULL) < 0)
 		return false;
-	ep->boot->tx_seq++;
 	WF_LOG(&ep->w->ctx->log, WF_LOG_INFO, "endpoint %u: %s broke, messages go over %s: %s", ep->id, ep->msg->tr->name, ep->boot->tr->name,
 	       cause);
 	return true;
@@ -202,35 +198,23 @@ static void take_over(struct weft_ep *ep)
 	wf_list_splice_back(&ep->redo, &a.frames);
 	wf_list_splice_back(&ep->redo, &ep->answers);
 	wf_list_splice_back(&ep->answers, &ep->redo);   /* puts, what did not come, what waits */
+	wf_ep_forget_descs(ep);          /* they may all go, and be answered, over a lane that is made anew */
 	if (ret && !ep->dying)
 		wf_ep_fail(ep, ret, 0, "the connection broke, and not all that was accepted can be sent again");
 	if (ep->dying)
 		return;
 	wf_switch_drop(ep);
 	wf_stats_keep_lane(ep->w, old);
-	ep->msg = ep->boot;
-	ep->path = wf_worker_port_index(ep->w, ep->boot->port) + 1;
-	wf_list_remove(&ep->stalled_link);
-	if (!ep->hot)
-		ep->w->fd_hot++;
-	ep->hot = true;
 	wf_lane_bury(ep->w, old);
-	ep->blocked = false;
-	if (ep->boot->paused) {
-		ep->boot->paused = false;
-		ep->boot->tr->resume(ep->boot);
-	}
-	if (ep->closed_due) {
-		wf_order_closed(ep);
-		return;
-	}
-	wf_ep_kick(ep);
-	wf_ep_ops_moved(ep);
+	wf_ep_use(ep, ep->boot);
+	if (!ep->dying)
+		wf_renew_begin(ep);
 }
 
+/* What is said goes before messages: a peer that has not heard SWITCH takes none here, nor what comes behind them. */
 static bool is_due(const struct wf_switch *sw)
 {
-	return sw->down && sw->heard && !sw->ep->dying && is_quiet(sw->ep);
+	return sw->down && sw->heard && !sw->ep->dying && wf_list_is_empty(&sw->ep->said) && is_quiet(sw->ep);
 }
 
 bool wf_switch_is_due(const struct weft_worker *w)

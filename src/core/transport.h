@@ -254,6 +254,8 @@ struct wf_lane {
 	uint32_t inline_max;             /* payload bytes that travel with the header itself; 0: none                 */
 	uint32_t tx_seq, rx_seq;         /* core's */
 	bool up, down;                   /* core's */
+	bool again;                      /* set by core before offer(): one that broke is made again. It is up only when the peer
+					  * has been reached over it, and what broke before is the last choice         */
 	bool peer_left;                  /* set by core: the bootstrap lane is over, so the peer's side of this one is closed,
 					  * or dead, or out of reach                                                  */
 	bool paused;                     /* set by core: deliver no frame (and read no bytes into a sink) until resume() */
@@ -285,7 +287,7 @@ void wf_lane_down(struct wf_lane *l, int32_t status, int sys_errno, const char *
 /*
  * Not an upcall, may be called from any row but lane_close(): says @len <= WF_SAY_MAX bytes to the peer's side of the lane, over
  * the bootstrap lane, before and after the lane is up. The peer hears them in this order, or never when its lane is closed.
- * 0, or < 0: the bootstrap lane is broken or full.
+ * 0, or < 0: the bootstrap lane is broken, or there is no memory to keep it until there is room.
  */
 int wf_lane_say(struct wf_lane *l, const void *p, size_t len);
 
@@ -328,6 +330,9 @@ void wf_acceptor_failed(struct wf_acceptor *a, int32_t status, int sys_errno, co
 
 /* The transport wants poll() at @at_ns even if nothing happens (retries); 0 takes it back. */
 void wf_port_wake_at(struct wf_port *p, uint64_t at_ns);
+
+/* Not an upcall: offer() of this port may have more to offer than before. Lanes that broke are made again now. */
+void wf_port_changed(struct wf_port *p);
 
 /* One line for each transport; in order of preference. Defined in core/registry.c. */
 extern const struct wf_transport wf_loop, wf_shm, wf_verbs, wf_ofi, wf_ucx, wf_tcp;

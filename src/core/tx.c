@@ -108,6 +108,84 @@ void wf_ep_ctl(struct weft_ep *ep, uint8_t type, uint8_t flags, uint16_t aux, ui
 		wf_ep_fail(ep, WEFT_ELIMIT, 0, "the peer asks and asks and does not read the answers");
 }
 
+/* ---- frames of the bootstrap lane's own ---- */
+
+static int send_own(struct wf_lane *boot, const struct wf_frame *h, const void *payload)
+{
+	struct wf_tx tx = { .h = *h, .pre = payload, .pre_len = h->len };
+	int ret;
+
+	tx.h.seq = boot->tx_seq;
+	ret = boot->tr->send(boot, &tx);
+	if (ret == WEFT_OK)
+		boot->tx_seq++;
+	return ret;
+}
+
+int wf_ep_say(struct weft_ep *ep, const struct wf_frame *h, const void *payload)
+{
+	int ret = wf_list_is_empty(&ep->said) ? send_own(ep->boot, h, payload) : WEFT_AGAIN;
+	struct wf_ctl *c;
+
+	if (ret != WEFT_AGAIN)
+		return ret;
+	c = ctl_new(ep, payload, h->len);
+	if (!c)
+		return WEFT_ENOMEM;
+	c->h = *h;
+	wf_list_push_back(&ep->said, &c->tx.link);
+	if (wf_ep_owes_too_much(ep))
+		wf_ep_fail(ep, WEFT_ELIMIT, 0, "the peer does not read what it is told");
+	return 0;
+}
+
+bool wf_ep_said(struct weft_ep *ep)
+{
+	struct wf_list *it;
+
+	while ((it = wf_list_first(&ep->said))) {
+		struct wf_ctl *c = wf_list_entry(it, struct wf_ctl, tx.link);
+
+		if (send_own(ep->boot, &c->h, c->big ? c->big : c->payload) != WEFT_OK)
+			return false;
+		wf_list_remove(it);
+		wf_ctl_free(ep, c);
+	}
+	return true;
+}
+
+/* ---- a lane that broke ---- */
+
+/* A description is good for the lane that it was made for; without one the peer asks for frames. */
+static void forget_desc(struct wf_ctl *c)
+{
+	uint8_t *p = c->big ? c->big : c->payload;
+	struct wf_rts rts;
+
+	if (c->h.type == WF_FR_OPENED)
+		c->h.len = sizeof(struct wf_opened);
+	if (c->h.type != WF_FR_RTS && c->h.type != WF_FR_AM_RTS)
+		return;
+	memcpy(&rts, p, sizeof(rts));
+	c->h.len -= rts.desc_len;
+	rts.desc_len = 0;
+	memcpy(p, &rts, sizeof(rts));
+}
+
+void wf_ep_forget_descs(struct weft_ep *ep)
+{
+	struct wf_list *it, *tmp;
+
+	wf_list_foreach(it, tmp, &ep->answers) {
+		struct wf_ctl *c = wf_list_entry(it, struct wf_ctl, tx.link);
+
+		if (c->tx.push == push_ctl)      /* or a put that is done once more */
+			forget_desc(c);
+	}
+	wf_list_foreach(it, tmp, &ep->msgs)
+		wf_list_entry(it, struct wf_msg, link)->desc_len = 0;
+}
+
 /* A frame that was sent before, over a lane that broke: to the end of @at. */
 void wf_ep_repeat(struct weft_ep *ep, struct wf_list *at, const struct wf_frame *h, const void *payload)
 {

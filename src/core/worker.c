@@ -67,6 +67,13 @@ void wf_port_wake_at(struct wf_port *p, uint64_t at_ns)
 	w->port_wake[wf_worker_port_index(w, p)] = at_ns;
 }
 
+void wf_port_changed(struct wf_port *p)
+{
+	struct weft_worker *w = p->worker;
+
+	w->ports_changed |= 1u << wf_worker_port_index(w, p);
+}
+
 struct wf_port *wf_worker_port(struct weft_worker *w, unsigned i)
 {
 	struct wf_tr_state *s = &w->ctx->tr[i];
@@ -251,6 +258,8 @@ static __attribute__((noinline)) int turn_rest(struct weft_worker *w, int moved,
 		wf_revoke_step(w);
 	if (wf_unlikely(!wf_list_is_empty(&w->switching)))
 		wf_switch_step(w);
+	if (wf_unlikely(w->ports_changed))
+		wf_renew_step(w);
 	if (wf_unlikely(!wf_list_is_empty(&w->dying) || !wf_list_is_empty(&w->graves)))
 		wf_worker_bury(w);
 	w->dispatching = false;

@@ -78,6 +78,7 @@ static const struct row rows[WF_FR_TYPES_] = {
 	[WF_FR_PAD] = { "PAD", 0, WF_PAD_MAX, PLAIN },
 	[WF_FR_LANE] = { "LANE", 2, WF_NAME_MAX + WF_SAY_MAX, PLAIN },
 	[WF_FR_SWITCH] = { "SWITCH", 0, 0, PLAIN },
+	[WF_FR_RENEW] = { "RENEW", 2, WF_NAME_MAX + WF_SAY_MAX, PLAIN },
 };
 
 /* Types that carry an active message's header of aux bytes, behind a fixed part of `least` bytes.

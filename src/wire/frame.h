@@ -94,7 +94,28 @@ enum {                  /* payload                          id            tag   
 	/* on the bootstrap lane, from WELCOME on */
 	WF_FR_LANE,         /* name of a transport, 0, what its two sides tell each other about their lane    */
 	WF_FR_SWITCH,       /* -                                              frames that came over the message lane, which broke */
+	WF_FR_RENEW,        /* name of the transport, 0, see below number     see below   WF_RENEW_*          */
 	WF_FR_TYPES_
+};
+
+/* Features: optional parts of the protocol, in a hello. */
+enum {
+	WF_FEATURE_RENEW = 1,   /* a message lane that broke may be made again: RENEW, and a second OPENED for the same open */
+};
+#define WF_FEATURES WF_FEATURE_RENEW
+
+/* RENEW's aux: what is said of attempt number `id` to make a message lane again. "Active" is the side that connected. */
+enum {
+	WF_RENEW_ASK = 1,       /* active: let us try, this is my offer                                     */
+	WF_RENEW_OFFER,         /* passive: and this is mine                                                */
+	WF_RENEW_NO,            /* either: not this time; words. tag: 0, WF_RENEW_WAITS or WF_RENEW_LAST    */
+	WF_RENEW_HINT,          /* passive: something has changed here, ask                                 */
+	WF_RENEW_MOVE,          /* either: my last frame of messages on this lane is behind you             */
+};
+
+enum {
+	WF_RENEW_WAITS = 1,     /* passive: nothing can come of it until I say HINT */
+	WF_RENEW_LAST,          /* active: I ask no more                            */
 };
 
 enum {

@@ -161,6 +161,55 @@ static void another_version_is_told_so(void **state)
 	wt_pair_close(&p);
 }
 
+/* A frame without operands, and its payload; its length. */
+static size_t frame(unsigned char *p, int type, unsigned seq, unsigned aux, const char *payload, size_t len)
+{
+	memset(p, 0, 24);
+	put_le(p, len, 4);
+	put_le(p + 4, seq, 4);
+	p[8] = (unsigned char)type;
+	put_le(p + 10, aux, 2);
+	memcpy(p + 24, payload, len);
+	return 24 + len;
+}
+
+/* WELCOME has the features that both know. What belongs to one that was not agreed upon, or has no place, ends the endpoint. */
+static void features_are_those_of_both(void **state)
+{
+	weft_conn_opts o = { .size = sizeof(o) };
+	unsigned char bytes[256], answer[512];
+	struct wt_pair p;
+
+	(void)state;
+	needs_tcp();
+	if (!wt_is("tcp"))
+		wt_skip("the stranger knows tcp only");
+	wt_pair_open(&p, 0);
+	for (int knows = 0; knows < 2; knows++) {
+		size_t n = hello(bytes, 1, 1, 1), got;
+		int fd = knock(p.url);
+		weft_ep *ep;
+
+		o.user_data = wt_call(0).user_data;
+		put_le(bytes + 32, knows ? UINT32_MAX : 0, 4);
+		assert_true(send(fd, bytes, n, MSG_NOSIGNAL) == (ssize_t)n);
+		assert_int_equal(weft_accept(wt_wait(p.w[1], WEFT_EV_REQUEST, UINT64_MAX, WT_LIMIT_MS).data, p.w[1]->w, &o, &ep), WEFT_OK);
+		n = frame(bytes, 4, 1, 0, "tcp", 4);            /* READY */
+		n += frame(bytes + n, 40, 2, 4, "tcp", 4);      /* RENEW, HINT: nothing has broken */
+		assert_true(send(fd, bytes, n, MSG_NOSIGNAL) == (ssize_t)n);
+		assert_int_equal(wt_wait(p.w[1], WEFT_EV_DOWN, o.user_data, WT_LIMIT_MS).status, WEFT_EPROTO);
+		got = read_to_end(fd, answer, sizeof(answer));
+		close(fd);
+		assert_true(got >= 24 + 61);
+		assert_int_equal(answer[8], 2);                 /* WELCOME */
+		assert_int_equal(answer[32], knows);
+		assert_int_equal(answer[33] | answer[34] | answer[35], 0);
+		weft_ep_abort(ep);
+		assert_listener_works(&p);
+	}
+	wt_pair_close(&p);
+}
+
 static void half_open_connections_hold_nobody_up(void **state)
 {
 	enum { N = 100 };
@@ -299,6 +348,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(strangers_are_shown_the_door),
 	WT_CASE(strangers_who_go_on_talking_are_cut_off),
 	WT_CASE(another_version_is_told_so),
+	WT_CASE(features_are_those_of_both),
 	WT_CASE(half_open_connections_hold_nobody_up),
 	WT_CASE(a_half_open_connection_is_given_up),
 	WT_CASE(a_port_scan_leaves_no_trace),

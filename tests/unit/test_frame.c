@@ -58,6 +58,7 @@ static const struct bounds {
 	{ WF_FR_CLOSED, 0, 0, 0, "CLOSED" },
 	{ WF_FR_PAD, 0, 0, 64, "PAD" },
 	{ WF_FR_LANE, 0, 2, 528, "LANE" },
+	{ WF_FR_RENEW, 1, 2, 528, "RENEW" },
 	{ WF_FR_SWITCH, 0, 0, 0, "SWITCH" },
 };
 
@@ -101,7 +102,8 @@ static void test_numbers_of_types_are_for_ever(void **state)
 	assert_int_equal(WF_FR_PAD, 37);
 	assert_int_equal(WF_FR_LANE, 38);
 	assert_int_equal(WF_FR_SWITCH, 39);
-	assert_int_equal(WF_FR_TYPES_, 40);
+	assert_int_equal(WF_FR_RENEW, 40);
+	assert_int_equal(WF_FR_TYPES_, 41);
 }
 
 static void test_every_type_has_its_bounds(void **state)

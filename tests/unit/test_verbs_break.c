@@ -69,13 +69,11 @@ static void nothing_is_lost_or_doubled_when_an_adapter_gives_up(void **state)
 			if (side == 2 || side == (unsigned)k)
 				verbs_break(lane_of(t.p.ep[k]), "the test pulled it");
 		all_arrived(&t, from, round);
-		/* both are on the other lane now, or will be: it carries both ways, and large ones */
+		/* both are on the other lane now, or on a new one (test_verbs_renew.c): it carries both ways, and large ones */
 		wt_exchange(&t.p, !(int)from, 100, 5);
 		wt_exchange(&t.p, (int)from, 300000, 6);
-		for (int k = 0; k < 2; k++) {
-			assert_string_equal(t.p.ep[k]->msg->tr->name, "tcp");
-			assert_non_null(strstr(explained(t.p.ctx, t.p.ep[k]), "not used: verbs: "));
-		}
+		for (int k = 0; k < 2; k++)
+			assert_int_equal(t.p.ep[k]->n_breaks, 1);
 		assert_true(strstr(explained(t.p.ctx, t.p.ep[0]), "the test pulled it") ||
 			    strstr(explained(t.p.ctx, t.p.ep[1]), "the test pulled it"));
 		wt_pair_close(&t.p);
@@ -280,7 +278,9 @@ static void a_silent_adapter_is_noticed(void **state)
 		post_some(&t, 20, (unsigned)round, round);
 		all_arrived(&t, (unsigned)round, round);
 		unsetenv("WEFT_TEST_IBV_FAULT");
-		assert_non_null(strstr(explained(t.p.ctx, t.p.ep[round]), "the adapter says nothing of what it was given"));
+		/* the other side has work that does not end, too, and may have looked first */
+		assert_true(strstr(explained(t.p.ctx, t.p.ep[0]), "the adapter says nothing of what it was given") ||
+			    strstr(explained(t.p.ctx, t.p.ep[1]), "the adapter says nothing of what it was given"));
 		assert_string_equal(t.p.ep[0]->msg->tr->name, "tcp");
 		wt_pair_close(&t.p);
 	}

@@ -40,6 +40,8 @@ static void say_cause(struct verbs_lane *l, const char *cause_fmt, va_list args)
 {
 	if (l->state != VERBS_BREAKING)
 		vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
+	if (l->n_rails)
+		l->rail[0]->dev->broke_at = wf_now_ns();
 	wf_list_remove(&l->timed);
 	wf_list_remove(&l->starved);
 	wf_list_remove(&l->owing);
@@ -195,6 +197,14 @@ static void give_up_left_out(struct verbs_port *p, uint64_t now)
 	}
 }
 
+static void is_late(struct verbs_lane *l)
+{
+	if (l->state == VERBS_PROVING)
+		verbs_proved(l, true);
+	if (l->state != VERBS_UP)
+		verbs_fail(l, WEFT_ETIMEDOUT, 0, "%s", verbs_cm_late(l));
+}
+
 static void keep_time(struct verbs_port *p)
 {
 	uint64_t now = wf_now_ns();
@@ -213,10 +223,10 @@ static void keep_time(struct verbs_port *p)
 			give_up_rails(l, now);
 		else if (l->leaving && (now >= l->give_up_at || l->rail[0]->done == l->rail[0]->posted))
 			verbs_break(l, GIVEN_UP);
-		else if (now >= l->give_up_at)
-			verbs_fail(l, WEFT_ETIMEDOUT, 0, "%s", verbs_cm_late(l));
-		else
+		else if (now < l->give_up_at)
 			verbs_wake_at(p, l->give_up_at);
+		else
+			is_late(l);
 	}
 	for (unsigned i = 0; i < p->n_dev; i++)
 		if (p->dev[i]->started)

@@ -213,6 +213,7 @@ struct verbs_dev {
 	bool up;                         /* the port is active */
 	bool gone;                       /* the adapter is broken or was taken out: never up again; when it is back it is another */
 	char why[200];                   /* that it is not up, or has no address */
+	uint64_t broke_at;               /* when a lane whose first rail it was broke last; 0: never */
 	uint8_t reads;                   /* RDMA reads that one queue pair answers, and asks, at a time */
 	uint32_t max_msg;
 	int max_cqe;
@@ -296,6 +297,7 @@ struct verbs_qp {
 enum verbs_state {
 	VERBS_NEW, VERBS_OFFERED, VERBS_WAITING, VERBS_ASKED,
 	VERBS_INVITED, VERBS_CONNECTING, VERBS_ACCEPTED,   /* by rdma_cm, see verbs_cm.c */
+	VERBS_PROVING,                   /* active, of a lane that is made again: its rails are asked whether they reach the peer */
 	VERBS_UP, VERBS_BREAKING, VERBS_DOWN,
 };
 
@@ -347,7 +349,7 @@ struct verbs_lane {
 	/* a bit for each rail, see verbs_long.c: the peer is asked to stop it, has to be, and has; it has asked, and is answered */
 	uint8_t stop_asked, stop_rail_due, stopped, stopped_due;
 	uint8_t secret[VERBS_SECRET];    /* rdma_cm: that the connecting side shows */
-	uint16_t cm_credits;             /* that the peer gave us, from when the connection will be up */
+	uint16_t later_credits;          /* that the peer gave us, from when the connection will be up: by rdma_cm, or PROVING */
 };
 
 struct verbs_port {
@@ -482,6 +484,7 @@ void verbs_hear(struct wf_lane *l, const void *p, size_t len);
 struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap);
 uint8_t verbs_timeout_code(const struct wf_conf *conf);   /* of an acknowledgement, by failure_detect */
 void verbs_come_up(struct verbs_lane *l, uint16_t credits);
+void verbs_proved(struct verbs_lane *l, bool late);   /* PROVING: a rail has reached the peer, or broke; late: others never will */
 void verbs_path_class(const struct verbs_dev *d, struct ibv_ah_attr *a);   /* as the setting says */
 void verbs_say_no(struct verbs_lane *l, const char *why);   /* the lane fails, here and at the peer */
 /* Somebody waits for the peer: until half the time for connecting is over. */

@@ -286,7 +286,7 @@ static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 		verbs_say_no(l, why);
 		return;
 	}
-	l->cm_credits = s->credits;
+	l->later_credits = s->credits;
 	answer.credits = (uint16_t)l->granted;
 	answer.port = at->port;
 	answer.cm.self = q->self;
@@ -348,7 +348,7 @@ void verbs_cm_first(struct verbs_lane *l)
 
 	if (!q->dev->iwarp)              /* if the peer's last word was lost, its first message says as much */
 		q->dev->port->cmlib->notify(q->cm, IBV_EVENT_COMM_EST);
-	verbs_come_up(l, l->cm_credits);
+	verbs_come_up(l, l->later_credits);
 	verbs_tell_up(l);
 }
 
@@ -414,7 +414,7 @@ static void in_invite(struct verbs_lane *l, const struct verbs_say *s)
 	char why[200];
 
 	l->state = VERBS_CONNECTING;
-	l->cm_credits = s->credits;
+	l->later_credits = s->credits;
 	memcpy(l->secret, s->cm.secret, sizeof(l->secret));
 	meet(q, &(struct verbs_end){ .reads = s->cm.self.reads });
 	memcpy(q->peer.gid, s->cm.self.gid, sizeof(q->peer.gid));
@@ -462,7 +462,7 @@ static int connect_now(struct verbs_lane *l, struct verbs_qp *q)
 
 static void connected(struct verbs_lane *l)
 {
-	verbs_come_up(l, l->cm_credits);
+	verbs_come_up(l, l->later_credits);
 	verbs_note(l, VERBS_CREDIT, 0);
 }
 
@@ -603,6 +603,8 @@ const char *verbs_cm_late(const struct verbs_lane *l)
 		return "the peer did not connect by rdma_cm";
 	if (l->state == VERBS_CONNECTING || l->state == VERBS_ACCEPTED)
 		return "rdma_cm did not connect in time";
+	if (l->state == VERBS_PROVING)
+		return "the peer's adapter was not reached in time";
 	return "the peer did not answer about its queue pair";
 }
 

@@ -438,6 +438,33 @@ static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 		verbs_come_up(l, s->credits);
 }
 
+/*
+ * Of a lane that is made again nobody knows whether the path that broke is whole by now, nor on which of them it is: queue pairs are
+ * made ready without a packet. So each rail writes no bytes, which the peer's adapter has to answer.
+ */
+static void prove(struct verbs_lane *l, uint16_t credits)
+{
+	l->later_credits = credits;
+	l->state = VERBS_PROVING;
+	for (unsigned i = 0; i < l->n_rails && l->state == VERBS_PROVING; i++)
+		verbs_ask(l->rail[i]);
+}
+
+void verbs_proved(struct verbs_lane *l, bool late)
+{
+	for (unsigned i = 0; i < l->n_rails; i++) {
+		struct verbs_qp *q = l->rail[i];
+
+		if (q->done == q->posted || q->broken)
+			continue;
+		if (!late || !i)
+			return;
+		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: the peer's adapter is not reached over it", q->dev->name);
+		verbs_qp_break(q);
+	}
+	verbs_come_up(l, l->later_credits);
+}
+
 static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
 {
 	char why[200] = "";
@@ -453,7 +480,10 @@ static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
 			return;
 		}
 	}
-	verbs_come_up(l, s->credits);
+	if (l->base.again)
+		prove(l, s->credits);
+	else
+		verbs_come_up(l, s->credits);
 }
 
 /* Who has asked waits for an answer. */
@@ -535,6 +565,18 @@ static void no_use(struct verbs_lane *l, int32_t status, const char *why)
 	l->state = VERBS_WAITING;
 }
 
+/* The first rail carries the frames: rather one that did so well until now, else the one that broke longest ago. */
+static void put_broken_last(struct verbs_pair *pairs, unsigned n)
+{
+	for (unsigned i = 1; i < n; i++)
+		for (unsigned k = i; k && pairs[k].dev->broke_at < pairs[k - 1].dev->broke_at; k--) {
+			struct verbs_pair p = pairs[k];
+
+			pairs[k] = pairs[k - 1];
+			pairs[k - 1] = p;
+		}
+}
+
 int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -561,6 +603,8 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 		return 0;
 	}
 	n = verbs_route(verbs_lane_port(l), o.at, o.n, pairs, why, sizeof(why));
+	if (base->again)
+		put_broken_last(pairs, n);
 	if (verbs_cm_wanted(&o, pairs, &n))
 		verbs_cm_ask(l, pairs);
 	else if (n)

@@ -415,12 +415,23 @@ void verbs_dev_lose(struct verbs_dev *d)
 	fail_lanes(d, LOST);
 }
 
+/* What the port is now. Lanes that broke may be made again when it can be used and could not, or has another address. */
+static void look_again(struct verbs_dev *d)
+{
+	bool was_usable = is_usable(d);
+	union ibv_gid was = d->gid[0].gid;
+
+	read_port(d);
+	if (is_usable(d) && (!was_usable || memcmp(&was, &d->gid[0].gid, sizeof(was))))
+		wf_port_changed(&d->port->base);
+}
+
 static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 {
 	switch (e->event_type) {
 	case IBV_EVENT_GID_CHANGE:
 		if (!d->gone) {
-			read_port(d);
+			look_again(d);
 			verbs_ask_orphans(d);
 		}
 		break;
@@ -431,7 +442,7 @@ static void on_event(struct verbs_dev *d, const struct ibv_async_event *e)
 	case IBV_EVENT_CLIENT_REREGISTER:
 		/* a port may come back before the retries of its lanes are used up; not every adapter counts them then: verbs_watch.c */
 		if (!d->gone)
-			read_port(d);
+			look_again(d);
 		break;
 	case IBV_EVENT_QP_LAST_WQE_REACHED:
 		verbs_qp_is_empty(d, e->element.qp);

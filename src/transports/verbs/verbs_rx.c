@@ -56,7 +56,7 @@ static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 	if (!q->broken)
 		verbs_dev_events(q->dev);   /* of a failed adapter all is flushed; it may say more of itself */
 	/* a rail that carries no frames is only left out from here on: what it was reading is read over another */
-	if (l && q != l->rail[0] && l->state == VERBS_UP && !q->broken)
+	if (l && q != l->rail[0] && (l->state == VERBS_UP || l->state == VERBS_PROVING) && !q->broken)
 		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s%s", q->dev->name, words_of(wc->status), orphan);
 	else if (l && q == l->rail[0] && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
 		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)%s", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err,
@@ -306,6 +306,8 @@ static inline void on_completion(struct verbs_dev *d, const struct ibv_wc *wc)
 		on_sent(q, wc);
 		if (wf_unlikely(wc->status))
 			broke(q, wc);
+		if (wf_unlikely(q->lane && q->lane->state == VERBS_PROVING))
+			verbs_proved(q->lane, false);
 		return;
 	}
 	b = (struct verbs_buf *)(uintptr_t)wc->wr_id;

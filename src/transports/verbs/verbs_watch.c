@@ -41,7 +41,7 @@ static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
 	} else if (q->silent == WATCH_ASK) {
 		l->answered = false;
 		if (say(l, VERBS_LIVE_ASK) < 0)
-			q->silent--;             /* no room on the bootstrap lane now: at the next look */
+			q->silent--;             /* it cannot be said now: at the next look */
 	} else if (q->silent == WATCH_OVER && l->answered && !may_take_long(q)) {
 		verbs_break(l, "%s: the adapter says nothing of what it was given, and the peer lives", q->dev->name);
 	}
@@ -103,7 +103,7 @@ void verbs_watch_answer(struct verbs_port *p)
 	for (it = p->base.lanes.next; it != &p->base.lanes; it = it->next) {
 		struct verbs_lane *l = verbs_lane_of(wf_list_entry(it, struct wf_lane, link));
 
-		l->asked = l->asked && say(l, VERBS_LIVE) < 0;   /* no room on the bootstrap lane now: at the next look */
+		l->asked = l->asked && say(l, VERBS_LIVE) < 0;   /* it cannot be said now: at the next look */
 	}
 }
 

@@ -205,7 +205,7 @@ static int still_waits(struct fk_qp *q, int why)
 void fk_run(struct fk_qp *q)
 {
 	/* "mute": one whose clock stands still; nothing ends any more, well or not */
-	if (q->state == IBV_QPS_RTS && fk_has_fault("mute"))
+	if (q->state == IBV_QPS_RTS && fk_device_has_fault("mute", q->dev))
 		return;
 	/* "hold": one that stands still for a while and then goes on */
 	if (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted && fk_device_has_fault("hold", q->dev)) {
@@ -223,7 +223,8 @@ void fk_run(struct fk_qp *q)
 	}
 	q->lazy_from = 0;
 	while (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted) {
-		int status = fk_execute(q, fk_slot(&q->sq, q->sq.next));
+		/* "dark": nothing gets through, and no port knows */
+		int status = fk_device_has_fault("dark", q->dev) ? FK_NO_PEER : fk_execute(q, fk_slot(&q->sq, q->sq.next));
 
 		if (status >= FK_NO_PEER)
 			status = still_waits(q, status);
