@@ -428,6 +428,41 @@ static void an_adapter_that_is_lost_gives_back_what_it_had(void **state)
 	}
 }
 
+/* The same when only the read back is in its hands, or nothing at all is heard of that any more. */
+static void nor_does_the_read_back_hold_the_put_up(void **state)
+{
+	static const char *const words[] = { "gone", "cut", "fatal", "mute" };
+
+	(void)state;
+	setenv("WEFT_FAILURE_DETECT", "200ms", 1);
+	for (unsigned i = 0; i < WF_ARRAY_LEN(words); i++) {
+		struct wt_posted first;
+		char first_holds[16];
+		struct wt_pair p;
+		struct wt_mem m;
+
+		open_both(&p, &m, WEFT_READ | WEFT_WRITE);
+		snprintf(first_holds, sizeof(first_holds), "hold%c", rail(&p, 0, 0)->dev->name[4]);
+		fault(first_holds);
+		first = put(&p, &m, LEN, i);
+		pump_some();
+		assert_true(rail(&p, 0, 0)->puts > 0 && rail(&p, 0, 1)->puts == 0);
+		fault_second(&p, "hold");
+		pump_some();
+		assert_true(rail(&p, 0, 0)->puts == 0 && rail(&p, 0, 1)->posted != rail(&p, 0, 1)->done);
+		assert_true(wt_is_pending(p.w[0], first));
+		fault_second(&p, words[i]);
+		wt_ok(p.w[0], first);
+		wt_ok(p.w[0], flush(&p));
+		wt_assert_data(m.addr, LEN, i);
+		lane_of(p.ep[0]);
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+		fault(NULL);
+	}
+	unsetenv("WEFT_FAILURE_DETECT");
+}
+
 /* Nonsense about rails is a fault of the peer's. */
 static void only_other_rails_can_be_stopped(void **state)
 {
@@ -458,6 +493,7 @@ static int run(void)
 		CASE(a_break_in_the_middle_loses_nothing),
 		CASE(a_frame_that_came_is_no_proof),
 		CASE(an_adapter_that_is_lost_gives_back_what_it_had),
+		CASE(nor_does_the_read_back_hold_the_put_up),
 		CASE(only_other_rails_can_be_stopped),
 	};
 

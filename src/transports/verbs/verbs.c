@@ -176,7 +176,7 @@ static void give_up_rails(struct verbs_lane *l, uint64_t now)
 		verbs_qp_give_up(l->rail[i]);
 }
 
-/* Rails that were left out and do not give back what they were reading or writing. */
+/* Rails that were left out and do not give back what they were reading or writing, or reading back. */
 static void give_up_left_out(struct verbs_port *p, uint64_t now)
 {
 	struct wf_list *it;
@@ -187,7 +187,7 @@ static void give_up_left_out(struct verbs_port *p, uint64_t now)
 		for (unsigned i = 1; l->state == VERBS_UP && i < l->n_rails; i++) {
 			struct verbs_qp *q = l->rail[i];
 
-			if (!q->broken || !(q->reads || q->gets || q->puts))
+			if (!q->broken || q->done == q->posted)
 				continue;
 			if (now >= q->until)
 				verbs_qp_give_up(q);
