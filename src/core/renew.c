@@ -102,7 +102,8 @@ static void say(struct wf_renew *r, uint16_t what, uint64_t tag, const void *p, 
 	memcpy(buf, name, at);
 	if (len)
 		memcpy(buf + at, p, len);
-	wf_ep_say(r->ep, &h, buf);
+	if (wf_ep_say(r->ep, &h, buf) == WEFT_ENOMEM)   /* the peer would wait for it, and we for the answer */
+		wf_ep_fail(r->ep, WEFT_ENOMEM, 0, "no memory for a control frame");
 }
 
 static void say_no(struct wf_renew *r, bool waits, const char *why)

@@ -414,6 +414,30 @@ static void a_full_bootstrap_lane_holds_nothing_up(void **state)
 	wt_pair_close(&p);
 }
 
+/* What must be said finds neither room nor memory to wait in: the endpoint fails, for else both sides would wait for ever. */
+static void what_cannot_be_said_is_not_waited_for(void **state)
+{
+	static unsigned char bytes[EACH];
+	struct weft_worker *w;
+	struct wt_pair p;
+
+	(void)state;
+	open_both(&p);
+	break_and_go_to(&p, 0, RENEW_MOVING);
+	w = p.w[1]->w;
+	w->ctls.max_slots = w->ctls.slots ? w->ctls.slots : 1;
+	while (wf_pool_get(&w->ctls))
+		;
+	for (unsigned i = 0; i < FLOOD && !p.ep[1]->blocked; i++)
+		wt_send(&p, 1, bytes, EACH, 8, WEFT_COPY);
+	assert_true(p.ep[1]->blocked);
+	for (uint64_t until = wt_in_ms(100); wt_now_ns() < until;)
+		weft_progress(p.w[1]->w);
+	assert_int_equal(wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS).status, WEFT_ENOMEM);
+	wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	wt_pair_close(&p);
+}
+
 /* ---- rails and ports ---- */
 
 /* The first of two rails goes dark, or its port goes down, or the adapter is taken out: messages go over the second, by RDMA. */
@@ -603,6 +627,7 @@ static int run(void)
 		CASE(it_breaks_again_while_it_is_made),
 		CASE(it_is_closed_or_aborted_while_it_is_made),
 		CASE(a_full_bootstrap_lane_holds_nothing_up),
+		CASE(what_cannot_be_said_is_not_waited_for),
 		CASE(another_rail_that_lives_takes_over),
 		CASE(a_port_that_comes_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
