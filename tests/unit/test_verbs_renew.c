@@ -477,6 +477,25 @@ static void another_rail_that_lives_takes_over(void **state)
 	}
 }
 
+/* Which rail broke last is not told by endpoints that were closed. */
+static void an_endpoint_that_ends_is_not_one_that_broke(void **state)
+{
+	struct verbs_dev *d;
+	struct wt_pair p;
+
+	(void)state;
+	open_both(&p);
+	wt_exchange(&p, 0, 100, 1);
+	d = dev_of(p.ep[0]);
+	verbs_ask(lane_of(p.ep[0])->rail[0]);
+	wt_pump_ms(5);                   /* nothing of it is under way */
+	weft_ep_abort(p.ep[0]);
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	assert_int_equal(d->broke_at, 0);
+	p.ep[0] = NULL;
+	wt_pair_close(&p);
+}
+
 /* The only port of one side, or of both, goes down: tcp, and nobody tries anything until it is back. */
 static void a_port_that_comes_back_is_used_again(void **state)
 {
@@ -629,6 +648,7 @@ static int run(void)
 		CASE(a_full_bootstrap_lane_holds_nothing_up),
 		CASE(what_cannot_be_said_is_not_waited_for),
 		CASE(another_rail_that_lives_takes_over),
+		CASE(an_endpoint_that_ends_is_not_one_that_broke),
 		CASE(a_port_that_comes_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
 		CASE(a_lane_that_breaks_for_ever_is_left_alone_in_the_end),
