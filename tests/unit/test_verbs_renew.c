@@ -599,6 +599,34 @@ static void a_lane_that_breaks_for_ever_is_left_alone_in_the_end(void **state)
 	wt_pair_close(&p);
 }
 
+/* Who found no memory for an attempt waits for the next, and not for a port to change. */
+static void memory_that_is_short_for_a_moment_costs_one_attempt(void **state)
+{
+	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip();                          /* they end a program that asks for so much */
+#endif
+	for (int side = 0; side < 2; side++) {
+		struct wf_transport greedy = wf_verbs;
+		struct wf_port *port;
+		struct wt_pair p;
+
+		open_both(&p);
+		port = p.ep[side]->msg->port;
+		greedy.lane_size = SIZE_MAX / 4;
+		port->tr = &greedy;
+		break_lane(p.ep[0]);
+		comes_to(&p, "tcp");
+		for (uint64_t until = wt_in_ms(500); !p.ep[side]->renew->why[0] && wt_now_ns() < until;)
+			wt_pump();
+		says(&p, side, "no memory for a lane");
+		assert_false(p.ep[0]->renew->waits);
+		port->tr = &wf_verbs;
+		comes_to(&p, "verbs");           /* by the clock */
+		wt_pair_close(&p);
+	}
+}
+
 /* One that stood for a minute is not one that flaps. */
 static void a_lane_that_stood_makes_the_count_begin_anew(void **state)
 {
@@ -652,6 +680,7 @@ static int run(void)
 		CASE(a_port_that_comes_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
 		CASE(a_lane_that_breaks_for_ever_is_left_alone_in_the_end),
+		CASE(memory_that_is_short_for_a_moment_costs_one_attempt),
 		CASE(a_lane_that_stood_makes_the_count_begin_anew),
 		CASE(a_peer_that_cannot_is_not_asked),
 	};
