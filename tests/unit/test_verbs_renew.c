@@ -537,6 +537,30 @@ static void a_port_that_comes_back_is_used_again(void **state)
 	}
 }
 
+/* The only adapter is taken out and put back. Nobody tells; who looks, for another connection, tells the others of the worker. */
+static void an_adapter_that_is_put_back_is_used_again(void **state)
+{
+	weft_ep *more[2] = { NULL, NULL };
+	struct wt_pair p;
+
+	(void)state;
+	open_both(&p);
+	fault("gone");
+	wt_exchange(&p, 0, 100, 1);
+	comes_to(&p, "tcp");
+	wt_pump_ms(50);
+	assert_true(p.ep[0]->renew->waits);
+	fault(NULL);
+	for (uint64_t until = wt_in_ms(5000); !is_over(&p, "verbs") && wt_now_ns() < until; wt_pump_ms(300)) {
+		wt_pair_more(&p, more);
+		weft_ep_abort(more[0]);
+		weft_ep_abort(more[1]);
+	}
+	assert_true(is_over(&p, "verbs"));
+	wt_exchange(&p, 0, 300000, 2);
+	wt_pair_close(&p);
+}
+
 /* Queue pairs are made ready without a packet: an attempt over a path that leads nowhere is found out, and costs messages nothing. */
 static void a_path_that_leads_nowhere_is_not_taken(void **state)
 {
@@ -678,6 +702,7 @@ static int run(void)
 		CASE(another_rail_that_lives_takes_over),
 		CASE(an_endpoint_that_ends_is_not_one_that_broke),
 		CASE(a_port_that_comes_back_is_used_again),
+		CASE(an_adapter_that_is_put_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
 		CASE(a_lane_that_breaks_for_ever_is_left_alone_in_the_end),
 		CASE(memory_that_is_short_for_a_moment_costs_one_attempt),
