@@ -5,6 +5,7 @@
  * happens while it is done; and what is said of it.
  */
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include "core/renew.h"
 #include "unit/verbs_inside.h"
@@ -588,6 +589,77 @@ static void a_path_that_leads_nowhere_is_not_taken(void **state)
 	}
 }
 
+/* ---- rdma_cm ---- */
+
+static struct rdma_cm_event *cm_event;   /* that comes next */
+static struct rdma_event_channel cm_channel;
+
+static struct rdma_event_channel *cm_create(void)
+{
+	cm_channel.fd = eventfd(0, 0);
+	return &cm_channel;
+}
+
+static void cm_destroy(struct rdma_event_channel *channel)
+{
+	close(channel->fd);
+}
+
+static int cm_get(struct rdma_event_channel *channel, struct rdma_cm_event **out)
+{
+	(void)channel;
+	*out = cm_event;
+	cm_event = NULL;
+	return *out ? 0 : -1;
+}
+
+static int cm_ack(struct rdma_cm_event *e)
+{
+	(void)e;
+	return 0;
+}
+
+/* In place of the library's: there is no rdma_cm in software. */
+const struct verbs_cmlib *verbs_cmlib_open(char *why, size_t cap)
+{
+	static const struct verbs_cmlib lib = {
+		.create_event_channel = cm_create, .destroy_event_channel = cm_destroy, .get_cm_event = cm_get, .ack_cm_event = cm_ack,
+	};
+
+	(void)why;
+	(void)cap;
+	return &lib;
+}
+
+/* Its word that the connection is gone comes when the lane is breaking for that: it breaks, and nothing else. */
+static void rdma_cm_tells_of_a_break_that_is_known(void **state)
+{
+	static const enum rdma_cm_event_type words[] = { RDMA_CM_EVENT_DISCONNECTED, RDMA_CM_EVENT_UNREACHABLE };
+
+	(void)state;
+	for (unsigned i = 0; i < WF_ARRAY_LEN(words); i++) {
+		struct rdma_cm_event e = { .event = words[i] };
+		struct rdma_cm_id id = { 0 };
+		struct verbs_port *port;
+		struct wt_pair p;
+		char why[160];
+
+		open_both(&p);
+		port = verbs_lane_port(lane_of(p.ep[0]));
+		assert_int_equal(verbs_cm_open(port, why, sizeof(why)), 0);
+		id.context = lane_of(p.ep[0])->rail[0];
+		e.id = &id;
+		assert_true(break_lane(p.ep[0]));
+		assert_int_equal(lane_of(p.ep[0])->state, VERBS_BREAKING);
+		cm_event = &e;
+		port->cm_watch.fn(port->cm_watch.arg, POLLIN);
+		wt_exchange(&p, 0, 100, 1);
+		comes_to(&p, "verbs");
+		says(&p, 0, "the last broke for: " PULLED);
+		wt_pair_close(&p);
+	}
+}
+
 /* ---- bounds ---- */
 
 static void a_lane_that_breaks_for_ever_is_left_alone_in_the_end(void **state)
@@ -704,6 +776,7 @@ static int run(void)
 		CASE(a_port_that_comes_back_is_used_again),
 		CASE(an_adapter_that_is_put_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
+		CASE(rdma_cm_tells_of_a_break_that_is_known),
 		CASE(a_lane_that_breaks_for_ever_is_left_alone_in_the_end),
 		CASE(memory_that_is_short_for_a_moment_costs_one_attempt),
 		CASE(a_lane_that_stood_makes_the_count_begin_anew),
