@@ -102,8 +102,8 @@ static void say(struct wf_renew *r, uint16_t what, uint64_t tag, const void *p, 
 	memcpy(buf, name, at);
 	if (len)
 		memcpy(buf + at, p, len);
-	if (wf_ep_say(r->ep, &h, buf) == WEFT_ENOMEM)
-		wf_ep_fail(r->ep, WEFT_ENOMEM, 0, "no memory to say what is to become of a new connection");
+	if (wf_ep_say(r->ep, &h, buf) == WEFT_ENOMEM)   /* the peer would wait for it, and we for the answer */
+		wf_ep_fail(r->ep, WEFT_ENOMEM, 0, "no memory for a control frame");
 }
 
 static void say_no(struct wf_renew *r, bool waits, const char *why)
@@ -138,7 +138,7 @@ static void failed(struct wf_renew *r, bool waits, const char *why)
 	schedule(r);
 }
 
-/* Our side of the lane, and what it offers; 0: nothing, and why. */
+/* Our side of the lane, and what it offers; 0: nothing, and why. Without memory for a lane there is none; that may pass by itself. */
 static size_t make_offer(struct wf_renew *r, uint8_t *data, char *why, size_t cap)
 {
 	struct weft_ep *ep = r->ep;
@@ -167,14 +167,18 @@ static void on_timer(struct wf_timer *t)
 		return;
 	r->waits = r->hinted = false;
 	len = make_offer(r, data, why, sizeof(why));
-	if (!len) {
+	if (!len && r->lane) {
 		failed(r, true, why);
 		return;
 	}
-	r->state = RENEW_ASKED;
 	r->number++;
 	r->not_before = wf_now_ns() + (WF_RENEW_PAUSE_NS << WF_MIN(r->tries, WF_RENEW_DOUBLINGS));
 	r->tries++;
+	if (!len) {
+		failed(r, false, why);
+		return;
+	}
+	r->state = RENEW_ASKED;
 	say(r, WF_RENEW_ASK, 0, data, len);
 }
 
@@ -184,6 +188,7 @@ static void answer(struct wf_renew *r, const void *offer, size_t offer_len)
 {
 	uint8_t data[WF_OFFER_MAX];
 	char why[sizeof(r->why)];
+	bool waits;
 	size_t len;
 
 	drop_lane(r);                    /* of an attempt that the peer has given up */
@@ -197,8 +202,9 @@ static void answer(struct wf_renew *r, const void *offer, size_t offer_len)
 		r->waits = false;
 		say(r, WF_RENEW_OFFER, 0, data, len);
 	} else {
-		say_no(r, true, why);
-		failed(r, true, why);
+		waits = r->lane;
+		say_no(r, waits, why);
+		failed(r, waits, why);
 	}
 }
 

@@ -4,6 +4,7 @@
  * flush and signal wait for all of them; what a rail that breaks did not write is written over another, and not before the peer
  * takes nothing over that one any more.
  */
+#include "core/renew.h"
 #include "unit/verbs_inside.h"
 
 enum { LEN = 16 << 20 };
@@ -428,6 +429,123 @@ static void an_adapter_that_is_lost_gives_back_what_it_had(void **state)
 	}
 }
 
+/* The same when only the read back is in its hands, or nothing at all is heard of that any more. */
+static void nor_does_the_read_back_hold_the_put_up(void **state)
+{
+	static const char *const words[] = { "gone", "cut", "fatal", "mute" };
+
+	(void)state;
+	setenv("WEFT_FAILURE_DETECT", "200ms", 1);
+	for (unsigned i = 0; i < WF_ARRAY_LEN(words); i++) {
+		struct wt_posted first;
+		char first_holds[16];
+		struct wt_pair p;
+		struct wt_mem m;
+
+		open_both(&p, &m, WEFT_READ | WEFT_WRITE);
+		snprintf(first_holds, sizeof(first_holds), "hold%c", rail(&p, 0, 0)->dev->name[4]);
+		fault(first_holds);
+		first = put(&p, &m, LEN, i);
+		pump_some();
+		assert_true(rail(&p, 0, 0)->puts > 0 && rail(&p, 0, 1)->puts == 0);
+		fault_second(&p, "hold");
+		pump_some();
+		assert_true(rail(&p, 0, 0)->puts == 0 && rail(&p, 0, 1)->posted != rail(&p, 0, 1)->done);
+		assert_true(wt_is_pending(p.w[0], first));
+		fault_second(&p, words[i]);
+		wt_ok(p.w[0], first);
+		wt_ok(p.w[0], flush(&p));
+		wt_assert_data(m.addr, LEN, i);
+		lane_of(p.ep[0]);
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+		fault(NULL);
+	}
+	unsetenv("WEFT_FAILURE_DETECT");
+}
+
+/* ---- and a lane that is made again ---- */
+
+static void break_something(struct wt_pair *p, uint64_t *seed)
+{
+	weft_ep *ep = p->ep[wt_random(seed) % 2];
+	struct wf_lane *l = ep->msg != ep->boot ? ep->msg : ep->renew ? ep->renew->lane : NULL;
+	struct verbs_lane *vl = l ? verbs_lane_of(l) : NULL;
+	unsigned k = (unsigned)(wt_random(seed) % 3);
+
+	if (!vl || !vl->n_rails || vl->state == VERBS_DOWN)
+		return;
+	if (k && k < vl->n_rails)
+		verbs_qp_break(vl->rail[k]);
+	else
+		verbs_break(vl, "the test pulled it");
+}
+
+/* One connection, with long puts and gets under way, whose rails and lanes break again and again: and nothing is written late. */
+static void lanes_that_are_made_again_write_what_they_must_and_when(void **state)
+{
+	enum { OPS = 4, EACH = LEN / OPS };
+	uint64_t seed = 20261127;
+	struct wt_pair p;
+	struct wt_mem m;
+
+	(void)state;
+	open_both(&p, &m, WEFT_READ | WEFT_WRITE);
+	for (uint64_t round = 0; round < wt_rounds(60); round++) {
+		struct wt_posted posted[OPS], told, r;
+		size_t len[OPS];
+		char in[8];
+
+		for (int k = 0; k < 2; k++)
+			if (p.ep[k]->renew) {
+				p.ep[k]->renew->tries = 0;
+				p.ep[k]->renew->not_before = 0;
+				wf_port_changed(p.ep[k]->w->port[p.ep[k]->renew->tr]);
+			}
+		fault(round % 3 == 0 ? NULL : round % 3 == 1 ? "lazy" : "lazy late");
+		memset(back, 0xee, LEN);
+		for (unsigned i = 0; i < OPS; i++) {
+			weft_call c = wt_call(0);
+			weft_buf o, b;
+
+			len[i] = 1 + wt_random(&seed) % EACH;
+			o = wt_buf(buf + i * EACH, len[i]);
+			b = wt_buf(back + i * EACH, len[i]);
+			wt_fill(buf + i * EACH, len[i], round * OPS + i);
+			if (i % 2)
+				wt_fill(m.addr + i * EACH, len[i], round * OPS + i);
+			posted[i] = wt_took(p.w[0], i % 2 == 0 ? weft_put(p.ep[0], &o, 1, m.remote, i * EACH, &c) :
+					    weft_get(p.ep[0], &b, 1, m.remote, i * EACH, &c), &c);
+			for (uint64_t turns = wt_random(&seed) % 30; turns; turns--)
+				wt_pump();
+			if (wt_random(&seed) % 3 == 0)
+				break_something(&p, &seed);
+		}
+		r = wt_recv(&p, 1, in, sizeof(in), 2, WT_EXACT);
+		assert_int_equal(weft_fence(p.ep[0]), WEFT_OK);
+		told = wt_send(&p, 0, "ready!!", 8, 2, 0);
+		if (wt_random(&seed) % 3 == 0)
+			break_something(&p, &seed);
+		wt_ok(p.w[1], r);
+		for (unsigned i = 0; i < OPS; i += 2) {
+			wt_assert_data(m.addr + i * EACH, len[i], round * OPS + i);
+			wt_fill(m.addr + i * EACH, len[i], 12345);       /* the owner's from here on */
+		}
+		wt_ok(p.w[0], told);
+		for (unsigned i = 0; i < OPS; i++)
+			wt_ok(p.w[0], posted[i]);
+		for (unsigned i = 1; i < OPS; i += 2)
+			wt_assert_data(back + i * EACH, len[i], round * OPS + i);
+		wt_ok(p.w[0], flush(&p));
+		wt_pump_ms(2);
+		for (unsigned i = 0; i < OPS; i += 2)
+			wt_assert_data(m.addr + i * EACH, len[i], 12345);
+		fault(NULL);
+	}
+	wt_mem_close(&p, &m);
+	wt_pair_close(&p);
+}
+
 /* Nonsense about rails is a fault of the peer's. */
 static void only_other_rails_can_be_stopped(void **state)
 {
@@ -458,6 +576,8 @@ static int run(void)
 		CASE(a_break_in_the_middle_loses_nothing),
 		CASE(a_frame_that_came_is_no_proof),
 		CASE(an_adapter_that_is_lost_gives_back_what_it_had),
+		CASE(nor_does_the_read_back_hold_the_put_up),
+		CASE(lanes_that_are_made_again_write_what_they_must_and_when),
 		CASE(only_other_rails_can_be_stopped),
 	};
 

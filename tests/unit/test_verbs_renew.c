@@ -5,6 +5,7 @@
  * happens while it is done; and what is said of it.
  */
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include "core/renew.h"
 #include "unit/verbs_inside.h"
@@ -414,6 +415,30 @@ static void a_full_bootstrap_lane_holds_nothing_up(void **state)
 	wt_pair_close(&p);
 }
 
+/* What must be said finds neither room nor memory to wait in: the endpoint fails, for else both sides would wait for ever. */
+static void what_cannot_be_said_is_not_waited_for(void **state)
+{
+	static unsigned char bytes[EACH];
+	struct weft_worker *w;
+	struct wt_pair p;
+
+	(void)state;
+	open_both(&p);
+	break_and_go_to(&p, 0, RENEW_MOVING);
+	w = p.w[1]->w;
+	w->ctls.max_slots = w->ctls.slots ? w->ctls.slots : 1;
+	while (wf_pool_get(&w->ctls))
+		;
+	for (unsigned i = 0; i < FLOOD && !p.ep[1]->blocked; i++)
+		wt_send(&p, 1, bytes, EACH, 8, WEFT_COPY);
+	assert_true(p.ep[1]->blocked);
+	for (uint64_t until = wt_in_ms(100); wt_now_ns() < until;)
+		weft_progress(p.w[1]->w);
+	assert_int_equal(wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS).status, WEFT_ENOMEM);
+	wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	wt_pair_close(&p);
+}
+
 /* ---- rails and ports ---- */
 
 /* The first of two rails goes dark, or its port goes down, or the adapter is taken out: messages go over the second, by RDMA. */
@@ -451,6 +476,25 @@ static void another_rail_that_lives_takes_over(void **state)
 		fault(NULL);
 		wt_pair_close(&t.p);
 	}
+}
+
+/* Which rail broke last is not told by endpoints that were closed. */
+static void an_endpoint_that_ends_is_not_one_that_broke(void **state)
+{
+	struct verbs_dev *d;
+	struct wt_pair p;
+
+	(void)state;
+	open_both(&p);
+	wt_exchange(&p, 0, 100, 1);
+	d = dev_of(p.ep[0]);
+	verbs_ask(lane_of(p.ep[0])->rail[0]);
+	wt_pump_ms(5);                   /* nothing of it is under way */
+	weft_ep_abort(p.ep[0]);
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	assert_int_equal(d->broke_at, 0);
+	p.ep[0] = NULL;
+	wt_pair_close(&p);
 }
 
 /* The only port of one side, or of both, goes down: tcp, and nobody tries anything until it is back. */
@@ -494,6 +538,30 @@ static void a_port_that_comes_back_is_used_again(void **state)
 	}
 }
 
+/* The only adapter is taken out and put back. Nobody tells; who looks, for another connection, tells the others of the worker. */
+static void an_adapter_that_is_put_back_is_used_again(void **state)
+{
+	weft_ep *more[2] = { NULL, NULL };
+	struct wt_pair p;
+
+	(void)state;
+	open_both(&p);
+	fault("gone");
+	wt_exchange(&p, 0, 100, 1);
+	comes_to(&p, "tcp");
+	wt_pump_ms(50);
+	assert_true(p.ep[0]->renew->waits);
+	fault(NULL);
+	for (uint64_t until = wt_in_ms(5000); !is_over(&p, "verbs") && wt_now_ns() < until; wt_pump_ms(300)) {
+		wt_pair_more(&p, more);
+		weft_ep_abort(more[0]);
+		weft_ep_abort(more[1]);
+	}
+	assert_true(is_over(&p, "verbs"));
+	wt_exchange(&p, 0, 300000, 2);
+	wt_pair_close(&p);
+}
+
 /* Queue pairs are made ready without a packet: an attempt over a path that leads nowhere is found out, and costs messages nothing. */
 static void a_path_that_leads_nowhere_is_not_taken(void **state)
 {
@@ -517,6 +585,77 @@ static void a_path_that_leads_nowhere_is_not_taken(void **state)
 		says(&p, 1, i ? "the peer's adapter does not answer" : "the peer's adapter was not reached in time");
 		fault(NULL);
 		comes_to(&p, "verbs");           /* by the clock: nobody was told of anything */
+		wt_pair_close(&p);
+	}
+}
+
+/* ---- rdma_cm ---- */
+
+static struct rdma_cm_event *cm_event;   /* that comes next */
+static struct rdma_event_channel cm_channel;
+
+static struct rdma_event_channel *cm_create(void)
+{
+	cm_channel.fd = eventfd(0, 0);
+	return &cm_channel;
+}
+
+static void cm_destroy(struct rdma_event_channel *channel)
+{
+	close(channel->fd);
+}
+
+static int cm_get(struct rdma_event_channel *channel, struct rdma_cm_event **out)
+{
+	(void)channel;
+	*out = cm_event;
+	cm_event = NULL;
+	return *out ? 0 : -1;
+}
+
+static int cm_ack(struct rdma_cm_event *e)
+{
+	(void)e;
+	return 0;
+}
+
+/* In place of the library's: there is no rdma_cm in software. */
+const struct verbs_cmlib *verbs_cmlib_open(char *why, size_t cap)
+{
+	static const struct verbs_cmlib lib = {
+		.create_event_channel = cm_create, .destroy_event_channel = cm_destroy, .get_cm_event = cm_get, .ack_cm_event = cm_ack,
+	};
+
+	(void)why;
+	(void)cap;
+	return &lib;
+}
+
+/* Its word that the connection is gone comes when the lane is breaking for that: it breaks, and nothing else. */
+static void rdma_cm_tells_of_a_break_that_is_known(void **state)
+{
+	static const enum rdma_cm_event_type words[] = { RDMA_CM_EVENT_DISCONNECTED, RDMA_CM_EVENT_UNREACHABLE };
+
+	(void)state;
+	for (unsigned i = 0; i < WF_ARRAY_LEN(words); i++) {
+		struct rdma_cm_event e = { .event = words[i] };
+		struct rdma_cm_id id = { 0 };
+		struct verbs_port *port;
+		struct wt_pair p;
+		char why[160];
+
+		open_both(&p);
+		port = verbs_lane_port(lane_of(p.ep[0]));
+		assert_int_equal(verbs_cm_open(port, why, sizeof(why)), 0);
+		id.context = lane_of(p.ep[0])->rail[0];
+		e.id = &id;
+		assert_true(break_lane(p.ep[0]));
+		assert_int_equal(lane_of(p.ep[0])->state, VERBS_BREAKING);
+		cm_event = &e;
+		port->cm_watch.fn(port->cm_watch.arg, POLLIN);
+		wt_exchange(&p, 0, 100, 1);
+		comes_to(&p, "verbs");
+		says(&p, 0, "the last broke for: " PULLED);
 		wt_pair_close(&p);
 	}
 }
@@ -554,6 +693,34 @@ static void a_lane_that_breaks_for_ever_is_left_alone_in_the_end(void **state)
 	sleeps(p.w[1]);
 	wt_exchange(&p, 0, 300000, 1);
 	wt_pair_close(&p);
+}
+
+/* Who found no memory for an attempt waits for the next, and not for a port to change. */
+static void memory_that_is_short_for_a_moment_costs_one_attempt(void **state)
+{
+	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip();                          /* they end a program that asks for so much */
+#endif
+	for (int side = 0; side < 2; side++) {
+		struct wf_transport greedy = wf_verbs;
+		struct wf_port *port;
+		struct wt_pair p;
+
+		open_both(&p);
+		port = p.ep[side]->msg->port;
+		greedy.lane_size = SIZE_MAX / 4;
+		port->tr = &greedy;
+		break_lane(p.ep[0]);
+		comes_to(&p, "tcp");
+		for (uint64_t until = wt_in_ms(500); !p.ep[side]->renew->why[0] && wt_now_ns() < until;)
+			wt_pump();
+		says(&p, side, "no memory for a lane");
+		assert_false(p.ep[0]->renew->waits);
+		port->tr = &wf_verbs;
+		comes_to(&p, "verbs");           /* by the clock */
+		wt_pair_close(&p);
+	}
 }
 
 /* One that stood for a minute is not one that flaps. */
@@ -603,10 +770,15 @@ static int run(void)
 		CASE(it_breaks_again_while_it_is_made),
 		CASE(it_is_closed_or_aborted_while_it_is_made),
 		CASE(a_full_bootstrap_lane_holds_nothing_up),
+		CASE(what_cannot_be_said_is_not_waited_for),
 		CASE(another_rail_that_lives_takes_over),
+		CASE(an_endpoint_that_ends_is_not_one_that_broke),
 		CASE(a_port_that_comes_back_is_used_again),
+		CASE(an_adapter_that_is_put_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
+		CASE(rdma_cm_tells_of_a_break_that_is_known),
 		CASE(a_lane_that_breaks_for_ever_is_left_alone_in_the_end),
+		CASE(memory_that_is_short_for_a_moment_costs_one_attempt),
 		CASE(a_lane_that_stood_makes_the_count_begin_anew),
 		CASE(a_peer_that_cannot_is_not_asked),
 	};

@@ -40,8 +40,6 @@ static void say_cause(struct verbs_lane *l, const char *cause_fmt, va_list args)
 {
 	if (l->state != VERBS_BREAKING)
 		vsnprintf(l->cause, sizeof(l->cause), cause_fmt, args);
-	if (l->n_rails)
-		l->rail[0]->dev->broke_at = wf_now_ns();
 	wf_list_remove(&l->timed);
 	wf_list_remove(&l->starved);
 	wf_list_remove(&l->owing);
@@ -49,19 +47,27 @@ static void say_cause(struct verbs_lane *l, const char *cause_fmt, va_list args)
 		verbs_qp_break(l->rail[i]);   /* all that is under way comes back flushed */
 }
 
+/* One of an endpoint that ends is closed before it comes here: that says nothing of the rail. */
+static void is_down(struct verbs_lane *l)
+{
+	l->state = VERBS_DOWN;
+	if (l->n_rails)
+		l->rail[0]->dev->broke_at = wf_now_ns();
+	verbs_copies_stopped(l);
+	notify(l);
+}
+
 /* Its cause is said. */
 static void go_down(struct verbs_lane *l, int32_t status, int sys_errno)
 {
-	l->state = VERBS_DOWN;
 	l->down_status = status;
 	l->down_errno = sys_errno;
-	verbs_copies_stopped(l);
+	is_down(l);
 	if (l->n_rails) {                /* an adapter that gives nothing back must not keep the endpoint for ever */
 		l->give_up_at = wf_now_ns() + (l->rail[0]->dev->iwarp ? BREAK_NS : VERBS_GIVE_UP_NS);
 		wf_list_push_back(&verbs_lane_port(l)->timed, &l->timed);
 		verbs_wake_at(verbs_lane_port(l), l->give_up_at);
 	}
-	notify(l);
 }
 
 void verbs_break(struct verbs_lane *l, const char *cause_fmt, ...)
@@ -126,9 +132,7 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 		return;
 	}
 	wf_list_remove(&l->timed);
-	l->state = VERBS_DOWN;
-	verbs_copies_stopped(l);
-	notify(l);
+	is_down(l);
 }
 
 void verbs_set_up(struct verbs_lane *l)
@@ -176,7 +180,7 @@ static void give_up_rails(struct verbs_lane *l, uint64_t now)
 		verbs_qp_give_up(l->rail[i]);
 }
 
-/* Rails that were left out and do not give back what they were reading or writing. */
+/* Rails that were left out and do not give back what they were reading or writing, or reading back. */
 static void give_up_left_out(struct verbs_port *p, uint64_t now)
 {
 	struct wf_list *it;
@@ -187,7 +191,7 @@ static void give_up_left_out(struct verbs_port *p, uint64_t now)
 		for (unsigned i = 1; l->state == VERBS_UP && i < l->n_rails; i++) {
 			struct verbs_qp *q = l->rail[i];
 
-			if (!q->broken || !(q->reads || q->gets || q->puts))
+			if (!q->broken || q->done == q->posted)
 				continue;
 			if (now >= q->until)
 				verbs_qp_give_up(q);

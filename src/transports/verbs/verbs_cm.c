@@ -520,11 +520,13 @@ static const char *words_of(enum rdma_cm_event_type what)
 	}
 }
 
-/* Before it was up. */
+/* Before it was up. When it was and is breaking, that is known. */
 static void failed(struct verbs_lane *l, struct verbs_qp *q, const struct happening *h)
 {
 	char why[200];
 
+	if (l->state >= VERBS_BREAKING)
+		return;
 	snprintf(why, sizeof(why), "%s: rdma_cm: %s%s%s", q->dev->name, words_of(h->what), h->status < 0 ? ": " : "",
 		 h->status < 0 ? strerror(-h->status) : "");
 	verbs_say_no(l, why);

@@ -262,12 +262,14 @@ static void look_at_port(struct verbs_port *p, struct ibv_device *dev, unsigned 
 	if (!(wish.any || wish.named) || n_open(p, port))
 		return;
 	d = open_port(p, dev, number, &wish);
-	if (d && is_usable(d))
+	if (d && is_usable(d)) {
 		p->dev[p->n_dev++] = d;
-	else if (d && spare->n < VERBS_DEVS)
+		wf_port_changed(&p->base);   /* it may have been put back */
+	} else if (d && spare->n < VERBS_DEVS) {
 		spare->dev[spare->n++] = d;
-	else if (d)
+	} else if (d) {
 		close_dev(d);
+	}
 }
 
 static void look_at(struct verbs_port *p, struct ibv_device *dev, struct spare *spare)
