@@ -442,6 +442,15 @@ void verbs_dev_lose(struct verbs_dev *d);     /* taken out, or broken for good: 
 /* A completion queue with room for one more queue pair; NULL: not possible, and why. */
 struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
+void verbs_repost(struct verbs_dev *d);  /* there is one at least */
+/*
+ * How many frames a new peer may have on their way to this queue pair: without "receiver not ready" so many that all together
+ * find buffers, more of which are made. 0: no more peers, and why.
+ */
+unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap);
+
+/* ---- verbs_buf.c ---- */
+
 /* For up to VERBS_INLINE bytes, or VERBS_BUF. NULL: all are in use. A frame is kept in one also when the adapter takes its bytes with
  * the work request: until it is known to have come it may have to be sent again. */
 struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
@@ -452,12 +461,9 @@ static inline void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 	b->wr.next = d->unposted ? &d->unposted->wr : NULL;
 	d->unposted = b;
 }
-void verbs_repost(struct verbs_dev *d);  /* there is one at least */
-/*
- * How many frames a new peer may have on their way to this queue pair: without "receiver not ready" so many that all together
- * find buffers, more of which are made. 0: no more peers, and why.
- */
-unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap);
+/* @n more of those; 0, or -ENOMEM and why. */
+int verbs_more_recvs(struct verbs_dev *d, unsigned n, char *why, size_t cap);
+void verbs_blocks_free(struct verbs_dev *d);  /* all of them; no queue pair is left */
 
 /* ---- verbs_route.c ---- */
 
