@@ -20,12 +20,15 @@ import os
 import shutil
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import weft
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+
+from theirs_run import cases, run_pytest  # noqa: E402
+
 WORK = ROOT / "build/dask-theirs"
 FILES = {name: f"{'comm/' if name == 'comms' else 'shuffle/' if name == 'shuffle' else ''}tests/test_{name}.py"
          for name in ("comms", "core", "batched", "nanny", "worker", "scheduler", "client", "shuffle")}
@@ -142,9 +145,8 @@ def adapt(name: str, text: str, scheme: str) -> str:
 def outcomes(report: Path) -> dict[str, str]:
     """{test, as it is called over tcp: passed, failed, skipped}"""
     found: dict[str, str] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        bad = case.find("failure") is not None or case.find("error") is not None
-        found[case.get("name", "").replace("weft://", "tcp://")] = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
+    for name, bad, skip in cases(report):
+        found[name.replace("weft://", "tcp://")] = "failed" if bad is not None else "skipped" if skip is not None else "passed"
     return found
 
 
@@ -169,13 +171,10 @@ def run(test: Path, scheme: str, limit_s: int, which: list[str] | None = None, t
     env = {k: v for k, v in os.environ.items() if not k.startswith("DASK_")}
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(weft.__file__).parents[1]),   # from another folder, too
             "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": scheme, "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "100"}
+    args = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-m", "not slow and not avoid_ci", "-o", "junit_logging=no",
+            f"--junitxml={report}", f"--timeout={test_s}", "--timeout-method=signal", test.name]
     with open(log, "a") as out:
-        try:
-            subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-m", "not slow and not avoid_ci",
-                            "-o", "junit_logging=no", f"--junitxml={report}", "--tb=short", "-W", "ignore",
-                            f"--timeout={test_s}", "--timeout-method=signal", test.name],
-                           cwd=test.parent, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=limit_s)
-        except subprocess.TimeoutExpired:
+        if not run_pytest(args, test.parent, env, out, limit_s):
             print(f"{test.name} over {scheme}: not done after {limit_s} s; {log}", flush=True)
             return {}
     return outcomes(report) if report.exists() else {}

@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -30,6 +28,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+
+from theirs_run import cases, run_pytest  # noqa: E402
+
 WORK = ROOT / "build/faces-theirs"
 WHEELS = {"ucxx": "ucxx-cu13==0.52.0", "distributed_ucxx": "distributed-ucxx-cu13==0.52.0"}
 TOOLS = ["pytest-asyncio==1.5.0", "typing_extensions==4.16.0"]
@@ -159,11 +161,9 @@ def first_line(said: ElementTree.Element) -> str:
 
 def read(report: Path, where: str) -> Result:
     passed, skipped, failed = 0, Counter[str](), []
-    for case in ElementTree.parse(report).iter("testcase"):
-        bad = next((said for kind in ("failure", "error") if (said := case.find(kind)) is not None), None)
-        skip = case.find("skipped")
+    for name, bad, skip in cases(report):
         if bad is not None:
-            failed.append((f"{where}::{case.get('name')}", first_line(bad)))
+            failed.append((f"{where}::{name}", first_line(bad)))
         elif skip is not None:
             skipped[first_line(skip)] += 1
         else:
@@ -177,18 +177,10 @@ def run(suite: Suite, where: str, folder: Path, file: str, one: str, limit_s: in
     report = logs / f"{where.replace('/', '-')}.xml"
     report.unlink(missing_ok=True)
     (WORK / "pytest.ini").write_text("[pytest]\n")       # or this repository's options would be theirs
-    command = [sys.executable, "-m", "pytest", "-q", "-c", str(WORK / "pytest.ini"), "-o", f"cache_dir={WORK}/cache", "--tb=short",
-               "-W", "ignore", f"--junitxml={report}", *suite.options, f"{folder / file}{one}"]
+    args = ["-c", str(WORK / "pytest.ini"), "-o", f"cache_dir={WORK}/cache", f"--junitxml={report}", *suite.options, f"{folder / file}{one}"]
     with open(report.with_suffix(".log"), "w") as log:
-        proc = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            proc.wait(limit_s)
-        except subprocess.TimeoutExpired:
+        if not run_pytest(args, folder, environment(), log, limit_s):
             return Result(0, Counter(), [(where, f"not done after {limit_s} s: {log.name}")])
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(proc.pid, signal.SIGKILL)      # and what its tests left running
-            proc.wait()
     result = read(report, where) if report.exists() else Result(0, Counter(), [])
     return result if any(result) else Result(0, Counter(), [(where, f"no test ran: {log.name}")])
 
