@@ -112,15 +112,11 @@ int wf_conn_send(struct wf_lane *l, uint8_t type, uint16_t aux, const void *payl
 
 int wf_conn_say(struct weft_ep *ep, struct wf_lane *l, const void *p, size_t len)
 {
-	uint8_t buf[WF_NAME_MAX + WF_SAY_MAX];
-	size_t name = strlen(l->tr->name) + 1;
-	struct wf_frame h = { .type = WF_FR_LANE, .len = (uint32_t)(name + len) };
+	struct wf_frame h = { .type = WF_FR_LANE };
 
 	if (!ep->boot || ep->boot->down || len > WF_SAY_MAX)
 		return WEFT_ECLOSED;
-	memcpy(buf, l->tr->name, name);
-	memcpy(buf + name, p, len);
-	return wf_ep_say(ep, &h, buf);
+	return wf_ep_say_of(ep, &h, l->tr, p, len);
 }
 
 /* The lane of that name: a candidate, the one that was taken, or is to be. One that was given up meanwhile hears nothing more. */

@@ -34,6 +34,13 @@ static void take_down(struct wf_note *n, weft_event *out)
 	out->status = ep->status;
 }
 
+static void heat(struct weft_ep *ep)
+{
+	if (!ep->hot)
+		ep->w->fd_hot++;
+	ep->hot = true;
+}
+
 struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 {
 	struct weft_ep *ep = wf_pool_get(&w->eps);
@@ -70,8 +77,7 @@ struct weft_ep *wf_ep_new(struct weft_worker *w, const weft_conn_opts *o)
 	ep->up_note.take = take_up;
 	ep->down_note.take = take_down;
 	wf_list_push_back(&w->eps_list, &ep->link);
-	ep->hot = true;          /* connecting */
-	w->fd_hot++;
+	heat(ep);                /* connecting */
 	return ep;
 }
 
@@ -99,13 +105,6 @@ int wf_ep_refuse(struct weft_ep *ep)
 	if (ep->why)
 		return wf_fail(ep->status, ep->why->e.sys_errno, object, ep->why->e.remedy, "%s", ep->why->e.cause);
 	return wf_fail(WEFT_ECLOSED, 0, object, NULL, "it was closed on this side");
-}
-
-static void heat(struct weft_ep *ep)
-{
-	if (!ep->hot)
-		ep->w->fd_hot++;
-	ep->hot = true;
 }
 
 void wf_ep_use(struct weft_ep *ep, struct wf_lane *l)

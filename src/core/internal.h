@@ -546,6 +546,8 @@ void wf_renew_drop(struct weft_ep *ep);
 /* ---- tx.c ---- */
 /* A frame of the bootstrap lane's own, behind others that wait for room there. 0, or < 0: it is broken. */
 int wf_ep_say(struct weft_ep *ep, const struct wf_frame *h, const void *payload);
+/* The same, about a transport: its name, then @len <= WF_SAY_MAX bytes. Sets h->len. */
+int wf_ep_say_of(struct weft_ep *ep, struct wf_frame *h, const struct wf_transport *tr, const void *p, size_t len);
 bool wf_ep_said(struct weft_ep *ep);                            /* sends what waits; true: all of it */
 void wf_ep_forget_descs(struct weft_ep *ep);                    /* what waits describes nothing of a lane that broke any more */
 void wf_ep_repeat(struct weft_ep *ep, struct wf_list *at, const struct wf_frame *h, const void *payload);

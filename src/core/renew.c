@@ -94,15 +94,9 @@ static bool is_wanted(const struct weft_ep *ep)
 
 static void say(struct wf_renew *r, uint16_t what, uint64_t tag, const void *p, size_t len)
 {
-	const char *name = tr_of(r)->name;
-	size_t at = strlen(name) + 1;
-	uint8_t buf[WF_NAME_MAX + WF_SAY_MAX];
-	struct wf_frame h = { .type = WF_FR_RENEW, .aux = what, .id = r->number, .tag = tag, .len = (uint32_t)(at + len) };
+	struct wf_frame h = { .type = WF_FR_RENEW, .aux = what, .id = r->number, .tag = tag };
 
-	memcpy(buf, name, at);
-	if (len)
-		memcpy(buf + at, p, len);
-	if (wf_ep_say(r->ep, &h, buf) == WEFT_ENOMEM)   /* the peer would wait for it, and we for the answer */
+	if (wf_ep_say_of(r->ep, &h, tr_of(r), p, len) == WEFT_ENOMEM)   /* the peer would wait for it, and we for the answer */
 		wf_ep_fail(r->ep, WEFT_ENOMEM, 0, "no memory for a control frame");
 }
 
@@ -136,6 +130,13 @@ static void failed(struct wf_renew *r, bool waits, const char *why)
 	r->waits = waits;
 	drop_lane(r);
 	schedule(r);
+}
+
+/* The attempt is over on both sides. */
+static void give_up(struct wf_renew *r, bool waits, const char *why)
+{
+	say_no(r, waits, why);
+	failed(r, waits, why);
 }
 
 /* Our side of the lane, and what it offers; 0: nothing, and why. Without memory for a lane there is none; that may pass by itself. */
@@ -188,23 +189,19 @@ static void answer(struct wf_renew *r, const void *offer, size_t offer_len)
 {
 	uint8_t data[WF_OFFER_MAX];
 	char why[sizeof(r->why)];
-	bool waits;
 	size_t len;
 
 	drop_lane(r);                    /* of an attempt that the peer has given up */
 	len = make_offer(r, data, why, sizeof(why));
 	if (len && r->lane->tr->attach(r->lane, false, offer, offer_len)) {
 		snprintf(why, sizeof(why), "%s", weft_last_error()->cause);
-		say_no(r, false, why);
-		failed(r, false, why);
+		give_up(r, false, why);
 	} else if (len) {
 		r->state = RENEW_MAKING;
 		r->waits = false;
 		say(r, WF_RENEW_OFFER, 0, data, len);
 	} else {
-		waits = r->lane;
-		say_no(r, waits, why);
-		failed(r, waits, why);
+		give_up(r, r->lane, why);
 	}
 }
 
@@ -296,8 +293,7 @@ bool wf_renew_lane_down(struct weft_ep *ep, const struct wf_lane *l, int32_t sta
 		snprintf(r->down_cause, sizeof(r->down_cause), "%s", cause);
 		return true;
 	}
-	say_no(r, false, cause);
-	failed(r, false, cause);
+	give_up(r, false, cause);
 	return true;
 }
 
@@ -333,8 +329,7 @@ static int in_offer(struct wf_renew *r, const uint8_t *p, size_t len)
 	if (!r->lane->tr->attach(r->lane, true, p, len))
 		return 0;
 	snprintf(why, sizeof(why), "%s", weft_last_error()->cause);
-	say_no(r, false, why);
-	failed(r, false, why);
+	give_up(r, false, why);
 	return 0;
 }
 

@@ -139,6 +139,18 @@ int wf_ep_say(struct weft_ep *ep, const struct wf_frame *h, const void *payload)
 	return 0;
 }
 
+int wf_ep_say_of(struct weft_ep *ep, struct wf_frame *h, const struct wf_transport *tr, const void *p, size_t len)
+{
+	uint8_t buf[WF_NAME_MAX + WF_SAY_MAX];
+	size_t name = strlen(tr->name) + 1;
+
+	h->len = (uint32_t)(name + len);
+	memcpy(buf, tr->name, name);
+	if (len)
+		memcpy(buf + name, p, len);
+	return wf_ep_say(ep, h, buf);
+}
+
 bool wf_ep_said(struct weft_ep *ep)
 {
 	struct wf_list *it;
