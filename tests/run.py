@@ -262,9 +262,10 @@ def find_torture(o):
 def python_env(o):
     env = {"PYTHONPATH": str(o.build / "py"), "WEFT_TEST_BUILD": str(o.build)}
     if o.san in ("address", "undefined"):  # the interpreter was not linked with the sanitizer's library
-        lib = "libasan.so" if o.san == "address" else "libubsan.so"
-        path = subprocess.run(["gcc", f"-print-file-name={lib}"], capture_output=True, text=True).stdout.strip()
-        env["LD_PRELOAD"] = os.path.realpath(path)
+        # and ASan must meet C++'s library when it begins, or what a module in C++ throws ends the process
+        libs = ["libasan.so" if o.san == "address" else "libubsan.so", "libstdc++.so.6"]
+        paths = [subprocess.run(["gcc", f"-print-file-name={lib}"], capture_output=True, text=True).stdout.strip() for lib in libs]
+        env["LD_PRELOAD"] = ":".join(os.path.realpath(p) if os.path.isabs(p) else p for p in paths)
         env["ASAN_OPTIONS"] = "detect_leaks=0"  # the interpreter's own
         env["PYTHONMALLOC"] = "malloc"
     return env
