@@ -171,7 +171,7 @@ $(TESTAR): $(call obj,$(TESTLIB))
 $(UNIT): $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
 
-$(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_break test_verbs_dev test_verbs_ib test_verbs_lost test_verbs_rails test_verbs_renew): | $(FAKE_IBV)
+$(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_break test_verbs_dev test_verbs_ib test_verbs_lost test_verbs_memory test_verbs_rails test_verbs_renew): | $(FAKE_IBV)
 
 # A peer of another version is one whose words are changed on their way.
 $(O)/tests/unit/test_verbs_ib: LDLIBS_ += -Wl,--wrap=verbs_offer -Wl,--wrap=verbs_hear
@@ -181,6 +181,7 @@ comma   := ,
 WRAP    := malloc calloc realloc posix_memalign strdup free
 WRAP_MT := pthread_mutex_lock pthread_mutex_trylock pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_spin_lock
 $(TORTURE): LDLIBS_ += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
+$(O)/tests/unit/test_verbs_memory: LDLIBS_ += $(addprefix -Wl$(comma)--wrap=,$(WRAP))
 $(O)/tests/unit/test_counts: LDLIBS_ += $(addprefix -Wl$(comma)--wrap=,$(WRAP) aligned_alloc $(WRAP_MT))
 
 CASES := $(filter-out $(CONF_TOP),$(CONF_SRC))

@@ -54,8 +54,9 @@ PATTERNS = ("all", "stencil6", "ring", "tree", "star")
 def constants(header=HEADER):
     """The transport's own, by name without VERBS_."""
     found = {}
-    for name, text in re.findall(r"^#define VERBS_(\w+)\s+([\d()<u ]+?)\s*(?:/\*.*)?$", header.read_text(), re.M):
-        found[name] = eval(text.replace("u", ""), {})  # digits, brackets and shifts only
+    for name, text in re.findall(r"^#define VERBS_(\w+)\s+((?:VERBS_\w+|[\d()<u +*])+?)\s*(?:/\*.*)?$", header.read_text(), re.M):
+        text = re.sub(r"VERBS_(\w+)", lambda m: str(found[m[1]]), text)
+        found[name] = eval(text.replace("u", ""), {})  # digits, brackets, shifts, sums and products only
     return found
 
 
@@ -429,6 +430,16 @@ TABLES = {
 }
 
 
+def ours(rails):
+    """Of a peer that is reached over so many ports."""
+    return own()["lane"] + rails * own()["qp"] + A["own_endpoint"]
+
+
+def iwarp_recvs(credits):
+    """Receive buffers that stand behind a lane over iWARP, in bytes (verbs_promise())."""
+    return (credits + W["NOTES"]) * W["BUF"]
+
+
 # Figures in the page's sentences, beside those of a case ("rc all 10000 64 node").
 FACTS = {
     "worker": lambda: size(shared()), "lane": lambda: size(each_lane()), "ours": lambda: size(each_lane("ours")),
@@ -440,6 +451,9 @@ FACTS = {
     "recvs": lambda: f"{W['SRQ']:,}", "recv-bytes": lambda: size(W["SRQ"] * W["BUF"]), "credits": lambda: f"{W['CREDITS']}",
     "promise": lambda: f"{W['SRQ'] // W['CREDITS'] + 1}", "sends-most": lambda: size(W["SENDS_MAX"] * W["BUF"]),
     "smalls-most": lambda: size(W["SMALLS_MAX"] * W["INLINE"]), "ud-buffers": lambda: size(DESIGNS["ud"].parts(0)["datagrams"]),
+    "ours-4": lambda: size(ours(W["DEVS"])), "rails": lambda: f"{W['DEVS']}",
+    "iwarp-lane": lambda: size(iwarp_recvs(W["CREDITS"])), "iwarp-few": lambda: size(iwarp_recvs(W["CREDITS_FEW"])),
+    "iwarp-first": lambda: f"{W['SRQ'] // (W['CREDITS'] + W['NOTES'])}",
     "over-tcp": lambda: f"{case('rc', 'all', 10_000, 64)['lanes'] - W['QPS']:,}",
 }
 FIGURES = {"lanes": lambda c: f"{c['lanes']:,}", "bytes": lambda c: size(c["bytes"]), "node": lambda c: size(c["node_bytes"]),

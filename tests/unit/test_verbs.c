@@ -176,12 +176,6 @@ static void what_is_kept_is_bounded(void **state)
 	free(in);
 }
 
-static void a_peer_takes_little_memory(void **state)
-{
-	(void)state;
-	assert_true(sizeof(struct verbs_lane) + sizeof(struct verbs_qp) <= 16 << 10);
-}
-
 /* The adapter's own atomics, where it says that they are atomic with the CPU's; the others by the owner's CPU, as everywhere. */
 static void adapters_do_atomics(void **state)
 {
@@ -669,7 +663,6 @@ static int run(void)
 		CASE(large_messages_are_copied_by_no_cpu),
 		CASE(a_region_is_registered_once),
 		CASE(what_is_kept_is_bounded),
-		CASE(a_peer_takes_little_memory),
 		CASE(adapters_do_atomics),
 		CASE(a_thousand_connect_at_once),
 		CASE(queue_pairs_have_a_bound),

@@ -259,9 +259,9 @@ struct verbs_dev {
 
 enum { VERBS_WR_NONE, VERBS_WR_FRAME, VERBS_WR_PUT, VERBS_WR_COPY, VERBS_WR_RMA, VERBS_WR_OVER };
 
-struct verbs_wr {                        /* a work request that the adapter has */
-	uint32_t next_frame;             /* PUT: number of the frame that follows it */
+struct verbs_wr {                        /* a work request that the adapter has; there are many: no padding between its fields */
 	void *ptr;                       /* by kind: struct verbs_buf twice, struct verbs_read, struct verbs_piece */
+	uint32_t next_frame;             /* PUT: number of the frame that follows it */
 	uint8_t kind;
 };
 
