@@ -15,12 +15,17 @@
  * yet, or used by both. Until MOVE nothing is disturbed: an attempt that comes to nothing costs messages nothing.
  *
  * When. A tries at once, then after pauses that double, WF_RENEW_TRIES times in a row. Where one side's transport has nothing to
- * offer (its ports are down) no timer runs: it says so when that changes (wf_port_changed()), B by HINT.
+ * offer (its ports are down) no timer runs: it says so when that changes (wf_port_changed()), B by HINT. Many endpoints may
+ * break at the same moment, and their peers would all be asked at the same: so each waits a little more, by its number (spread()).
  */
 #include "core/renew.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "base/rng.h"
+
+#define NEVER UINT64_MAX
 
 static const struct wf_transport *tr_of(const struct wf_renew *r)
 {
@@ -28,6 +33,28 @@ static const struct wf_transport *tr_of(const struct wf_renew *r)
 }
 
 static void on_timer(struct wf_timer *t);
+
+/* It has its place in the heap, or had it a moment ago. */
+static void set_timer(struct wf_renew *r, uint64_t at_ns)
+{
+	wf_heap_remove(&r->ep->w->deadlines, &r->timer.node);
+	wf_heap_push(&r->ep->w->deadlines, &r->timer.node, at_ns);
+}
+
+static void drop_timer(struct wf_renew *r)
+{
+	wf_heap_remove(&r->ep->w->deadlines, &r->timer.node);
+}
+
+/* 0 .. @ns, the same for the same attempt of the same endpoint. */
+static uint64_t spread(const struct wf_renew *r, uint64_t ns)
+{
+	struct wf_rng rng;
+
+	memcpy(&rng.state, r->ep->w->uuid, sizeof(rng.state));
+	rng.state ^= (uint64_t)r->ep->id << 32 | r->number;
+	return wf_rng_below(&rng, ns);
+}
 
 bool wf_renew_note(struct weft_ep *ep, const char *cause)
 {
@@ -42,6 +69,8 @@ bool wf_renew_note(struct weft_ep *ep, const char *cause)
 		r->timer.fire = on_timer;
 		ep->renew = r;
 	}
+	if (ep->active && ep->may_renew && !wf_heap_is_linked(&r->timer.node) && wf_heap_push(&ep->w->deadlines, &r->timer.node, NEVER))
+		return false;
 	ep->n_breaks++;
 	snprintf(r->cause, sizeof(r->cause), "%s", cause);
 	if (r->since && wf_now_ns() - r->since >= WF_RENEW_STOOD_NS)
@@ -63,7 +92,7 @@ void wf_renew_drop(struct weft_ep *ep)
 
 	if (!r)
 		return;
-	wf_heap_remove(&ep->w->deadlines, &r->timer.node);
+	drop_timer(r);
 	drop_lane(r);
 	wf_free(r);
 	ep->renew = NULL;
@@ -111,17 +140,18 @@ static void say_no(struct wf_renew *r, bool waits, const char *why)
 static void schedule(struct wf_renew *r)
 {
 	struct weft_ep *ep = r->ep;
+	uint64_t at;
 
 	if (!ep->active || r->state != RENEW_IDLE || r->given_up || (r->waits && !r->hinted) || !is_wanted(ep))
 		return;
 	if (r->tries >= WF_RENEW_TRIES) {
 		r->given_up = true;
+		drop_timer(r);
 		say(r, WF_RENEW_NO, WF_RENEW_LAST, NULL, 0);
 		return;
 	}
-	wf_heap_remove(&ep->w->deadlines, &r->timer.node);
-	if (wf_heap_push(&ep->w->deadlines, &r->timer.node, WF_MAX(wf_now_ns(), r->not_before)))
-		snprintf(r->why, sizeof(r->why), "no memory for a timer");
+	at = WF_MAX(wf_now_ns() + spread(r, WF_RENEW_SPREAD_NS), r->not_before);
+	set_timer(r, WF_MIN(at, r->timer.node.key));   /* a port that flaps puts nothing off */
 }
 
 static void failed(struct wf_renew *r, bool waits, const char *why)
@@ -162,8 +192,10 @@ static void on_timer(struct wf_timer *t)
 	struct wf_renew *r = wf_container_of(t, struct wf_renew, timer);
 	uint8_t data[WF_OFFER_MAX];
 	char why[sizeof(r->why)];
+	uint64_t pause;
 	size_t len;
 
+	set_timer(r, NEVER);
 	if (r->state != RENEW_IDLE || !is_wanted(r->ep))
 		return;
 	r->waits = r->hinted = false;
@@ -173,7 +205,8 @@ static void on_timer(struct wf_timer *t)
 		return;
 	}
 	r->number++;
-	r->not_before = wf_now_ns() + (WF_RENEW_PAUSE_NS << WF_MIN(r->tries, WF_RENEW_DOUBLINGS));
+	pause = WF_RENEW_PAUSE_NS << WF_MIN(r->tries, WF_RENEW_DOUBLINGS);
+	r->not_before = wf_now_ns() + pause + spread(r, pause / WF_RENEW_PAUSE_SPREAD);
 	r->tries++;
 	if (!len) {
 		failed(r, false, why);
@@ -185,6 +218,20 @@ static void on_timer(struct wf_timer *t)
 
 /* ---- the passive side's answer ---- */
 
+/*
+ * Each answer costs queue pairs, which are dying for a while when the next one comes. A peer of ours never asks twice within the
+ * shortest pause; a link that was held up may bring us a few at once.
+ */
+static bool asks_too_often(struct wf_renew *r)
+{
+	uint64_t now = wf_now_ns();
+
+	if (r->not_before > now + (WF_RENEW_ASKS - 1) * WF_RENEW_PAUSE_NS)
+		return true;
+	r->not_before = WF_MAX(now, r->not_before) + WF_RENEW_PAUSE_NS;
+	return false;
+}
+
 static void answer(struct wf_renew *r, const void *offer, size_t offer_len)
 {
 	uint8_t data[WF_OFFER_MAX];
@@ -192,6 +239,10 @@ static void answer(struct wf_renew *r, const void *offer, size_t offer_len)
 	size_t len;
 
 	drop_lane(r);                    /* of an attempt that the peer has given up */
+	if (asks_too_often(r)) {
+		give_up(r, false, "asked too often for a new connection");
+		return;
+	}
 	len = make_offer(r, data, why, sizeof(why));
 	if (len && r->lane->tr->attach(r->lane, false, offer, offer_len)) {
 		snprintf(why, sizeof(why), "%s", weft_last_error()->cause);
@@ -247,6 +298,7 @@ static void move(struct wf_renew *r)
 	r->state = RENEW_IDLE;
 	r->since = wf_now_ns();
 	r->why[0] = 0;
+	drop_timer(r);
 	ep->n_renewed++;
 	WF_LOG(&ep->w->ctx->log, WF_LOG_INFO, "endpoint %u: messages go over %s again", ep->id, l->tr->name);
 	wf_stats_keep_lane(ep->w, ep->boot);

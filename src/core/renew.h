@@ -10,6 +10,9 @@
 #define WF_RENEW_TRIES 16u                       /* in a row: an attempt after each of these pauses, then no more */
 #define WF_RENEW_PAUSE_NS WF_NS_PER_S            /* after the first, twice as long after each, */
 #define WF_RENEW_DOUBLINGS 6u                    /* so often */
+#define WF_RENEW_SPREAD_NS (50 * WF_NS_PER_MS)   /* endpoints that broke together do not all begin at the same moment, but within this, */
+#define WF_RENEW_PAUSE_SPREAD 4u                 /* and their pauses differ by up to one in so many parts */
+#define WF_RENEW_ASKS 4u                         /* of a peer that are answered at once; then one for each WF_RENEW_PAUSE_NS */
 #define WF_RENEW_STOOD_NS (60 * WF_NS_PER_S)     /* a lane that stood so long makes the count begin anew */
 
 enum {
@@ -31,8 +34,8 @@ struct wf_renew {
 	uint32_t number;                 /* of the attempt */
 	unsigned tries;                  /* attempts since a lane last stood for long */
 	uint64_t since;                  /* when the last one was made; 0: none */
-	uint64_t not_before;             /* the next attempt */
-	struct wf_timer timer;
+	uint64_t not_before;             /* the next attempt; passive: the next ASK of a peer that keeps to the least of pauses */
+	struct wf_timer timer;           /* active: has its place from the break on, so that an attempt needs no memory for it */
 	struct wf_lane *lane;            /* to be */
 	int32_t down_status;             /* MOVING: it is down again */
 	int down_errno;

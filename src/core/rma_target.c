@@ -116,7 +116,7 @@ void wf_rma_offer_again(struct weft_ep *ep)
 	wf_list_foreach(it, tmp, &ep->opens) {
 		struct wf_open *o = wf_list_entry(it, struct wf_open, link);
 
-		if (!o->closed && o->grant && !o->revoke_sent && !o->hold)
+		if (!o->closed && o->grant && !atomic_load_explicit(&o->grant->revoked, memory_order_acquire) && !o->hold)
 			answer_open(ep, o);
 	}
 }

@@ -298,6 +298,37 @@ static void a_port_that_comes_up_later_is_used(void **state)
 	}
 }
 
+/* ... and one that does while a connection is made is left alone: the peer was not told of it. */
+static void a_port_that_comes_up_between_the_offers_is_not_used(void **state)
+{
+	static const char *const links[] = { "eth", "ib" };
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		weft_conn_opts o = { .size = sizeof(o), .user_data = 79 };
+		struct wt_pair p;
+		weft_ep *more[2];
+		weft_event e;
+
+		setenv("WEFT_TEST_IBV_LINK", links[i / 2], 1);
+		fault(i % 2 ? "port_down1" : "port_down0");
+		wt_pair_open(&p, 0);
+		assert_int_equal(weft_connect(p.w[0]->w, p.url, &o, &more[0]), WEFT_OK);
+		e = wt_wait(p.w[1], WEFT_EV_REQUEST, UINT64_MAX, WT_LIMIT_MS);
+		fault(NULL);
+		wt_pump_ms(20);
+		assert_int_equal(weft_accept(e.data, p.w[1]->w, NULL, &more[1]), WEFT_OK);
+		wt_wait(p.w[0], WEFT_EV_CONNECTED, 79, WT_LIMIT_MS);
+		assert_int_equal(lane_of(more[0])->n_rails, 1);
+		assert_string_equal(dev_of(more[0])->name, i % 2 ? "fake0:1" : "fake1:1");
+		weft_ep_abort(more[0]);
+		weft_ep_abort(more[1]);
+		assert_int_equal(rails_of_a_new_lane(&p), 2);
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_LINK");
+}
+
 /* With none left the endpoint is made over tcp, and each says why. */
 static void without_a_port_all_is_tcp(void **state)
 {
@@ -375,6 +406,7 @@ static int run(void)
 		CASE(an_adapter_that_is_put_back_is_used_again),
 		CASE(a_rail_that_is_put_back_serves_new_lanes),
 		CASE(a_port_that_comes_up_later_is_used),
+		CASE(a_port_that_comes_up_between_the_offers_is_not_used),
 		CASE(without_a_port_all_is_tcp),
 		CASE(an_address_that_goes_is_not_used_any_more),
 		CASE(without_its_gid_a_port_keeps_its_lanes),

@@ -2,97 +2,12 @@
  *
  * test_verbs_renew.c - lanes that broke are made again, over devices in software: messages, memory and large buffers go back to the
  * adapters, nothing is lost or doubled on the way; with a rail or port that is gone, comes back, or leads nowhere; whatever
- * happens while it is done; and what is said of it.
+ * happens while it is done; and what is said of it. How often, how soon and how much: test_verbs_bounds.c.
  */
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#include "core/renew.h"
-#include "unit/verbs_inside.h"
-
-#define PULLED "the test pulled it"
-
-static int renew_teardown(void **state)
-{
-	unsetenv("WEFT_TEST_IBV_FAULT");
-	unsetenv("WEFT_TEST_IBV_DEVICES");
-	unsetenv("WEFT_CONNECT_TIMEOUT");
-	unsetenv("WEFT_FAILURE_DETECT");
-	return wt_teardown(state);
-}
-
-static void open_both(struct wt_pair *p)
-{
-	wt_pair_open_with(p, 0, "transports", "verbs,tcp");
-	lane_of(p->ep[0]);
-}
-
-static bool is_over(const struct wt_pair *p, const char *transport)
-{
-	for (int i = 0; i < 2; i++)
-		if (strcmp(p->ep[i]->msg->tr->name, transport) || p->ep[i]->sw)
-			return false;
-	return true;
-}
-
-static void comes_to(struct wt_pair *p, const char *transport)
-{
-	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); !is_over(p, transport) && wt_now_ns() < limit;)
-		wt_pump();
-	if (!is_over(p, transport))
-		fail_msg("%s is not reached: %s%s", transport, explained(p->ctx, p->ep[0]), explained(p->ctx, p->ep[1]));
-}
-
-/* The lane that carries messages, or the one to be; NULL: there is none. */
-static struct verbs_lane *any_lane(weft_ep *ep)
-{
-	struct wf_lane *l = ep->msg != ep->boot ? ep->msg : ep->renew ? ep->renew->lane : NULL;
-
-	return l ? verbs_lane_of(l) : NULL;
-}
-
-static bool break_lane(weft_ep *ep)
-{
-	struct verbs_lane *l = any_lane(ep);
-
-	if (!l || !l->n_rails || l->state == VERBS_DOWN)
-		return false;            /* what has no queue pair yet cannot break */
-	verbs_break(l, PULLED);
-	return true;
-}
-
-/* As if a lane had stood for long: pauses are minutes in the end. */
-static void forget_pauses(struct wt_pair *p)
-{
-	for (int i = 0; i < 2; i++) {
-		struct wf_renew *r = p->ep[i]->renew;
-
-		if (!r)
-			continue;
-		r->tries = 0;
-		r->not_before = 0;
-		wf_port_changed(p->ep[i]->w->port[r->tr]);
-	}
-}
-
-static void says(const struct wt_pair *p, int side, const char *what)
-{
-	const char *text = explained(p->ctx, p->ep[side]);
-
-	if (!strstr(text, what))
-		fail_msg("\"%s\" is not in: %s", what, text);
-}
-
-/* Nothing wakes it, but for what an adapter may give back for a while. */
-static void sleeps(struct wt_w *w)
-{
-	struct pollfd fd = { .fd = weft_worker_fd(w->w), .events = POLLIN };
-	uint64_t until = wt_in_ms(4000);
-
-	while ((weft_arm(w->w) != WEFT_OK || poll(&fd, 1, 200)) && wt_now_ns() < until)
-		wt_pump();
-	assert_true(wt_now_ns() < until);
-}
+#include "unit/verbs_renew.h"
 
 /* ---- again ---- */
 
@@ -254,6 +169,8 @@ static void nothing_is_lost_or_doubled_however_often_it_breaks(void **state)
 				wt_pump();
 			if (wt_random(&t.seed) % 4 == 0)
 				break_lane(t.p.ep[wt_random(&t.seed) % 2]);
+			forget_pauses(&t.p);
+			at_once(t.p.ep[0]);
 		}
 		flush = wt_took(t.p.w[0], weft_flush(t.p.w[0]->w, t.p.ep[0], &f), &f);
 		for (unsigned i = 0; i < OPS; i++)
@@ -272,18 +189,6 @@ static void nothing_is_lost_or_doubled_however_often_it_breaks(void **state)
 }
 
 /* ---- in the midst of it ---- */
-
-/* The lane breaks, and turns go by until that side has come so far with another. */
-static void break_and_go_to(struct wt_pair *p, int side, uint8_t at)
-{
-	uint64_t limit = wt_in_ms(WT_LIMIT_MS);
-
-	verbs_break(lane_of(p->ep[0]), PULLED);
-	while (!(p->ep[side]->renew && p->ep[side]->renew->state == at && p->ep[side]->renew->lane) && wt_now_ns() < limit) {
-		weft_progress(p->w[wt_now_ns() & 1]->w);
-	}
-	assert_int_equal(p->ep[side]->renew->state, at);
-}
 
 static const struct { int side; uint8_t state; } steps[] = {
 	{ 0, RENEW_ASKED }, { 0, RENEW_MAKING }, { 0, RENEW_MOVING }, { 1, RENEW_MAKING },
@@ -311,6 +216,59 @@ static void it_breaks_again_while_it_is_made(void **state)
 		}
 		comes_to(&t.p, "verbs");
 		unsetenv("WEFT_TEST_IBV_FAULT");
+		wt_pair_close(&t.p);
+	}
+}
+
+/* The passive side has heard MOVE, and has not been told yet that the lane is up: what it hears and does in between. */
+static void move_may_come_before_the_lane_is_up(void **state)
+{
+	enum { GOES_ON, BREAKS_HERE, BREAKS_THERE, BREAKS_ON_BOTH, PORT_TELLS, CLOSES_HERE, CLOSES_THERE, ABORTS_HERE, ABORTS_THERE, WHAT };
+
+	(void)state;
+	for (int what = 0; what < WHAT; what++) {
+		struct traffic t = { .seed = (uint64_t)what };
+		bool ends = what >= CLOSES_HERE;
+		int who = what == CLOSES_HERE || what == ABORTS_HERE;
+		struct weft_worker *w;
+
+		open_both(&t.p);
+		w = t.p.w[1]->w;
+		if (!ends)
+			post_some(&t, 20, 1);
+		break_and_go_to(&t.p, 1, RENEW_MAKING);
+		for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); t.p.ep[1]->renew->state == RENEW_MAKING && wt_now_ns() < limit;) {
+			weft_progress(t.p.w[0]->w);
+			wf_poll_run(&w->poll, 0, 16);   /* tcp alone: the adapter's news waits */
+			t.p.ep[1]->boot->tr->poll(t.p.ep[1]->boot->port);
+		}
+		assert_int_equal(t.p.ep[1]->renew->state, RENEW_DUE);
+		assert_false(t.p.ep[1]->renew->lane->up);
+		if (what == BREAKS_HERE || what == BREAKS_ON_BOTH)
+			break_lane(t.p.ep[1]);
+		if (what == BREAKS_THERE || what == BREAKS_ON_BOTH)
+			break_lane(t.p.ep[0]);
+		for (int k = 0; what == PORT_TELLS && k < 2; k++)
+			wf_port_changed(t.p.w[k]->w->port[t.p.ep[k]->renew->tr]);
+		if (!ends) {
+			t.p.ep[0]->renew->not_before = 0;
+			all_arrived(&t, 1);
+			comes_to(&t.p, "verbs");
+			post_some(&t, 20, 2);
+			all_arrived(&t, 2);
+			wt_pair_close(&t.p);
+			continue;
+		}
+		if (what <= CLOSES_THERE) {
+			weft_call c = wt_call(0);
+
+			wt_ok(t.p.w[who], wt_took(t.p.w[who], weft_ep_close(t.p.ep[who], &c), &c));
+		} else {
+			weft_ep_abort(t.p.ep[who]);
+		}
+		assert_int_equal(wt_wait(t.p.w[!who], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS).status, what <= CLOSES_THERE ? WEFT_ECLOSED : WEFT_ERESET);
+		weft_ep_abort(t.p.ep[!who]);
+		t.p.ep[0] = t.p.ep[1] = NULL;
 		wt_pair_close(&t.p);
 	}
 }
@@ -660,106 +618,6 @@ static void rdma_cm_tells_of_a_break_that_is_known(void **state)
 	}
 }
 
-/* ---- bounds ---- */
-
-static void a_lane_that_breaks_for_ever_is_left_alone_in_the_end(void **state)
-{
-	struct wt_pair p;
-
-	(void)state;
-	open_both(&p);
-	for (unsigned i = 0; i < WF_RENEW_TRIES; i++) {
-		assert_true(break_lane(p.ep[i & 1]));
-		comes_to(&p, "tcp");
-		if (i) {
-			uint64_t pause = WF_RENEW_PAUSE_NS << WF_MIN(i - 1, WF_RENEW_DOUBLINGS), at = p.ep[0]->renew->not_before;
-
-			assert_true(at > wt_now_ns() && at <= wt_now_ns() + pause);
-			p.ep[0]->renew->not_before = 0;
-			wf_port_changed(p.ep[0]->w->port[p.ep[0]->renew->tr]);
-		}
-		comes_to(&p, "verbs");
-		wt_exchange(&p, (int)(i & 1), 100, i);
-	}
-	break_lane(p.ep[0]);
-	comes_to(&p, "tcp");
-	p.ep[0]->renew->not_before = 0;
-	wf_port_changed(p.ep[0]->w->port[p.ep[0]->renew->tr]);   /* nor then */
-	wt_pump_ms(50);
-	assert_true(is_over(&p, "tcp"));
-	for (int k = 0; k < 2; k++)
-		says(&p, k, "given up after 16 attempts in a row to connect again, the last: it broke soon after");
-	sleeps(p.w[0]);
-	sleeps(p.w[1]);
-	wt_exchange(&p, 0, 300000, 1);
-	wt_pair_close(&p);
-}
-
-/* Who found no memory for an attempt waits for the next, and not for a port to change. */
-static void memory_that_is_short_for_a_moment_costs_one_attempt(void **state)
-{
-	(void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	skip();                          /* they end a program that asks for so much */
-#endif
-	for (int side = 0; side < 2; side++) {
-		struct wf_transport greedy = wf_verbs;
-		struct wf_port *port;
-		struct wt_pair p;
-
-		open_both(&p);
-		port = p.ep[side]->msg->port;
-		greedy.lane_size = SIZE_MAX / 4;
-		port->tr = &greedy;
-		break_lane(p.ep[0]);
-		comes_to(&p, "tcp");
-		for (uint64_t until = wt_in_ms(500); !p.ep[side]->renew->why[0] && wt_now_ns() < until;)
-			wt_pump();
-		says(&p, side, "no memory for a lane");
-		assert_false(p.ep[0]->renew->waits);
-		port->tr = &wf_verbs;
-		comes_to(&p, "verbs");           /* by the clock */
-		wt_pair_close(&p);
-	}
-}
-
-/* One that stood for a minute is not one that flaps. */
-static void a_lane_that_stood_makes_the_count_begin_anew(void **state)
-{
-	struct wt_pair p;
-
-	(void)state;
-	open_both(&p);
-	for (unsigned i = 0; i < 4; i++) {
-		break_lane(p.ep[0]);
-		wt_exchange(&p, 0, 100, 1);
-		comes_to(&p, "verbs");
-		assert_int_equal(p.ep[0]->renew->tries, 1);
-		p.ep[0]->renew->since -= WF_RENEW_STOOD_NS;
-		p.ep[0]->renew->not_before = 0;   /* a second has passed, too */
-	}
-	wt_pair_close(&p);
-}
-
-/* A peer that does not know how is left on tcp, as before. */
-static void a_peer_that_cannot_is_not_asked(void **state)
-{
-	struct wt_pair p;
-
-	(void)state;
-	open_both(&p);
-	p.ep[0]->may_renew = p.ep[1]->may_renew = false;
-	break_lane(p.ep[0]);
-	wt_exchange(&p, 0, 300000, 1);
-	wt_pump_ms(100);
-	assert_true(is_over(&p, "tcp"));
-	assert_int_equal(p.ep[0]->renew->number, 0);
-	says(&p, 0, "not used: verbs: " PULLED "\n");
-	sleeps(p.w[0]);
-	sleeps(p.w[1]);
-	wt_pair_close(&p);
-}
-
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -768,6 +626,7 @@ static int run(void)
 		CASE(what_was_described_for_the_old_lane_is_not_read_over_the_new),
 		CASE(nothing_is_lost_or_doubled_however_often_it_breaks),
 		CASE(it_breaks_again_while_it_is_made),
+		CASE(move_may_come_before_the_lane_is_up),
 		CASE(it_is_closed_or_aborted_while_it_is_made),
 		CASE(a_full_bootstrap_lane_holds_nothing_up),
 		CASE(what_cannot_be_said_is_not_waited_for),
@@ -777,10 +636,6 @@ static int run(void)
 		CASE(an_adapter_that_is_put_back_is_used_again),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
 		CASE(rdma_cm_tells_of_a_break_that_is_known),
-		CASE(a_lane_that_breaks_for_ever_is_left_alone_in_the_end),
-		CASE(memory_that_is_short_for_a_moment_costs_one_attempt),
-		CASE(a_lane_that_stood_makes_the_count_begin_anew),
-		CASE(a_peer_that_cannot_is_not_asked),
 	};
 
 	if (!wt_choose("verbs"))

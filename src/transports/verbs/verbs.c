@@ -104,13 +104,13 @@ void verbs_fail(struct verbs_lane *l, int32_t status, int sys_errno, const char 
 	go_down(l, status, sys_errno);
 }
 
-/* Has the adapter given everything back, and core taken all that came? */
-static bool is_drained(const struct verbs_lane *l)
+/* Has the adapter given everything back? */
+static bool is_back(const struct verbs_lane *l)
 {
 	for (unsigned i = 0; i < l->n_rails; i++)
 		if (l->rail[i]->done != l->rail[i]->posted || !l->rail[i]->emptied)
 			return false;
-	return wf_list_is_empty(&l->held);
+	return true;
 }
 
 static void look_whether_drained(struct verbs_lane *l, uint64_t now)
@@ -126,11 +126,13 @@ static void look_whether_drained(struct verbs_lane *l, uint64_t now)
 			verbs_qp_give_up(q);
 	}
 	/* what came last may have been put into the queue between our look at it and the adapter's word that nothing more comes */
-	if (!is_drained(l) || !l->looked) {
-		l->looked = is_drained(l);
+	if (!is_back(l) || !l->looked) {
+		l->looked = is_back(l);
 		verbs_wake_at(p, now + BREAK_LOOK_NS);
 		return;
 	}
+	if (!wf_list_is_empty(&l->held))
+		return;                  /* core takes them when it can, and then hand_on() comes back here */
 	wf_list_remove(&l->timed);
 	is_down(l);
 }
@@ -282,8 +284,13 @@ static int hand_on(struct verbs_port *p)
 
 	wf_list_init(&resumed);
 	wf_list_splice_back(&resumed, &p->resumed);
-	while ((it = wf_list_pop_front(&resumed)))
-		n += verbs_hand_on(wf_list_entry(it, struct verbs_lane, resumed));
+	while ((it = wf_list_pop_front(&resumed))) {
+		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, resumed);
+
+		n += verbs_hand_on(l);
+		if (l->state == VERBS_BREAKING && wf_list_is_empty(&l->held))
+			verbs_wake_at(p, wf_now_ns());
+	}
 	return n;
 }
 

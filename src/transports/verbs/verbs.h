@@ -66,6 +66,7 @@
 #define VERBS_SHARED (2 * VERBS_READ)    /* puts and gets of so many bytes go over several rails; grants of so many are opened for that */
 #define VERBS_SECRET 16u
 #define VERBS_GIVE_UP_NS WF_NS_PER_S     /* for an adapter to give back what a broken queue pair had posted; it takes microseconds */
+#define VERBS_PROVE_NS WF_NS_PER_S       /* for further rails of a lane that is made again to reach the peer, when the first does */
 #define VERBS_LEAVE_NS (10 * WF_NS_PER_MS)   /* for what was sent last to leave, before a queue pair is broken */
 
 /*
@@ -307,6 +308,11 @@ struct verbs_held {                      /* a frame that core did not take, copi
 	uint8_t payload[];
 };
 
+struct verbs_told {                      /* addresses that were offered */
+	struct verbs_where at[VERBS_OFFERS];
+	uint8_t n;
+};
+
 struct verbs_mine {                      /* a large buffer that this side has offered */
 	struct wf_copy *copy;
 	bool stopping;
@@ -329,8 +335,7 @@ struct verbs_lane {
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
 	bool looked;                     /* BREAKING: all was back, and the queues are looked at once more */
-	struct verbs_where offered[VERBS_OFFERS];   /* by the peer: it may name no other address later */
-	uint8_t n_offered;
+	struct verbs_told told;          /* by us; then by the peer: it may name no other address later */
 	const char *refusal;             /* WAITING: what the peer is told when it asks; NULL: it may */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
@@ -472,8 +477,9 @@ struct verbs_pair {                      /* a rail to be */
 	uint8_t gid_at;                  /* in dev->gid */
 	struct verbs_where to;
 };
-/* Which of our ports reach which of the peer's: number of @out, at most VERBS_DEVS; 0: none, and why. */
-unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap);
+/* Which of our ports reach which of the peer's, by addresses that both offered: number of @out, at most VERBS_DEVS; 0: none, and why. */
+unsigned verbs_route(struct verbs_port *p, const struct verbs_told *own, const struct verbs_told *to, struct verbs_pair *out, char *why,
+		     size_t cap);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
 /* Fills @d->gid from the port's table of @n places. */
 void verbs_gids_read(struct verbs_dev *d, int n);

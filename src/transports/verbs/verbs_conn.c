@@ -73,6 +73,12 @@ static void say_why_none(const struct verbs_port *p, char *out, size_t cap)
 		at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? "; " : "", p->dev[i]->why);
 }
 
+static void note_told(struct verbs_lane *l, const struct verbs_offer *o)
+{
+	memcpy(l->told.at, o->at, sizeof(l->told.at));
+	l->told.n = o->n;
+}
+
 size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
@@ -88,6 +94,7 @@ size_t verbs_offer(struct wf_lane *base, void *out, size_t cap)
 	o.n = (uint8_t)fill_offer(p, &o);
 	if (!o.n)
 		say_why_none(p, base->why, sizeof(base->why));
+	note_told(l, &o);
 	memcpy(out, &o, sizeof(o));
 	return o.n ? sizeof(o) : 0;
 }
@@ -391,8 +398,8 @@ void verbs_come_up(struct verbs_lane *l, uint16_t credits)
 /* The kernel may look for a neighbour while a queue pair is connected, and the worker waits for it: not for any address whatever. */
 static bool was_offered(const struct verbs_lane *l, const uint8_t *gid)
 {
-	for (unsigned i = 0; i < l->n_offered; i++)
-		if (!memcmp(l->offered[i].gid, gid, sizeof(l->offered[i].gid)))
+	for (unsigned i = 0; i < l->told.n; i++)
+		if (!memcmp(l->told.at[i].gid, gid, sizeof(l->told.at[i].gid)))
 			return true;
 	return false;
 }
@@ -457,6 +464,10 @@ void verbs_proved(struct verbs_lane *l, bool late)
 
 		if (q->done == q->posted || q->broken)
 			continue;
+		if (!late && i) {                /* the first has its answer: messages do not wait long for the others */
+			l->give_up_at = WF_MIN(l->give_up_at, wf_now_ns() + VERBS_PROVE_NS);
+			verbs_wake_at(verbs_lane_port(l), l->give_up_at);
+		}
 		if (!late || !i)
 			return;
 		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: the peer's adapter is not reached over it", q->dev->name);
@@ -580,6 +591,7 @@ static void put_broken_last(struct verbs_pair *pairs, unsigned n)
 int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t len)
 {
 	struct verbs_lane *l = verbs_lane_of(base);
+	const struct verbs_told own = l->told;
 	struct verbs_pair pairs[VERBS_DEVS];
 	struct verbs_offer o;
 	char why[200];
@@ -596,13 +608,12 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 		return 0;
 	}
 	memcpy(&o, offer, sizeof(o));
-	memcpy(l->offered, o.at, sizeof(o.at));
-	l->n_offered = o.n;
+	note_told(l, &o);
 	if (!active) {
 		l->state = VERBS_WAITING;
 		return 0;
 	}
-	n = verbs_route(verbs_lane_port(l), o.at, o.n, pairs, why, sizeof(why));
+	n = verbs_route(verbs_lane_port(l), &own, &l->told, pairs, why, sizeof(why));
 	if (base->again)
 		put_broken_last(pairs, n);
 	if (verbs_cm_wanted(&o, pairs, &n))

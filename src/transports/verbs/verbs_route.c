@@ -108,6 +108,16 @@ static bool meets(const struct verbs_dev *d, const struct verbs_where *to, char 
 	return false;
 }
 
+/* Of a port that came up, or an address that came, since the peer was told which there are: it takes none that it does not know. */
+static bool was_told(const struct verbs_dev *d, unsigned gid_at, const struct verbs_told *own, char *why, size_t cap)
+{
+	for (unsigned i = 0; i < own->n; i++)
+		if (!memcmp(own->at[i].gid, d->gid[gid_at].gid.raw, sizeof(own->at[i].gid)))
+			return true;
+	snprintf(why, cap, "%s: the peer had been told of the addresses here when this one came up", d->name);
+	return false;
+}
+
 static bool is_taken(const struct verbs_pair *pairs, unsigned n, const struct verbs_dev *d)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -154,8 +164,8 @@ static struct verbs_dev *by_ip(const struct verbs_port *p, const struct verbs_wh
 	return NULL;
 }
 
-static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verbs_where *to, const struct verbs_pair *taken, unsigned n,
-				   char *why, size_t cap)
+static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verbs_told *own, const struct verbs_where *to,
+				   const struct verbs_pair *taken, unsigned n, char *why, size_t cap)
 {
 	bool any = false, near = false;
 
@@ -165,7 +175,7 @@ static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verb
 		any = any || d->link == IBV_LINK_LAYER_INFINIBAND;
 		if (d->link != IBV_LINK_LAYER_INFINIBAND || !d->up || !d->n_gid || is_taken(taken, n, d) || memcmp(d->gid[0].gid.raw, to->gid, 8))
 			continue;
-		if (meets(d, to, why, cap))
+		if (was_told(d, 0, own, why, cap) && meets(d, to, why, cap))
 			return d;
 		near = true;
 	}
@@ -174,19 +184,21 @@ static struct verbs_dev *by_subnet(const struct verbs_port *p, const struct verb
 	return NULL;
 }
 
-unsigned verbs_route(struct verbs_port *p, const struct verbs_where *to, unsigned n, struct verbs_pair *out, char *why, size_t cap)
+unsigned verbs_route(struct verbs_port *p, const struct verbs_told *own, const struct verbs_told *to, struct verbs_pair *out, char *why,
+		     size_t cap)
 {
 	unsigned found = 0;
 
 	snprintf(why, cap, "the peer offers no address");
-	for (unsigned i = 0; i < n && found < VERBS_DEVS; i++) {
+	for (unsigned i = 0; i < to->n && found < VERBS_DEVS; i++) {
+		const struct verbs_where *at = &to->at[i];
 		uint8_t gid_at = 0;
-		struct verbs_dev *d = to[i].link == IBV_LINK_LAYER_INFINIBAND ? by_subnet(p, &to[i], out, found, why, cap) :
-									       by_ip(p, &to[i], &gid_at, why, cap);
+		struct verbs_dev *d = at->link == IBV_LINK_LAYER_INFINIBAND ? by_subnet(p, own, at, out, found, why, cap) :
+									      by_ip(p, at, &gid_at, why, cap);
 
-		if (!d || !d->up || is_taken(out, found, d))
+		if (!d || !d->up || is_taken(out, found, d) || !was_told(d, gid_at, own, why, cap))
 			continue;
-		out[found++] = (struct verbs_pair){ .dev = d, .gid_at = gid_at, .to = to[i] };
+		out[found++] = (struct verbs_pair){ .dev = d, .gid_at = gid_at, .to = *at };
 	}
 	return found;
 }
