@@ -71,6 +71,50 @@ static void a_burst_wakes_a_sleeper_once(void **state)
 	wt_pair_close(&p);
 }
 
+static unsigned n_recv_posts;
+static int (*post_srq_recv)(struct ibv_srq *, struct ibv_recv_wr *, struct ibv_recv_wr **);
+
+static int count_recv_posts(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
+{
+	n_recv_posts++;
+	return post_srq_recv(srq, wr, bad);
+}
+
+/* A burst: a post for each message, and one for all the buffers that a look at the queue set free (ADR 22). */
+static void a_burst_gives_its_buffers_back_together(void **state)
+{
+	enum { N = VERBS_CREDITS - 1, ROUNDS = 50 };
+	struct wt_posted r[N], s[N];
+	struct verbs_dev *d;
+	uint64_t posts;
+	struct wt_pair p;
+	char in[N];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8, 1);
+	d = dev_of(p.ep[1]);
+	post_srq_recv = d->ctx->ops.post_srq_recv;
+	d->ctx->ops.post_srq_recv = count_recv_posts;
+	n_recv_posts = 0;
+	posts = dev_of(p.ep[0])->n_posts;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < N; i++)
+			r[i] = wt_recv(&p, 1, &in[i], 1, 1, WT_EXACT);
+		for (unsigned i = 0; i < N; i++)
+			s[i] = wt_send(&p, 0, "x", 1, 1, 0);
+		for (unsigned i = 0; i < N; i++) {
+			wt_ok(p.w[1], r[i]);
+			wt_ok(p.w[0], s[i]);
+		}
+	}
+	assert_int_equal(dev_of(p.ep[0])->n_posts - posts, N * ROUNDS);
+	print_message("%u messages: %u posts of receive buffers\n", N * ROUNDS, n_recv_posts);
+	assert_true(n_recv_posts <= N * ROUNDS / (VERBS_BATCH / 2));
+	d->ctx->ops.post_srq_recv = post_srq_recv;
+	wt_pair_close(&p);
+}
+
 /* A put with a signal: two work requests, and one frame for the peer to look at (ADR 16). */
 static void a_signal_is_a_frame_behind_its_put(void **state)
 {
@@ -659,6 +703,7 @@ static int run(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(eager_messages_cost_one_post),
 		CASE(a_burst_wakes_a_sleeper_once),
+		CASE(a_burst_gives_its_buffers_back_together),
 		CASE(a_signal_is_a_frame_behind_its_put),
 		CASE(large_messages_are_copied_by_no_cpu),
 		CASE(a_region_is_registered_once),

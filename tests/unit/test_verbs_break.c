@@ -242,6 +242,57 @@ static void a_rail_that_breaks_is_left_out(void **state)
 	unsetenv("WEFT_TEST_IBV_DEVICES");
 }
 
+/* Whatever status a request ends with: its words, its number and the vendor's code are told, of the first rail and of another. */
+static void each_status_is_told_in_words(void **state)
+{
+	static const char *const words[] = {
+		[IBV_WC_LOC_LEN_ERR] = "a message was longer than its buffer",
+		[IBV_WC_LOC_QP_OP_ERR] = "the adapter found an inconsistency in a work request",
+		[IBV_WC_LOC_PROT_ERR] = "a local buffer was not registered for what was to be done with it",
+		[IBV_WC_BAD_RESP_ERR] = "the peer's adapter answered with something unexpected",
+		[IBV_WC_LOC_ACCESS_ERR] = "the peer wrote where it had no right to",
+		[IBV_WC_REM_INV_REQ_ERR] = "the peer's adapter found a request invalid",
+		[IBV_WC_REM_ACCESS_ERR] = "the peer's memory was not open for this access (any more)",
+		[IBV_WC_REM_OP_ERR] = "the peer's adapter could not complete a request",
+		[IBV_WC_RETRY_EXC_ERR] = "the peer's adapter does not answer: its host or the link is down, or its side of the connection is gone",
+		[IBV_WC_RNR_RETRY_EXC_ERR] = "the peer gave no receive buffers",
+		[IBV_WC_REM_ABORT_ERR] = "the peer's adapter aborted the operation",
+		[IBV_WC_FATAL_ERR] = "the adapter failed",
+		[IBV_WC_RESP_TIMEOUT_ERR] = "the peer's adapter did not answer in time",
+		[IBV_WC_GENERAL_ERR] = "the adapter reported a failure",
+	};
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_DEVICES", "2", 1);
+	for (int i = 0; i < 2 * (int)WF_ARRAY_LEN(words); i++) {
+		int status = i / 2, k = i % 2;
+		char want[32], says[240];
+		struct verbs_qp *q;
+
+		if (!words[status])
+			continue;        /* SUCCESS, FLUSH, and what reliable connections do not have */
+		snprintf(want, sizeof(want), "%d:0x%x", status, 0xa0 + i);
+		wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+		wt_exchange(&p, 0, 100, 1);
+		q = lane_of(p.ep[0])->rail[k];
+		if (k)
+			snprintf(says, sizeof(says), "%s is left out (status %d, vendor 0x%x): %s", q->dev->name, status, 0xa0 + i, words[status]);
+		else
+			snprintf(says, sizeof(says), "%s: %s (completion status %d, vendor code 0x%x)", q->dev->name, words[status], status, 0xa0 + i);
+		setenv("WEFT_TEST_IBV_STATUS", want, 1);
+		verbs_ask(q);
+		for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); !q->broken && wt_now_ns() < limit;)
+			wt_pump();
+		wt_exchange(&p, 0, 100, 1);
+		if (!strstr(explained(p.ctx, p.ep[0]), says))
+			fail_msg("\"%s\" is not in: %s", says, explained(p.ctx, p.ep[0]));
+		wt_pair_close(&p);
+	}
+	unsetenv("WEFT_TEST_IBV_STATUS");
+	unsetenv("WEFT_TEST_IBV_DEVICES");
+}
+
 /* With tcp not allowed there is nothing to go to: all that was pending ends with the reason. */
 static void without_another_lane_the_reason_is_told(void **state)
 {
@@ -383,6 +434,7 @@ static int run(void)
 		CASE(memory_is_reached_after_an_adapter_gave_up),
 		CASE(a_long_get_goes_in_pieces),
 		CASE(a_rail_that_breaks_is_left_out),
+		CASE(each_status_is_told_in_words),
 		CASE(without_another_lane_the_reason_is_told),
 		CASE(a_silent_adapter_is_noticed),
 		CASE(asking_takes_nothing_of_the_peer),

@@ -23,6 +23,7 @@ static int rails_teardown(void **state)
 {
 	unsetenv("WEFT_TEST_IBV_DEVICES");
 	unsetenv("WEFT_TEST_IBV_FAULT");
+	unsetenv("WEFT_TEST_IBV_RATES");
 	free(buf);
 	free(back);
 	return wt_teardown(state);
@@ -88,6 +89,65 @@ static void posted_since(struct wt_pair *p, unsigned n[2])
 }
 
 /* ---- who carries what ---- */
+
+/* What each rail posted since the last time: the faster one the larger part, about four times as much. */
+static void the_faster_carried_more(struct wt_pair *p, unsigned fast, const char *what)
+{
+	unsigned n[2];
+
+	posted_since(p, n);
+	print_message("%s: %u pieces and %u\n", what, n[fast], n[!fast]);
+	assert_in_range(n[fast], n[!fast] * 3 / 2, n[!fast] * 6);
+}
+
+/*
+ * A rail that is four times as fast as the other carries about four times as much, whichever of them it is, of puts, gets and messages:
+ * who has room gets the next piece (ADR 21). The bounds are wide: while a process does not run both rails stand idle.
+ */
+static void a_faster_rail_carries_more(void **state)
+{
+	static const char *const rates[] = { "160,40", "40,160" };
+	enum { N = 4, SOME = 8 << 20 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct wt_posted r[N], s[N];
+		struct wt_pair p;
+		struct wt_mem m;
+		unsigned fast, n[2];
+
+		open_both(&p, &m, WEFT_READ | WEFT_WRITE);
+		fast = rail(&p, 0, 0)->dev->name[4] - '0' == (int)i ? 0 : 1;
+		setenv("WEFT_TEST_IBV_RATES", rates[i], 1);
+		posted_since(&p, n);
+		for (unsigned k = 0; k < N; k++)
+			r[k] = put(&p, &m, LEN, 5);
+		for (unsigned k = 0; k < N; k++)
+			wt_ok(p.w[0], r[k]);
+		wt_ok(p.w[0], flush(&p));
+		wt_assert_data(m.addr, LEN, 5);
+		the_faster_carried_more(&p, fast, "puts");
+		for (unsigned k = 0; k < N; k++)
+			r[k] = get(&p, &m, LEN);
+		for (unsigned k = 0; k < N; k++)
+			wt_ok(p.w[0], r[k]);
+		wt_assert_data(back, LEN, 5);
+		the_faster_carried_more(&p, fast, "gets");
+		for (unsigned k = 0; k < N; k++) {
+			r[k] = wt_recv(&p, 0, back, SOME, 6, WT_EXACT);   /* this side reads it */
+			s[k] = wt_send(&p, 1, buf, SOME, 6, 0);
+		}
+		for (unsigned k = 0; k < N; k++) {
+			wt_ok(p.w[0], r[k]);
+			wt_ok(p.w[1], s[k]);
+		}
+		wt_assert_data(back, SOME, 5);
+		the_faster_carried_more(&p, fast, "messages");
+		unsetenv("WEFT_TEST_IBV_RATES");
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+}
 
 static void each_rail_carries_its_part(void **state)
 {
@@ -566,6 +626,7 @@ static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, rails_setup, rails_teardown)
+		CASE(a_faster_rail_carries_more),
 		CASE(each_rail_carries_its_part),
 		CASE(pieces_lie_in_one_buffer_each),
 		CASE(others_go_over_the_first),

@@ -57,7 +57,8 @@ static void broke(struct verbs_qp *q, const struct ibv_wc *wc)
 		verbs_dev_events(q->dev);   /* of a failed adapter all is flushed; it may say more of itself */
 	/* a rail that carries no frames is only left out from here on: what it was reading is read over another */
 	if (l && q != l->rail[0] && (l->state == VERBS_UP || l->state == VERBS_PROVING) && !q->broken)
-		snprintf(l->base.why, sizeof(l->base.why), "%s is left out: %.100s%s", q->dev->name, words_of(wc->status), orphan);
+		snprintf(l->base.why, sizeof(l->base.why), "%.20s is left out (status %d, vendor 0x%x): %s%s", q->dev->name, wc->status,
+			 wc->vendor_err, words_of(wc->status), orphan);
 	else if (l && q == l->rail[0] && !(wc->status == IBV_WC_WR_FLUSH_ERR && q->broken))
 		verbs_break(l, "%s: %s (completion status %d, vendor code 0x%x)%s", q->dev->name, words_of(wc->status), wc->status, wc->vendor_err,
 			    orphan);

@@ -258,6 +258,8 @@ int fk_poll_cq(struct ibv_cq *cq, int n, struct ibv_wc *wc)
 		fk_progress();
 	while (q && got < n && q->ring.freed != q->ring.posted)
 		take(q, &wc[got++]);
+	if (got)
+		fk_relaxed_place();
 	if (!q || (q->overrun && !got))
 		got = -1;
 	fk_leave();

@@ -289,6 +289,11 @@ enum ibv_mtu fk_mtu_of(uint32_t dev)
 	return mtu;
 }
 
+uint64_t fk_rate_of(uint32_t dev)
+{
+	return strtoull(item_for("WEFT_TEST_IBV_RATES", dev, "0"), NULL, 10);
+}
+
 /* The subnet's prefix, and a number that no other port has. */
 static bool ib_gid_of(uint32_t dev, union ibv_gid *out)
 {
@@ -438,12 +443,23 @@ void ibv_ack_async_event(struct ibv_async_event *event)
 		event->element.qp->events_completed++;
 }
 
+static bool fork_initialized;
+
 int ibv_fork_init(void)
 {
+	fork_initialized = true;
 	return 0;
 }
 
 enum ibv_fork_status ibv_is_fork_initialized(void)
 {
-	return IBV_FORK_UNNEEDED;
+	if (!getenv("WEFT_TEST_IBV_FORK"))
+		return IBV_FORK_UNNEEDED;
+	return fork_initialized ? IBV_FORK_ENABLED : IBV_FORK_DISABLED;
+}
+
+void fk_fork_check(void)
+{
+	if (ibv_is_fork_initialized() == IBV_FORK_DISABLED)
+		fk_complain("memory is registered and ibv_fork_init() was not called: a child would get its pages");
 }

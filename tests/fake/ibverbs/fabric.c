@@ -89,6 +89,20 @@ bool fk_has_fault(const char *word)
 	return have && strstr(have, word);
 }
 
+bool fk_wanted_status(int *status, uint32_t *vendor)
+{
+	static char said[32];
+	const char *want = getenv("WEFT_TEST_IBV_STATUS");
+	char *end;
+
+	if (!want || !strcmp(want, said))
+		return false;
+	snprintf(said, sizeof(said), "%s", want);
+	*status = (int)strtol(want, &end, 0);
+	*vendor = *end ? (uint32_t)strtoul(end + 1, NULL, 0) : 0;
+	return true;
+}
+
 /* ---- the living ---- */
 
 static int byte_lock(int cmd, uint32_t owner, struct flock *l)

@@ -39,6 +39,12 @@
  *                          back, then its descriptors have EPOLLERR for good), cut (the same, and does not tell). Those of ports and
  *                          adapters, mute and dark with a digit, as in gone1, are about that device. Told by events when the list of
  *                          devices is next asked for
+ *   WEFT_TEST_IBV_RELAXED  set: the adapter makes use of relaxed ordering: what a read brings into memory that was registered so is
+ *                          there when the process has polled a completion, and not before. Where peers write it is refused
+ *   WEFT_TEST_IBV_FORK     set: as on a kernel that does not copy pinned pages for a child: nothing is registered before ibv_fork_init()
+ *   WEFT_TEST_IBV_RATES    MB/s of each device, for all that one queue pair sends and reads ("400,100"; 0: without a limit)
+ *   WEFT_TEST_IBV_STATUS   "N:V": the next request that is carried out ends with that status and vendor code instead, once for each
+ *                          change of the words
  *   WEFT_TEST_IBV_GLOB     set: atomics are said to be atomic with the CPU's (they are not)
  *   WEFT_TEST_IBV_ABORT    abort() at the first complaint, for a debugger
  */
@@ -129,6 +135,7 @@ struct fk_qp {
 	struct fk_ring sq, rq;
 	bool waits;                      /* in fk_shm.waiting */
 	uint64_t lazy_from;
+	uint64_t paced_to;               /* when the first of what is posted is through; 0: it has not begun */
 	uint64_t no_peer_since, rnr_since;
 };
 
@@ -216,6 +223,8 @@ void fk_leave(void);
 
 bool fk_is_alive(uint32_t owner);
 bool fk_has_fault(const char *word);
+/* What WEFT_TEST_IBV_STATUS says of the next request; false: nothing new. */
+bool fk_wanted_status(int *status, uint32_t *vendor);
 uint64_t fk_now(void);
 
 /* Row of a free entry of a table, given to us, or FK_NONE. */
@@ -255,6 +264,8 @@ enum ibv_mtu fk_mtu_of(uint32_t dev);
 bool fk_needs_grh(uint32_t dev);
 int fk_max_cqe(void);
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out);
+uint64_t fk_rate_of(uint32_t dev);       /* MB/s; 0: without a limit */
+void fk_fork_check(void);                /* memory is registered */
 uint32_t fk_odp(void);                   /* IBV_ODP_SUPPORT_*; 0: none */
 /* How many places the table of a port has. */
 uint32_t fk_n_pkeys(void);
@@ -283,6 +294,7 @@ struct fk_vec {                          /* memory of one process, and what is d
 	uint32_t owner, use;
 	int n;
 	size_t len;
+	bool relaxed;
 	struct iovec v[FK_MAX_SGE];
 };
 
@@ -326,10 +338,13 @@ int fk_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr *
 enum { FK_NO_PEER = 1000, FK_RNR };      /* beside enum ibv_wc_status: try again */
 /* Puts into memory what is not there yet of what this process wrote: by the queue pair of that row, or to that one. */
 void fk_late_place(uint32_t from_qp, uint32_t to_qp);
+/* ... and what this process has read into memory with relaxed ordering. */
+void fk_relaxed_place(void);
+void fk_relaxed_drop(const void *addr, size_t len);   /* its registration ends: nothing is written there any more */
 /* Carries out the work request @wr of @q: its status. */
 int fk_execute(struct fk_qp *q, struct fk_wr *wr);
 /* Completes a request with @status. */
-void fk_complete_send(struct fk_qp *q, uint32_t pos, int status);
+void fk_complete_send(struct fk_qp *q, uint32_t pos, int status, uint32_t vendor);
 void fk_complete_recv(struct fk_qp *q, const struct fk_recv *r, int status, uint32_t opcode, uint32_t len,
 		      const struct fk_wr *wr);
 /* Does what is in the send queue, until something must wait. */

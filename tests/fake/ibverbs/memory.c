@@ -21,6 +21,7 @@ _Static_assert(FK_MRS == 1 << ROW_BITS, "a row fits its part of a key");
 #define ACCESS_KNOWN (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC | \
 		      IBV_ACCESS_ON_DEMAND)
 #define ACCESS_OPTIONAL (~0u << 20)
+#define ACCESS_REMOTE_CHANGE (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *ctx)
 {
@@ -124,7 +125,9 @@ static int check_reg(uint64_t at, size_t len, uint32_t access, uint32_t known, c
 		return fk_complain("%s: on demand, which the device does not have", what);
 	if (access & ~known)
 		return fk_complain("%s: unknown access flags %#x", what, access);
-	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) && !(access & IBV_ACCESS_LOCAL_WRITE))
+	if (access & IBV_ACCESS_RELAXED_ORDERING && access & ACCESS_REMOTE_CHANGE)
+		return fk_complain("%s: peers write it (%#x), and who looks at it without a completion sees them in any order", what, access);
+	if ((access & ACCESS_REMOTE_CHANGE) && !(access & IBV_ACCESS_LOCAL_WRITE))
 		return fk_complain("%s: remote write without local write (%#x)", what, access);
 	if (!len || at + len < at)
 		return fk_complain("%s: %zu bytes at %#llx", what, len, (unsigned long long)at);
@@ -151,10 +154,12 @@ static struct ibv_mr *add(struct ibv_pd *pd, struct fk_ibv_mr fill, const void *
 	return got;
 }
 
-static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t len, uint64_t iova, uint32_t access, const char *what)
+static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t len, uint64_t iova, uint32_t access, bool iova2)
 {
-	int ret = check_reg((uintptr_t)addr, len, access, ACCESS_KNOWN, what);
+	const char *what = iova2 ? "ibv_reg_mr_iova2" : "ibv_reg_mr";
+	int ret = check_reg((uintptr_t)addr, len, access, ACCESS_KNOWN | (iova2 ? IBV_ACCESS_RELAXED_ORDERING : 0), what);
 
+	fk_fork_check();
 	if (!ret && !is_mapped(addr, len))
 		ret = EFAULT;
 	errno = ret;
@@ -163,12 +168,14 @@ static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t len, uint64_t io
 
 struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access)
 {
-	return reg(pd, addr, len, (uintptr_t)addr, (uint32_t)access, "ibv_reg_mr");
+	return reg(pd, addr, len, (uintptr_t)addr, (uint32_t)access, false);
 }
 
 struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t len, uint64_t iova, unsigned int access)
 {
-	return reg(pd, addr, len, iova, access & ~ACCESS_OPTIONAL, "ibv_reg_mr_iova2");
+	uint32_t takes = getenv("WEFT_TEST_IBV_RELAXED") ? IBV_ACCESS_RELAXED_ORDERING : 0;
+
+	return reg(pd, addr, len, iova, access & ~(ACCESS_OPTIONAL & ~takes), true);
 }
 
 /*
@@ -219,6 +226,7 @@ int ibv_dereg_mr(struct ibv_mr *mr)
 	if (!m || m->h.owner != fk.me || m->h.user != (uintptr_t)mr) {
 		ret = fk_complain("ibv_dereg_mr: not a registered region");
 	} else {
+		fk_relaxed_drop((void *)(uintptr_t)m->addr, m->len);
 		m->h.owner = 0;
 		fk.registered -= m->pins ? m->len : 0;
 		((struct fk_pd *)mr->pd)->n_objects--;
@@ -246,6 +254,7 @@ bool fk_vec_add(struct fk_vec *vec, uint64_t pd, uint32_t key, bool remote, uint
 		fk_complain("key %#x: memory on demand, which is not for use %#x on this device", key, vec->use);
 		return false;
 	}
+	vec->relaxed = vec->relaxed || m->access & IBV_ACCESS_RELAXED_ORDERING;
 	vec->v[vec->n++] = (struct iovec){ (void *)(uintptr_t)(m->addr + (addr - m->iova)), len };
 	vec->len += len;
 	return true;

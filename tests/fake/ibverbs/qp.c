@@ -357,10 +357,11 @@ void fk_qp_fail(struct fk_qp *q, int event)
 	fk_stop_waiting(q);
 	fk_late_place(FK_NONE, fk_qp_row(q));
 	q->state = IBV_QPS_ERR;
+	q->paced_to = 0;
 	if (event >= 0)
 		fk_bell_push(q->async, q->h.user, (uint32_t)event);
 	while (q->sq.next != q->sq.posted) {
-		fk_complete_send(q, q->sq.next, IBV_WC_WR_FLUSH_ERR);
+		fk_complete_send(q, q->sq.next, IBV_WC_WR_FLUSH_ERR, 0);
 		q->sq.next++;
 	}
 	while (q->srq == FK_NONE && q->rq.next != q->rq.posted) {

@@ -23,7 +23,7 @@ static struct ibv_wc garbage(void)
 	return wc;
 }
 
-void fk_complete_send(struct fk_qp *q, uint32_t pos, int status)
+void fk_complete_send(struct fk_qp *q, uint32_t pos, int status, uint32_t vendor)
 {
 	static const uint8_t opcode[] = {
 		[IBV_WR_RDMA_WRITE] = IBV_WC_RDMA_WRITE, [IBV_WR_RDMA_WRITE_WITH_IMM] = IBV_WC_RDMA_WRITE,
@@ -37,7 +37,7 @@ void fk_complete_send(struct fk_qp *q, uint32_t pos, int status)
 		return;
 	e.wc.wr_id = wr->id;
 	e.wc.status = (enum ibv_wc_status)status;
-	e.wc.vendor_err = 0;
+	e.wc.vendor_err = vendor;
 	e.wc.qp_num = q->qpn;
 	if (status == IBV_WC_SUCCESS) {
 		e.wc.opcode = (enum ibv_wc_opcode)opcode[wr->opcode];
@@ -163,6 +163,19 @@ static void start_waiting(struct fk_qp *q)
 
 /* ---- limits ---- */
 
+/* False: an adapter of that speed is not through with the first of what is posted yet. */
+static bool is_through(struct fk_qp *q)
+{
+	const struct fk_wr *wr = fk_slot(&q->sq, q->sq.next);
+	uint64_t rate = fk_rate_of(q->dev);
+
+	if (!rate)
+		return true;
+	if (!q->paced_to)
+		q->paced_to = fk_now() + wr->len * 1000ull / rate;
+	return fk_now() >= q->paced_to;
+}
+
 /* 4.096 us * 2^timeout for each of the tries; 0 means for ever. Nobody is there: not longer than a test likes to wait. */
 static uint64_t no_peer_limit(const struct fk_qp *q)
 {
@@ -223,19 +236,26 @@ void fk_run(struct fk_qp *q)
 	}
 	q->lazy_from = 0;
 	while (q->state == IBV_QPS_RTS && q->sq.next != q->sq.posted) {
-		/* "dark": nothing gets through, and no port knows */
-		int status = fk_device_has_fault("dark", q->dev) ? FK_NO_PEER : fk_execute(q, fk_slot(&q->sq, q->sq.next));
+		uint32_t vendor = 0;
+		int status;
 
+		if (!is_through(q)) {
+			start_waiting(q);
+			return;
+		}
+		/* "dark": nothing gets through, and no port knows */
+		if (!fk_wanted_status(&status, &vendor))
+			status = fk_device_has_fault("dark", q->dev) ? FK_NO_PEER : fk_execute(q, fk_slot(&q->sq, q->sq.next));
 		if (status >= FK_NO_PEER)
 			status = still_waits(q, status);
 		if (status >= FK_NO_PEER) {
 			start_waiting(q);
 			return;
 		}
-		q->no_peer_since = q->rnr_since = 0;
+		q->no_peer_since = q->rnr_since = q->paced_to = 0;
 		if (q->state != IBV_QPS_RTS)
 			break; /* both ends are one, and that end failed */
-		fk_complete_send(q, q->sq.next, status);
+		fk_complete_send(q, q->sq.next, status, vendor);
 		q->sq.next++;
 		if (status)
 			fk_qp_fail(q, -1);

@@ -12,12 +12,19 @@
 
 struct late {
 	struct late *next;
-	uint32_t from_qp, to_qp;         /* rows */
+	uint32_t from_qp, to_qp;         /* rows; FK_NONE, both: was read into memory with relaxed ordering */
 	struct fk_vec to;
 	size_t len;
 	char bytes[];
 };
 static struct late *lates, **lates_end = &lates;
+
+static bool is_meant(const struct late *l, uint32_t from_qp, uint32_t to_qp)
+{
+	if (l->from_qp == FK_NONE)
+		return from_qp == FK_NONE && to_qp == FK_NONE;
+	return l->from_qp == from_qp || l->to_qp == to_qp;
+}
 
 void fk_late_place(uint32_t from_qp, uint32_t to_qp)
 {
@@ -26,7 +33,7 @@ void fk_late_place(uint32_t from_qp, uint32_t to_qp)
 	while ((l = *at)) {
 		struct fk_vec from = { .owner = fk.me, .n = 1, .len = l->len, .v = { { l->bytes, l->len } } };
 
-		if (l->from_qp != from_qp && l->to_qp != to_qp) {
+		if (!is_meant(l, from_qp, to_qp)) {
 			at = &l->next;
 			continue;
 		}
@@ -37,15 +44,36 @@ void fk_late_place(uint32_t from_qp, uint32_t to_qp)
 	lates_end = at;
 }
 
-/* True: kept, to be written later. */
-static bool put_off(struct fk_qp *q, struct fk_qp *d, const struct fk_vec *to, const struct fk_vec *from, size_t len)
+void fk_relaxed_place(void)
 {
-	struct late *l = fk_device_has_fault("late", q->dev) ? malloc(sizeof(*l) + len) : NULL;
+	if (lates)
+		fk_late_place(FK_NONE, FK_NONE);
+}
+
+void fk_relaxed_drop(const void *addr, size_t len)
+{
+	struct late **at = &lates, *l;
+
+	while ((l = *at)) {
+		if (l->from_qp != FK_NONE || (uintptr_t)l->to.v[0].iov_base - (uintptr_t)addr >= len) {
+			at = &l->next;
+			continue;
+		}
+		*at = l->next;
+		free(l);
+	}
+	lates_end = at;
+}
+
+/* True: kept, to be written later. @from_qp, @to_qp: rows. */
+static bool put_off(uint32_t from_qp, uint32_t to_qp, const struct fk_vec *to, const struct fk_vec *from, size_t len)
+{
+	struct late *l = malloc(sizeof(*l) + len);
 	struct fk_vec bytes = { .owner = fk.me, .n = 1, .len = len };
 
 	if (!l)
 		return false;
-	*l = (struct late){ .from_qp = fk_qp_row(q), .to_qp = fk_qp_row(d), .to = *to, .len = len };
+	*l = (struct late){ .from_qp = from_qp, .to_qp = to_qp, .to = *to, .len = len };
 	bytes.v[0] = (struct iovec){ l->bytes, len };
 	if (fk_copy(&bytes, from, len)) {
 		free(l);
@@ -191,7 +219,7 @@ static int do_write(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
 		if (!r)
 			return FK_RNR;
 	}
-	ret = !r && put_off(q, d, &to, &from, wr->len) ? 0 : copy_status(fk_copy(&to, &from, wr->len), d);
+	ret = !r && fk_device_has_fault("late", q->dev) && put_off(fk_qp_row(q), fk_qp_row(d), &to, &from, wr->len) ? 0 : copy_status(fk_copy(&to, &from, wr->len), d);
 	if (ret || !r)
 		return ret;
 	fk_complete_recv(d, r, IBV_WC_SUCCESS, IBV_WC_RECV_RDMA_WITH_IMM, wr->len, wr);
@@ -210,6 +238,9 @@ static int do_read(struct fk_qp *q, struct fk_qp *d, struct fk_wr *wr)
 		return refuse(d, IBV_EVENT_QP_REQ_ERR, IBV_WC_REM_INV_REQ_ERR);
 	if (!remote_vec(d, wr, &from, IBV_ACCESS_REMOTE_READ))
 		return refuse(d, IBV_EVENT_QP_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
+	/* who carries it out for another process has nothing of that to poll */
+	if (to.relaxed && to.owner == fk.me && put_off(FK_NONE, FK_NONE, &to, &from, wr->len))
+		return IBV_WC_SUCCESS;
 	return copy_status(fk_copy(&to, &from, wr->len), d);
 }
 
