@@ -50,6 +50,7 @@ void perf_usage(FILE *to)
 	      "  --once                      with --listen: serve one peer, then end\n"
 	      "  -d DEVICE, -i PORT, -x GID  as of ib_send_lat: transport verbs over that device, port of it, index of its address; on\n"
 	      "                              the other side the same, unless it listens there (WEFT_RDMA=DEVICE:PORT:GID)\n"
+	      "  -m BYTES                    as of ib_send_bw: the largest packet, where both ports can do more (WEFT_RDMA=mtu=BYTES)\n"
 	      "  -t DEPTH                    as of ib_send_bw: --window\n"
 	      "\n", to);
 	for (int i = 0; i < PERF_TESTS; i++)
@@ -228,25 +229,29 @@ static const struct option options[] = {
 };
 
 /* What users of perftest know and weft decides by itself. */
-static bool refuse_known(int option)
+static bool refuse_queue_pairs(void)
 {
-	fprintf(stderr, "weft perf: -%c: %s\n", option,
-		option == 'q' ? "weft has one queue pair on each port that reaches the peer; -d a,b names the devices" :
-				"the MTU is the lesser of both ports' own (weft info shows it); on Ethernet it follows the interface's");
+	fprintf(stderr, "weft perf: -q: an endpoint has one queue pair on each port that reaches the peer, and -d a,b names the devices; for more "
+			"at a time there is -t N, or so many weft perf beside each other, each with a --port of its own\n");
 	return false;
 }
 
-/* What WEFT_RDMA says beside devices (cm, pkey=, sl=, tc=) stays, behind -d's. */
-static void keep_words(char *text, size_t cap)
+/* What WEFT_RDMA says stays: words beside devices (cm, pkey=, sl=, tc=, mtu=), and without -d the devices; but not what -m says anew. */
+static void keep_rest(const struct perf_opts *o, char *text, size_t cap)
 {
 	const char *env = getenv("WEFT_RDMA");
 
 	for (size_t len; env && *env; env += len + (env[len] == ',')) {
+		bool is_word;
+
 		env += strspn(env, " \t");
 		len = strcspn(env, ",");
-		if (memchr(env, '=', len) || (strspn(env, "cm \t") >= len && !strncmp(env, "cm", 2)))
+		is_word = memchr(env, '=', len) || (strspn(env, "cm \t") >= len && !strncmp(env, "cm", 2));
+		if ((is_word || !o->device) && !(o->mtu && len > 4 && !strncmp(env, "mtu=", 4)))
 			snprintf(text + strlen(text), cap - strlen(text), ",%.*s", (int)len, env);
 	}
+	if (o->mtu)
+		snprintf(text + strlen(text), cap - strlen(text), ",mtu=%.20s", o->mtu);
 }
 
 /* "mlx5_0:1:3" for the setting rdma; both sides of this machine find it in their environment. */
@@ -256,15 +261,16 @@ static bool set_rdma(struct perf_opts *o)
 	int n = snprintf(text, sizeof(text), "%.100s", o->device ? o->device : "");
 
 	if (!o->device) {
-		if (!o->device_port && !o->device_gid)
+		if (!o->device_port && !o->device_gid && !o->mtu)
 			return true;
-		return bad("-i, -x", o->device_port ? o->device_port : o->device_gid, "of use without -d DEVICE");
+		if (o->device_port || o->device_gid)
+			return bad("-i, -x", o->device_port ? o->device_port : o->device_gid, "of use without -d DEVICE");
 	}
 	if (o->device_port || o->device_gid)
 		n += snprintf(text + n, sizeof(text) - (size_t)n, ":%.20s", o->device_port ? o->device_port : "1");
 	if (o->device_gid)
 		snprintf(text + n, sizeof(text) - (size_t)n, ":%.20s", o->device_gid);
-	keep_words(text, sizeof(text));
+	keep_rest(o, text, sizeof(text));
 	setenv("WEFT_RDMA", text, 1);
 	return o->n_ways || add_way(o, "verbs");
 }
@@ -336,9 +342,11 @@ static bool take(struct perf_opts *o, int option, char *arg)
 	case 'x':
 		o->device_gid = arg;
 		return true;
-	case 'q':
 	case 'm':
-		return refuse_known(option);
+		o->mtu = arg;
+		return true;
+	case 'q':
+		return refuse_queue_pairs();
 	default:
 		return take_flag(o, option);
 	}

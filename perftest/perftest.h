@@ -57,7 +57,7 @@ struct perf_opts {
 	int cpu[2];                     /* of --cpus; -1: to be chosen */
 	bool pin, sleep, weft_memory, one_buffer, listen, once, help;
 	const char *plot;               /* the picture's file, or NULL */
-	const char *device, *device_port, *device_gid;   /* as of perftest */
+	const char *device, *device_port, *device_gid, *mtu;   /* as of perftest */
 	const char *place;              /* HOST, or where to listen; NULL: both sides are here */
 	unsigned port;
 };

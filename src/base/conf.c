@@ -74,7 +74,8 @@ static const struct wf_conf_row rows[] = {
 	  "mlx5_0:1, mlx5_0:1:3); empty: all whose address a peer's route leads to. Words among them: "
 	  "cm: connections are made by rdma_cm, as over iWARP always; pkey=0x8001: the InfiniBand "
 	  "partition, else the first of the port's table; sl=3: the service level, on Ethernet the "
-	  "priority; tc=106: the traffic class, on RoCE DSCP times 4 and ECN." },
+	  "priority; tc=106: the traffic class, on RoCE DSCP times 4 and ECN; mtu=1024: the largest "
+	  "packet, where both ports can do more." },
 	{ "limit_registered", WF_CONF_SIZE, "bytes", "16G", 1 * MI, 1024 * GI, false, AT(limit_registered),
 	  "Memory that a worker keeps registered with one RDMA device beyond the operation that "
 	  "needed it." },
@@ -174,7 +175,7 @@ static int set_rdma(void *field, const char *value, const char *where)
 	if (wf_conf_rdma(list, &words, why, sizeof(why)))
 		return wf_fail(WEFT_ESETTING, 0, where,
 			       "devices as mlx5_0, mlx5_0:1 or mlx5_0:1:3, and words as cm, "
-			       "pkey=0x8001, sl=3, tc=106",
+			       "pkey=0x8001, sl=3, tc=106, mtu=1024",
 			       "setting rdma: %s", why);
 	memcpy(field, list, strlen(list) + 1);
 	return 0;

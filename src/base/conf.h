@@ -137,11 +137,11 @@ const char *wf_conf_list_next(const char **cursor, size_t *len_out);
 /* What the setting rdma says beside devices. */
 struct wf_conf_rdma {
 	bool cm;
-	int pkey, sl, tc; /* partition, service level, traffic class; -1: not said */
+	int pkey, sl, tc, mtu; /* partition, service level, traffic class, MTU of the path in bytes; -1: not said */
 };
 
 /*
- * Items device[:port[:gid]], "cm", "pkey=0x8001", "sl=3", "tc=106". 0 and what the words say, or
+ * Items device[:port[:gid]], "cm", "pkey=0x8001", "sl=3", "tc=106", "mtu=1024". 0 and what the words say, or
  * WEFT_ESETTING and in @why which item is wrong, and how.
  */
 int wf_conf_rdma(const char *list, struct wf_conf_rdma *out, char *why, size_t cap);

@@ -226,10 +226,12 @@ static const struct rdma_word {
 	unsigned min, max;
 	size_t offset; /* in struct wf_conf_rdma */
 	const char *what;
+	bool power; /* of two */
 } rdma_words[] = {
-	{ "pkey", 1, 0xffff, offsetof(struct wf_conf_rdma, pkey), "a P_Key, 0x0001 to 0xffff" },
-	{ "sl", 0, 15, offsetof(struct wf_conf_rdma, sl), "a service level, 0 to 15" },
-	{ "tc", 0, 255, offsetof(struct wf_conf_rdma, tc), "a traffic class, 0 to 255" },
+	{ "pkey", 1, 0xffff, offsetof(struct wf_conf_rdma, pkey), "a P_Key, 0x0001 to 0xffff", false },
+	{ "sl", 0, 15, offsetof(struct wf_conf_rdma, sl), "a service level, 0 to 15", false },
+	{ "tc", 0, 255, offsetof(struct wf_conf_rdma, tc), "a traffic class, 0 to 255", false },
+	{ "mtu", 256, 4096, offsetof(struct wf_conf_rdma, mtu), "an MTU, 256, 512, 1024, 2048 or 4096", true },
 };
 
 /* "key=value". */
@@ -246,7 +248,7 @@ static int take_word(const char *item, size_t len, size_t key, struct wf_conf_rd
 		if (*field >= 0) {
 			snprintf(why, cap, "%s is said twice", w->key);
 		} else if (!parse_uint(item + key + 1, len - key - 1, w->min, w->max, &v) ||
-			   (w->min && !(v & 0x7fff))) {
+			   (w->min && !(v & 0x7fff)) || (w->power && v & (v - 1))) {
 			snprintf(why, cap, "\"%.*s\" is not %s", (int)len, item, w->what);
 		} else {
 			*field = (int)v;
@@ -254,7 +256,7 @@ static int take_word(const char *item, size_t len, size_t key, struct wf_conf_rd
 		}
 		return WEFT_ESETTING;
 	}
-	snprintf(why, cap, "\"%.*s\" is none of the words pkey, sl and tc", (int)len, item);
+	snprintf(why, cap, "\"%.*s\" is none of the words pkey, sl, tc and mtu", (int)len, item);
 	return WEFT_ESETTING;
 }
 
@@ -283,7 +285,7 @@ bool wf_conf_rdma_is_device(const char *item, size_t len)
 
 int wf_conf_rdma(const char *list, struct wf_conf_rdma *out, char *why, size_t cap)
 {
-	struct wf_conf_rdma v = { .pkey = -1, .sl = -1, .tc = -1 };
+	struct wf_conf_rdma v = { .pkey = -1, .sl = -1, .tc = -1, .mtu = -1 };
 	const char *item;
 	size_t len;
 	int ret = 0;
@@ -301,6 +303,10 @@ int wf_conf_rdma(const char *list, struct wf_conf_rdma *out, char *why, size_t c
 	if (!ret && v.cm && v.pkey >= 0) {
 		snprintf(why, cap, "pkey beside cm: rdma_cm takes the partition of the interface that "
 				   "has the address");
+		ret = WEFT_ESETTING;
+	}
+	if (!ret && v.cm && v.mtu >= 0) {
+		snprintf(why, cap, "mtu beside cm: rdma_cm takes the MTU that it finds on the path");
 		ret = WEFT_ESETTING;
 	}
 	if (!ret)

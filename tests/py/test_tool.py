@@ -470,6 +470,20 @@ def test_a_device_is_added_to_what_the_setting_says_beside_devices(tmp_path):
     assert result.returncode == 1 and "fake1:1: its port is not of the partition 0x8005" in result.stderr
 
 
+def test_options_that_users_of_perftest_know(tmp_path):
+    """-m is the largest packet, with -d and without, in place of what WEFT_RDMA says of it; -q says what to do instead."""
+    env = {"LD_LIBRARY_PATH": str(TOOL.resolve().parent / "fake"), "WEFT_TEST_IBV": str(tmp_path)}
+    for args, says in (["-m", "1024", "-d", "fake0"], "mtu=256"), (["-m", "512"], "fake0,mtu=4096,sl=1"):
+        (row,) = lines(weft("perf", *args, "--size", "8", *CELL, env={**env, "WEFT_RDMA": says}))
+        assert row["transport"] == "verbs" and f"MTU {args[1]}" in row["lane"], row
+    result = weft("perf", "-m", "1500", "--size", "8", *CELL, env=env)
+    assert result.returncode == 1 and "mtu=1500" in result.stderr and "256, 512, 1024, 2048 or 4096" in result.stderr
+    result = weft("perf", "-m", "1024", "--size", "8", *CELL, env={**env, "WEFT_RDMA": "cm"})
+    assert result.returncode == 1 and "mtu beside cm" in result.stderr
+    result = weft("perf", "-q", "4", *CELL, env=env)
+    assert result.returncode == 2 and "-t N" in result.stderr and "beside each other" in result.stderr
+
+
 @pytest.mark.parametrize("transport", ["shm", "tcp"])
 def test_a_killed_peer_ends_it(transport):
     argv = [TOOL, "perf", "--transport", transport, "--size", ",".join(["8"] * 50), "--time", "0.2", "--json"]

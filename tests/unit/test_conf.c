@@ -171,16 +171,17 @@ static void test_lists_lose_blanks(void **state)
 	assert_false(c.cma);
 }
 
-static const struct { const char *text; bool cm; int pkey, sl, tc; } good_rdma[] = {
-	{ "", false, -1, -1, -1 },
-	{ "mlx5_0", false, -1, -1, -1 },
-	{ "mlx5_0:1,mlx5_1:255:255", false, -1, -1, -1 },
-	{ "cm", true, -1, -1, -1 },
-	{ "sl=0, cm ,tc=255,mlx5_0", true, -1, 0, 255 },
-	{ "pkey=0x8001,sl=3,tc=106", false, 0x8001, 3, 106 },
-	{ "pkey=0X7fFf", false, 0x7fff, -1, -1 },
-	{ "pkey=1,sl=15,tc=0x6a", false, 1, 15, 106 },
-	{ "cmx", false, -1, -1, -1 },
+static const struct { const char *text; bool cm; int pkey, sl, tc, mtu; } good_rdma[] = {
+	{ "", false, -1, -1, -1, -1 },
+	{ "mlx5_0", false, -1, -1, -1, -1 },
+	{ "mlx5_0:1,mlx5_1:255:255", false, -1, -1, -1, -1 },
+	{ "cm", true, -1, -1, -1, -1 },
+	{ "sl=0, cm ,tc=255,mlx5_0", true, -1, 0, 255, -1 },
+	{ "pkey=0x8001,sl=3,tc=106", false, 0x8001, 3, 106, -1 },
+	{ "pkey=0X7fFf,mtu=256", false, 0x7fff, -1, -1, 256 },
+	{ "pkey=1,sl=15,tc=0x6a", false, 1, 15, 106, -1 },
+	{ "mtu=4096,mlx5_0", false, -1, -1, -1, 4096 },
+	{ "cmx", false, -1, -1, -1, -1 },
 };
 
 static const struct { const char *text, *says; } bad_rdma[] = {
@@ -198,7 +199,10 @@ static const struct { const char *text, *says; } bad_rdma[] = {
 	{ "sl= 3", "is not a service level" },
 	{ "tc=256", "is not a traffic class, 0 to 255" },
 	{ "sl=1,sl=1", "sl is said twice" },
-	{ "pkei=1", "\"pkei=1\" is none of the words pkey, sl and tc" },
+	{ "pkei=1", "\"pkei=1\" is none of the words pkey, sl, tc and mtu" },
+	{ "mtu=128", "\"mtu=128\" is not an MTU, 256, 512, 1024, 2048 or 4096" },
+	{ "mtu=1500", "is not an MTU" },
+	{ "mtu=8192", "is not an MTU" },
 	{ "=1", "is none of the words" },
 	{ "SL=1", "is none of the words" },
 	{ "mlx5_0:", "the port is not 1 to 255" },
@@ -210,6 +214,7 @@ static const struct { const char *text, *says; } bad_rdma[] = {
 	{ "mlx5_0:1:3:4", "the GID index is not 0 to 255" },
 	{ ":1", "names no device" },
 	{ "cm,pkey=0x8001", "pkey beside cm" },
+	{ "mtu=1024,cm", "mtu beside cm" },
 };
 
 static void test_rdma_takes_devices_and_words(void **state)
@@ -227,6 +232,7 @@ static void test_rdma_takes_devices_and_words(void **state)
 		assert_int_equal(words.pkey, good_rdma[i].pkey);
 		assert_int_equal(words.sl, good_rdma[i].sl);
 		assert_int_equal(words.tc, good_rdma[i].tc);
+		assert_int_equal(words.mtu, good_rdma[i].mtu);
 	}
 	for (size_t i = 0; i < WF_ARRAY_LEN(bad_rdma); i++) {
 		assert_int_equal(wf_conf_set(&c, "rdma", bad_rdma[i].text, WF_CONF_FROM_CODE, "WEFT_RDMA"), WEFT_ESETTING);

@@ -327,7 +327,7 @@ static struct ibv_qp_attr attr_of(weft_ep *ep)
 	struct ibv_qp_init_attr init;
 	struct ibv_qp_attr a;
 
-	MUST(!v->query_qp(lane_of(ep)->rail[0]->qp, &a, IBV_QP_AV | IBV_QP_PKEY_INDEX, &init));
+	MUST(!v->query_qp(lane_of(ep)->rail[0]->qp, &a, IBV_QP_AV | IBV_QP_PKEY_INDEX | IBV_QP_PATH_MTU, &init));
 	return a;
 }
 
@@ -459,6 +459,31 @@ static void classes_of_traffic_are_the_adapters(void **state)
 	falls_to_tcp("WEFT_RDMA", "sl=8", "fake0:1: sl=8 of the setting rdma: on Ethernet it is a priority, 0 to 7");
 }
 
+/* The setting names the largest packet; what a port cannot do it does not, and the peer's word counts as well. */
+static void the_setting_bounds_the_packet(void **state)
+{
+	static const struct { const char *ports, *here, *there; int code; } t[] = {
+		{ "4096", "mtu=1024", "", IBV_MTU_1024 }, { "4096", "", "mtu=256", IBV_MTU_256 }, { "1024", "mtu=4096", "", IBV_MTU_1024 },
+		{ "4096", "mtu=2048", "mtu=512", IBV_MTU_512 }, { "4096", "", "", IBV_MTU_4096 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct sides s;
+		char says[32];
+
+		setenv("WEFT_TEST_IBV_MTUS", t[i].ports, 1);
+		sides_open(&s, t[i].here, t[i].there);
+		snprintf(says, sizeof(says), ", MTU %d)", 128 << t[i].code);
+		for (int k = 0; k < 2; k++) {
+			assert_int_equal(attr_of(s.p.ep[k]).path_mtu, t[i].code);
+			side_says(&s, k, says);
+		}
+		sides_close(&s);
+	}
+	unsetenv("WEFT_TEST_IBV_MTUS");
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -476,6 +501,7 @@ static int run(void)
 		CASE(the_setting_names_a_partition),
 		CASE(only_ports_of_one_partition_meet),
 		CASE(classes_of_traffic_are_the_adapters),
+		CASE(the_setting_bounds_the_packet),
 	};
 
 	if (!wt_choose("verbs"))

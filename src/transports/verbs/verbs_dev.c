@@ -91,6 +91,8 @@ static void read_port(struct verbs_dev *d)
 	else if (d->cm && d->link == IBV_LINK_LAYER_INFINIBAND)
 		d->link = VERBS_LINK_IPOIB;
 	d->mtu = (uint8_t)a.active_mtu;
+	while (d->port->want.mtu >= 0 && d->mtu > IBV_MTU_256 && 128 << d->mtu > d->port->want.mtu)
+		d->mtu--;
 	d->lid = a.lid;
 	d->needs_grh = a.flags & IBV_QPF_GRH_REQUIRED;
 	d->max_msg = a.max_msg_sz;
