@@ -214,7 +214,7 @@ def test_a_stopped_process_is_waited_for():
 def test_bandwidth_beside_a_bare_loop():
     """1 MiB, RDMA write and read, in turns with a bare verbs program in the same guest. Our sides sleep: the bare program's other process does
     nothing meanwhile, and one that looks all the time would take a CPU from soft-RoCE's own work (G113). The bar of 0.95 is for a quiet
-    machine: STATUS has the figure; here it is only seen to be of the same kind."""
+    machine: STATUS has the figure. This runs alone, where speeds count; on a machine that others use set WEFT_TEST_NO_SPEED."""
     mib = 1 << 20
     perf = "WEFT_TRANSPORTS=verbs $weft perf --transport verbs --memory weft --sleep --size 1M --time 4 --json --test "
     status, out, err = vm(in_turns({"write": bare("write", mib, 40), "put_bw": perf + "put_bw",
@@ -225,4 +225,4 @@ def test_bandwidth_beside_a_bare_loop():
         a = [rows(s)[0]["bw_GBps"] * 1000 for s in got[mine]]
         b = [of_bare(s) for s in got[its]]
         print(mine, [round(x, 1) for x in a], its, [round(x, 1) for x in b], "ratio", round(ratio(a, b), 3))
-        assert ratio(a, b) > 0.5, (mine, a, b)
+        assert ratio(a, b) > 0.9, (mine, a, b)
