@@ -194,7 +194,7 @@ static void a_rail_that_says_nothing_holds_up_no_lane(void **state)
 	comes_to(&p, "tcp");             /* an adapter that gives nothing back has a second */
 	begin = wt_now_ns();
 	comes_to(&p, "verbs");
-	assert_in_range(wt_now_ns() - begin, VERBS_PROVE_NS, 3 * VERBS_PROVE_NS);
+	assert_in_range(wt_now_ns() - begin, VERBS_PROVE_NS, 4 * VERBS_PROVE_NS);
 	says(&p, 0, "is left out: the peer's adapter is not reached over it");
 	fault(NULL);
 	wt_exchange(&p, 0, 4 << 20, 1);  /* the peer finds out */
@@ -266,6 +266,7 @@ static void who_asks_too_often_is_refused(void **state)
 {
 	unsigned char said[WF_OFFER_MAX];
 	unsigned answered = 0;
+	uint64_t begin;
 	struct wt_pair p;
 	size_t len;
 
@@ -274,6 +275,7 @@ static void who_asks_too_often_is_refused(void **state)
 	break_lane(p.ep[0]);
 	comes_to(&p, "tcp");
 	p.ep[0]->renew->given_up = true; /* it does not ask, but the test */
+	begin = wt_now_ns();
 	for (unsigned i = 0; i < 100; i++) {
 		struct wf_frame h = { .type = WF_FR_RENEW, .aux = WF_RENEW_ASK, .id = 1000 + i };
 		struct wf_lane *l = wf_lane_new(p.w[0]->w, p.ep[0]->renew->tr, &p.ep[0]->owner);
@@ -287,8 +289,8 @@ static void who_asks_too_often_is_refused(void **state)
 			assert_true(wt_now_ns() < limit);
 		answered += p.ep[1]->renew->state == RENEW_MAKING;
 	}
-	assert_in_range(answered, WF_RENEW_ASKS, WF_RENEW_ASKS + 2);   /* and a second may have passed */
-	assert_int_equal(p.ep[1]->renew->state, RENEW_IDLE);
+	assert_in_range(answered, WF_RENEW_ASKS, WF_RENEW_ASKS + 1 + (wt_now_ns() - begin) / WF_RENEW_PAUSE_NS);
+	assert_true(answered < 50);
 	assert_true(is_over(&p, "tcp"));
 	wt_exchange(&p, 0, 100000, 1);
 	wt_pair_close(&p);

@@ -277,6 +277,16 @@ static unsigned rails_of_a_new_lane(struct wt_pair *p)
 	return n;
 }
 
+/* Each worker hears of its adapters when it looks at descriptors. */
+static void new_lanes_have(struct wt_pair *p, unsigned n)
+{
+	unsigned have = rails_of_a_new_lane(p);
+
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); have != n && wt_now_ns() < limit;)
+		have = rails_of_a_new_lane(p);
+	assert_int_equal(have, n);
+}
+
 static void a_port_that_comes_up_later_is_used(void **state)
 {
 	struct wt_pair p;
@@ -288,11 +298,9 @@ static void a_port_that_comes_up_later_is_used(void **state)
 		assert_int_equal(lane_of(p.ep[0])->n_rails, 1);
 		assert_int_equal(rails_of_a_new_lane(&p), 1);
 		fault(NULL);
-		wt_pump_ms(20);
-		assert_int_equal(rails_of_a_new_lane(&p), 2);
+		new_lanes_have(&p, 2);
 		fault("port_down1");
-		wt_pump_ms(20);
-		assert_int_equal(rails_of_a_new_lane(&p), 1);
+		new_lanes_have(&p, 1);
 		fault(NULL);
 		wt_pair_close(&p);
 	}
@@ -323,7 +331,7 @@ static void a_port_that_comes_up_between_the_offers_is_not_used(void **state)
 		assert_string_equal(dev_of(more[0])->name, i % 2 ? "fake0:1" : "fake1:1");
 		weft_ep_abort(more[0]);
 		weft_ep_abort(more[1]);
-		assert_int_equal(rails_of_a_new_lane(&p), 2);
+		new_lanes_have(&p, 2);
 		wt_pair_close(&p);
 	}
 	unsetenv("WEFT_TEST_IBV_LINK");
@@ -361,8 +369,7 @@ static void an_address_that_goes_is_not_used_any_more(void **state)
 	assert_int_equal(lane_of(p.ep[0])->n_rails, 2);
 	wt_exchange(&p, 0, 100, 1);
 	fault(dev_of(p.ep[0])->name[4] == '0' ? "no_gids0" : "no_gids1");
-	wt_pump_ms(20);
-	assert_int_equal(rails_of_a_new_lane(&p), 1);
+	new_lanes_have(&p, 1);
 	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); strcmp(p.ep[0]->msg->tr->name, "tcp") && wt_now_ns() < limit;)
 		wt_pump();               /* nobody sends anything */
 	assert_string_equal(p.ep[0]->msg->tr->name, "tcp");
@@ -384,14 +391,12 @@ static void without_its_gid_a_port_keeps_its_lanes(void **state)
 		wt_pair_open(&p, 0);
 		assert_int_equal(lane_of(p.ep[0])->n_rails, 2);
 		fault(dev ? "no_gids1" : "no_gids0");
-		wt_pump_ms(20);
-		assert_int_equal(rails_of_a_new_lane(&p), 1);
+		new_lanes_have(&p, 1);
 		wt_exchange(&p, 0, 4 << 20, 2);
 		assert_false(lane_of(p.ep[0])->rail[dev]->orphan);
 		assert_false(lane_of(p.ep[0])->rail[dev]->broken);
 		fault(NULL);
-		wt_pump_ms(20);
-		assert_int_equal(rails_of_a_new_lane(&p), 2);
+		new_lanes_have(&p, 2);
 		wt_pair_close(&p);
 	}
 	unsetenv("WEFT_TEST_IBV_LINK");
