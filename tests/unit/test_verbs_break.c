@@ -425,6 +425,121 @@ static void a_worker_sleeps_after_a_lane_was_closed_early(void **state)
 	}
 }
 
+/* ---- iWARP: done means sent ---- */
+
+/* Two sides of which each takes its adapter for an iWARP one. A lane that broke is not made again: the fake has no rdma_cm for that. */
+static void open_as_iwarp(struct wt_pair *p, struct wt_mem *m, size_t len)
+{
+	wt_pair_open_with(p, 0, "transports", "verbs,tcp");
+	wt_pump_ms(20);                  /* no frame is under way */
+	for (int k = 0; k < 2; k++) {
+		dev_of(p->ep[k])->iwarp = true;
+		p->ep[k]->may_renew = false;
+		lane_of(p->ep[k])->base.tx_seq = lane_of(p->ep[k])->base.rx_seq = UINT32_MAX - 8;   /* numbers begin anew soon */
+	}
+	wt_mem_open(p, m, len, WEFT_READ | WEFT_WRITE, true);
+	wt_exchange(p, 0, 100, 1);
+	wt_exchange(p, 1, 100, 2);
+}
+
+static struct wt_posted put_of(struct wt_pair *p, struct wt_mem *m, unsigned char *from, size_t len, uint64_t seed)
+{
+	weft_buf b = wt_buf(from, len);
+	weft_call c = wt_call(0);
+
+	wt_fill(from, len, seed);
+	return wt_took(p->w[0], weft_put(p->ep[0], &b, 1, m->remote, 0, &c), &c);
+}
+
+/* It was said to be done and did not come; nor did anything behind it that would tell. */
+static void a_put_that_was_only_sent_is_not_taken_for_done(void **state)
+{
+	static unsigned char bytes[100000];
+	static const size_t lens[] = { 100, sizeof(bytes) };
+
+	(void)state;
+	for (unsigned round = 0; round < 8; round++) {
+		size_t len = lens[round / 2 % 2];
+		struct wt_pair p;
+		struct wt_mem m;
+		weft_event e;
+
+		open_as_iwarp(&p, &m, len);
+		for (unsigned i = 0; i < 20 * (round / 4); i++)
+			wt_exchange(&p, 0, 100, 3);
+		setenv("WEFT_TEST_IBV_FAULT", "sunk", 1);
+		wt_ok(p.w[0], put_of(&p, &m, bytes, len, round));
+		unsetenv("WEFT_TEST_IBV_FAULT");
+		verbs_break(lane_of(p.ep[round & 1]), "the test pulled it");
+		e = wt_wait(p.w[0], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+		assert_int_equal(e.status, WEFT_ERESET);
+		wt_says(&e, "not all that was accepted can be sent again");
+		assert_int_not_equal(wt_differs(m.addr, len, round), SIZE_MAX);
+		for (int k = 0; k < 2; k++)
+			weft_ep_abort(p.ep[k]);
+		p.ep[0] = p.ep[1] = NULL;
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+}
+
+/* After so many frames that the peer must have taken the one behind it nothing is left of it: numbers go round. */
+static void a_put_is_forgotten_when_it_has_come_for_sure(void **state)
+{
+	unsigned char byte[1];
+	struct wt_pair p;
+	struct wt_mem m;
+	uint32_t at;
+
+	(void)state;
+	setenv("WEFT_FAILURE_DETECT", "100ms", 1);
+	open_as_iwarp(&p, &m, sizeof(byte));
+	at = lane_of(p.ep[0])->base.tx_seq;
+	wt_ok(p.w[0], put_of(&p, &m, byte, sizeof(byte), 1));
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); lane_of(p.ep[0])->lost && wt_now_ns() < limit;) {
+		assert_int_equal(lane_of(p.ep[0])->lost_at, at);
+		wt_exchange(&p, 0, 1, 2);
+		wt_pump();
+	}
+	assert_false(lane_of(p.ep[0])->lost);
+	assert_true(lane_of(p.ep[0])->base.tx_seq - at > VERBS_CREDITS);
+	wt_mem_close(&p, &m);
+	wt_pair_close(&p);
+	unsetenv("WEFT_FAILURE_DETECT");
+}
+
+/* What came behind it proves that it has come, and one that was not done yet is written again. */
+static void a_put_that_came_does_not_end_the_endpoint(void **state)
+{
+	static unsigned char bytes[100000];
+	static const size_t lens[] = { 100, sizeof(bytes) };
+
+	(void)state;
+	for (unsigned round = 0; round < 8; round++) {
+		size_t len = lens[round / 2 % 2];
+		bool under_way = round >= 4 && len > 100;
+		struct wt_posted put;
+		struct wt_pair p;
+		struct wt_mem m;
+
+		open_as_iwarp(&p, &m, len);
+		if (under_way)
+			setenv("WEFT_TEST_IBV_FAULT", "hold", 1);
+		put = put_of(&p, &m, bytes, len, round);
+		for (unsigned i = 0; !under_way && i < 1 + 100 * (round / 4); i++)
+			wt_exchange(&p, 0, 100, 3);
+		unsetenv("WEFT_TEST_IBV_FAULT");
+		verbs_break(lane_of(p.ep[round & 1]), "the test pulled it");
+		wt_ok(p.w[0], put);
+		wt_exchange(&p, 0, 100, 4);
+		wt_exchange(&p, 1, 100, 5);
+		wt_assert_data(m.addr, len, round);
+		assert_string_equal(p.ep[0]->msg->tr->name, "tcp");
+		wt_mem_close(&p, &m);
+		wt_pair_close(&p);
+	}
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -440,6 +555,9 @@ static int run(void)
 		CASE(asking_takes_nothing_of_the_peer),
 		CASE(a_peer_answers_when_its_queue_is_empty),
 		CASE(a_worker_sleeps_after_a_lane_was_closed_early),
+		CASE(a_put_that_was_only_sent_is_not_taken_for_done),
+		CASE(a_put_that_came_does_not_end_the_endpoint),
+		CASE(a_put_is_forgotten_when_it_has_come_for_sure),
 	};
 
 	if (!wt_choose("verbs"))

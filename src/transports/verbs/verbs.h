@@ -339,7 +339,7 @@ struct verbs_lane {
 	const char *refusal;             /* WAITING: what the peer is told when it asks; NULL: it may */
 	struct verbs_buf *unsent, **unsent_end;   /* frames that came back from the broken first rail, in order */
 	bool leaving;                    /* abandoned: broken as soon as what was sent has left */
-	bool lost;                       /* a put came back that was said to be done, and cannot be sent again; */
+	bool lost;                       /* a put was said to be done that may not have come (verbs_lose_put()); */
 	uint32_t lost_at;                /* of several the last: the frame that follows it */
 	bool asked, answered;            /* verbs_watch.c: does it live? we, and not answered yet; the peer, and it does */
 	int32_t down_status;
@@ -415,6 +415,7 @@ struct verbs_op {                        /* a one-sided operation that the adapt
 	struct verbs_piece whole;        /* all requests of one that is not paced */
 	uint64_t at;                     /* bytes that were posted so far, of a long one */
 	unsigned left;                   /* work requests that are posted */
+	uint32_t next_frame;             /* of a put as a whole: number of the frame that follows it */
 	bool failed, paced;
 	uint8_t rails;                   /* a bit for each that may carry pieces of it */
 	uint8_t unproved, proving;       /* of them: has written, and whether that is in memory is not known; is asked */
@@ -559,6 +560,11 @@ void verbs_mr_explain(struct wf_lane *l, int err, size_t len);
 int verbs_send(struct wf_lane *l, const struct wf_tx *tx);
 bool verbs_send_short(struct wf_lane *l, uint32_t seq, uint64_t tag, const void *p, uint32_t len);
 int verbs_replay(struct wf_lane *l, uint32_t from, wf_replay_fn *fn, void *arg);
+/*
+ * A put that its caller was told is done cannot be sent again, and it may not have come: it came back, or its adapter is an iWARP one, for
+ * which done means sent. It has come when frame number @next_frame has, which follows it on the same queue pair.
+ */
+void verbs_lose_put(struct verbs_lane *l, uint32_t next_frame);
 void verbs_unsent_drop(struct verbs_lane *l);
 /* A message without a frame: credits, and what verbs_copy.c says. False: no room now (a lane that is over: true). */
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);

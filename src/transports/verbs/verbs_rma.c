@@ -184,9 +184,10 @@ int verbs_rma(struct wf_lane *base, struct wf_direct *d, int what, uint64_t off,
 	wr.send_flags = len <= l->rail[0]->inline_max ? IBV_SEND_INLINE : 0;
 	if (!(b->is_small ? l->rail[0]->dev->smalls : l->rail[0]->dev->sends))
 		wr.send_flags |= IBV_SEND_SIGNALED;
-	l->lost = l->lost || l->rail[0]->dev->iwarp;   /* there "done" means sent, not come: it cannot be made good on another lane */
 	if (verbs_post(l->rail[0], &wr, VERBS_WR_PUT, b)) {
 		base->bytes_tx += len;
+		if (l->rail[0]->dev->iwarp)
+			verbs_lose_put(l, base->tx_seq);
 		return WEFT_OK;
 	}
 	verbs_send_buf_put(l->rail[0]->dev, b);
@@ -207,6 +208,8 @@ void verbs_op_end(struct verbs_op *op)
 		verbs_send_buf_put(l->rail[0]->dev, op->buf);
 	else
 		verbs_mrs_put(l, op->mr, x->n, VERBS_ALL_RAILS);
+	if (x->what == WF_RMA_PUT && !op->failed && l->rail[0]->dev->iwarp)   /* where there is one rail */
+		verbs_lose_put(l, op->next_frame);
 	/* what may have been done must not be done twice, unless that does no harm */
 	x->word[0] = (uint64_t)(int64_t)(!op->failed ? WEFT_OK : x->what == WF_RMA_ATOMIC ? WEFT_ERESET : WEFT_AGAIN);
 	wf_list_push_back(&p->ended, &x->link);
@@ -314,10 +317,10 @@ int verbs_rma_start(struct wf_lane *base, struct wf_rma *x)
 	op->l = l;
 	op->x = x;
 	op->whole.op = op;
+	op->next_frame = base->tx_seq;
 	ret = is_short ? start_short(l, op) : verbs_long_start(op);
 	if (ret == WEFT_PENDING) {
 		x->ordered = ordered;
-		l->lost = l->lost || (x->ordered && l->rail[0]->dev->iwarp);   /* as with short ones */
 		return ret;
 	}
 	if (op->n_mr)

@@ -74,12 +74,6 @@ static void keep_unsent(struct verbs_lane *l, struct verbs_buf *b)
 	l->unsent_end = &b->next;
 }
 
-static void lose_put(struct verbs_lane *l, uint32_t next_frame)
-{
-	l->lost = true;
-	l->lost_at = next_frame;
-}
-
 static void end_wr(struct verbs_qp *q, struct verbs_wr *wr, bool well)
 {
 	switch (wr->kind) {
@@ -91,7 +85,7 @@ static void end_wr(struct verbs_qp *q, struct verbs_wr *wr, bool well)
 		return;
 	case VERBS_WR_PUT:
 		if (!well && q->lane)
-			lose_put(q->lane, wr->next_frame);
+			verbs_lose_put(q->lane, wr->next_frame);
 		verbs_send_buf_put(q->dev, wr->ptr);
 		return;
 	case VERBS_WR_COPY:

@@ -182,6 +182,13 @@ void verbs_ask(struct verbs_qp *q)
 
 /* ---- what did not get there ---- */
 
+void verbs_lose_put(struct verbs_lane *l, uint32_t next_frame)
+{
+	if (!l->lost || (int32_t)(next_frame - l->lost_at) > 0)
+		l->lost_at = next_frame;
+	l->lost = true;
+}
+
 int verbs_replay(struct wf_lane *base, uint32_t from, wf_replay_fn *fn, void *arg)
 {
 	struct verbs_lane *l = verbs_lane_of(base);

@@ -59,6 +59,9 @@ static void look_at_other(struct verbs_lane *l, struct verbs_qp *q)
 
 static void look_at(struct verbs_lane *l)
 {
+	/* a frame behind it that was credited has come; before numbers have gone round */
+	if (l->state == VERBS_UP && l->base.tx_seq - l->lost_at > VERBS_CREDITS)
+		l->lost = false;
 	if (l->asked)
 		verbs_lane_port(l)->asked = VERBS_ANSWER;
 	for (unsigned i = 0; i < l->n_rails && l->state == VERBS_UP; i++) {

@@ -33,7 +33,7 @@
  *   WEFT_TEST_IBV_ODP      on-demand paging for words out of: send recv write read atomic srq_recv; unset: a driver that is
  *                          not asked for such things
  *   WEFT_TEST_IBV_PKEYS    table of each port ("0xffff,0x8001"; 0: an empty place); a queue pair hears only its partition
- *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down; lazy mute dark hold (see send.c); late (what is written is
+ *   WEFT_TEST_IBV_FAULT    words out of: no_open no_gids port_down; lazy mute dark hold sunk (see send.c); late (what is written is
  *                          in memory when its queue pair reads or sends, or the peer's ends); an adapter that fails while it is open: fatal
  *                          (it tells, flushes what it has, and all calls give EIO), gone (taken out: it tells, gives nothing
  *                          back, then its descriptors have EPOLLERR for good), cut (the same, and does not tell). Those of ports and

@@ -215,6 +215,19 @@ static int still_waits(struct fk_qp *q, int why)
 	return why == FK_RNR ? IBV_WC_RNR_RETRY_EXC_ERR : IBV_WC_RETRY_EXC_ERR;
 }
 
+static int carry_out(struct fk_qp *q, struct fk_wr *wr)
+{
+	bool answers = wr->opcode >= IBV_WR_RDMA_READ && wr->opcode <= IBV_WR_ATOMIC_FETCH_AND_ADD;
+
+	/* "dark": nothing gets through, and no port knows */
+	if (fk_device_has_fault("dark", q->dev))
+		return FK_NO_PEER;
+	/* "sunk": nothing does, and what needs no answer is done when it is sent, as over iWARP */
+	if (fk_device_has_fault("sunk", q->dev))
+		return answers ? FK_NO_PEER : IBV_WC_SUCCESS;
+	return fk_execute(q, wr);
+}
+
 void fk_run(struct fk_qp *q)
 {
 	/* "mute": one whose clock stands still; nothing ends any more, well or not */
@@ -243,9 +256,8 @@ void fk_run(struct fk_qp *q)
 			start_waiting(q);
 			return;
 		}
-		/* "dark": nothing gets through, and no port knows */
 		if (!fk_wanted_status(&status, &vendor))
-			status = fk_device_has_fault("dark", q->dev) ? FK_NO_PEER : fk_execute(q, fk_slot(&q->sq, q->sq.next));
+			status = carry_out(q, fk_slot(&q->sq, q->sq.next));
 		if (status >= FK_NO_PEER)
 			status = still_waits(q, status);
 		if (status >= FK_NO_PEER) {
