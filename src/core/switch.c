@@ -17,10 +17,10 @@
  *
  * A transport that cannot repeat all that it took (a put whose caller was told that it is done) says so, and the endpoint fails.
  */
+#include "core/renew.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include "core/internal.h"
 
 struct wf_switch {
 	struct wf_list link;             /* worker->switching */
@@ -182,6 +182,14 @@ static void end_done_puts(struct weft_ep *ep)
 	}
 }
 
+static void cannot_go_on(struct weft_ep *ep, int32_t status)
+{
+	char cause[300];
+
+	snprintf(cause, sizeof(cause), "the connection broke, and not all that was accepted can be sent again: %s", ep->renew->cause);
+	wf_ep_fail(ep, status, 0, cause);
+}
+
 /* Frames that did not come go before all that waits. */
 static void take_over(struct weft_ep *ep)
 {
@@ -200,7 +208,7 @@ static void take_over(struct weft_ep *ep)
 	wf_list_splice_back(&ep->answers, &ep->redo);   /* puts, what did not come, what waits */
 	wf_ep_forget_descs(ep);          /* they may all go, and be answered, over a lane that is made anew */
 	if (ret && !ep->dying)
-		wf_ep_fail(ep, ret, 0, "the connection broke, and not all that was accepted can be sent again");
+		cannot_go_on(ep, ret);
 	if (ep->dying)
 		return;
 	wf_switch_drop(ep);

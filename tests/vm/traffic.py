@@ -8,7 +8,8 @@ is compared, so that what is lost, doubled or out of order is found. What happen
   ... long                          only puts that are not done at once: others cannot be sent again when an adapter gives up
 
 Each prints one JSON line at its end: how many messages it received, how many times it wrote and read memory, and what explain says
-of the endpoint then; or the error that ended it, and when. The file that TRAFFIC_FLOWS names is made when messages flow."""
+of the endpoint then; or the error that ended it, and when. The file that TRAFFIC_FLOWS names is made when messages flow. With TRAFFIC_PAUSE=FILE
+all is done twice, and between them nothing is under way: then FILE.paused is made, and FILE waited for."""
 import asyncio
 import json
 import os
@@ -31,25 +32,26 @@ def message(number):
 
 async def send_all(ep, until):
     number = 0
-    while time.monotonic() < until() or number < 2 * WINDOW:
+    while time.monotonic() < until or number < 2 * WINDOW:
         await asyncio.gather(*[ep.send(message(number + i), tag=1) for i in range(WINDOW)])
         number += WINDOW
     await ep.send(END, tag=1, sync=True)
 
 
 async def recv_all(ep, counts):
-    buf = bytearray(max(SIZES))
+    buf, number = bytearray(max(SIZES)), 0
     while (size := await ep.recv(buf, tag=1)) != len(END):
-        expected = message(counts["messages"])
-        assert buf[:size] == expected, f"message {counts['messages']}: {size} bytes instead of {len(expected)}, {bytes(buf[:16])}"
+        expected = message(number)
+        assert buf[:size] == expected, f"message {number}: {size} bytes instead of {len(expected)}, {bytes(buf[:16])}"
+        number += 1
         counts["messages"] += 1
         if counts["messages"] == 64 and "TRAFFIC_FLOWS" in os.environ:
             open(os.environ["TRAFFIC_FLOWS"], "w").close()
 
 
 async def use_memory(remote, ep, until, counts):
-    back = bytearray(MEMORY)
-    while time.monotonic() < until() or not counts["memory"]:
+    back, begin = bytearray(MEMORY), counts["memory"]
+    while time.monotonic() < until or counts["memory"] == begin:
         size = random.choice(PUTS)
         data = counts["memory"].to_bytes(8, "little") * (size // 8)
         await remote.put(data, 0)
@@ -59,18 +61,22 @@ async def use_memory(remote, ep, until, counts):
         counts["memory"] += 1
 
 
+async def pause(file):
+    open(f"{file}.paused", "w").close()
+    while not os.path.exists(file):
+        await asyncio.sleep(0.05)
+
+
 async def talk(ep, seconds, counts):
-    began = time.monotonic()
     mem = weft.alloc(MEMORY)
     token = mem.grant(ep, "rw")
     _, theirs = await asyncio.gather(ep.send_obj((seconds, token)), ep.recv_obj())
-    lasts = seconds or theirs[0]
-
-    def until():
-        return began + lasts
-
-    remote = ep.remote(theirs[1])
-    await asyncio.gather(send_all(ep, until), recv_all(ep, counts), use_memory(remote, ep, until, counts))
+    remote, file = ep.remote(theirs[1]), os.environ.get("TRAFFIC_PAUSE")
+    for part in range(2 if file else 1):
+        if part:
+            await pause(file)
+        until = time.monotonic() + (seconds or theirs[0])
+        await asyncio.gather(send_all(ep, until), recv_all(ep, counts), use_memory(remote, ep, until, counts))
     counts["explain"] = ep.explain()   # before the peer may close
     await asyncio.gather(ep.send(b"done", tag=3), ep.recv(bytearray(4), tag=3))
 
