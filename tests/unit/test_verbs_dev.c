@@ -27,7 +27,7 @@ static void falls_to_tcp(const char *variable, const char *value, const char *wh
 static void what_is_missing_is_named(void **state)
 {
 	(void)state;
-	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_open", "fake0: it cannot be opened: Permission denied");
+	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_open", "fake0: it cannot be opened: is /dev/infiniband/uverbs0 there, and may this user open it?");
 	falls_to_tcp("WEFT_TEST_IBV_FAULT", "no_gids", "fake0:1: it has no address (GID)");
 	falls_to_tcp("WEFT_TEST_IBV_FAULT", "port_down", "fake0:1: its port is not active");
 	falls_to_tcp("WEFT_TEST_IBV_DEVICES", "0", "no RDMA device");

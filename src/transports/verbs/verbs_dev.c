@@ -196,9 +196,11 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 	wf_watch_init(&d->comp, on_completion, d);
 	errno = 0;
 	d->ctx = p->lib->open_device(dev);
-	if (!d->ctx) {
-		snprintf(d->why, sizeof(d->why), "%s: it cannot be opened: %s%s", name, strerror(errno),
-			 errno == EACCES || errno == EPERM ? " (may this user open /dev/infiniband/uverbs*?)" : "");
+	if (!d->ctx && (errno == EACCES || errno == EPERM || errno == ENOENT)) {   /* ENOENT is said for all of them (G115) */
+		snprintf(d->why, sizeof(d->why), "%s: it cannot be opened: is /dev/infiniband/%s there, and may this user open it?", name,
+			 dev->dev_name);
+	} else if (!d->ctx) {
+		snprintf(d->why, sizeof(d->why), "%s: it cannot be opened: %s", name, strerror(errno));
 	} else if (p->lib->query_device(d->ctx, &a)) {
 		snprintf(d->why, sizeof(d->why), "%s: query_device failed", name);
 	} else if ((ret = wf_fd_nonblock(d->ctx->async_fd)) || (ret = wf_poll_add(p->base.poll, &d->async, d->ctx->async_fd, EPOLLIN))) {
