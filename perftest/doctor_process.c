@@ -338,8 +338,8 @@ void look_memlock(struct finding *f)
 	if (r.rlim_cur == RLIM_INFINITY || (r.rlim_cur >= MEMLOCK_USUAL && !rdma_devs(&dev, 1)))
 		return;
 	costs(f, DOCTOR_NOTE,
-	      "RDMA must lock all that an adapter reaches: 16 MiB for buffers of a worker, and each large message while it is under way; "
-	      "what goes beyond the limit is sent in frames and copied");
+	      "RDMA must lock all that an adapter reaches: up to 16 MiB for buffers of a worker, without which it is not used, and each large "
+	      "message while it is under way; what goes beyond the limit is sent in frames and copied");
 	mend(f, "ulimit -l unlimited   (docker run --ulimit memlock=-1; a service: LimitMEMLOCK=infinity)");
 	trades(f, "a process may keep all memory from being swapped out");
 }

@@ -25,7 +25,7 @@ from . import _perf, _plot
 from ._perf import ONE_WAY, TESTS, Cell, PerfError, Side
 
 PORT = 7471
-WAYS = ("shm", "shm-ring", "tcp", "loop", "auto")
+WAYS = ("shm", "shm-ring", "tcp", "verbs", "loop", "auto")
 NOISE_MAX = 0.02  # share of a side's time that others may take before a line is marked
 USAGE = __doc__.split("\n\n", 1)[1].strip().replace("\n    ", "\n       ")
 HELP = "tests:\n" + "\n".join(f"  {name:<11} {t.what}" for name, t in TESTS.items()) + """
@@ -101,7 +101,7 @@ def parser():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
     add("place", nargs="?", metavar="HOST[:PORT]", help="who serves; with --listen where to listen")
-    add("--transport", type=choices(WAYS), metavar="NAME[,NAME..]", help="shm, shm-ring, tcp, loop, auto; default shm,tcp, "
+    add("--transport", type=choices(WAYS), metavar="NAME[,NAME..]", help="shm, shm-ring, tcp, verbs, loop, auto; default shm,tcp, "
         "and with HOST or --listen auto")
     add("--test", type=choices(TESTS, "all"), default=["tag_lat"], metavar="NAME[,NAME..]",
         help="see below, or all; default tag_lat")

@@ -19,13 +19,15 @@ flows() { await flows$n && sleep 1; }
 """
 
 
-def case(n, name, serves, goes, *, peer, options="", long=False):
-    """(script of host 0, of host 1). Host 1 serves traffic.py, whose process is $p, and does `serves` meanwhile; host 0 connects."""
+def case(n, name, serves, seconds, *, peer, options="", long=False, before="true", at="0.0.0.0"):
+    """(script of host 0, of host 1). Both do `before`, then host 1 serves traffic.py, whose process is $p, and does `serves` meanwhile; host 0
+    connects for so many seconds."""
     tail = " long" if long else ""
     port = 7500 + n
-    host0 = f"n={n}; await ready$n; echo '== {name}'; {options} {TRAFFIC} go {peer}:{port} {goes}{tail}; echo status $?; touch $RDMA_VM_JOB/over$n"
-    host1 = (f"n={n}; echo '== {name}'; {options} TRAFFIC_FLOWS=$RDMA_VM_JOB/flows$n {TRAFFIC} serve 0.0.0.0:{port}{tail} & p=$!; listens {port}; "
-             f"touch $RDMA_VM_JOB/ready$n; {serves}; wait $p; echo status $?; await over$n")
+    host0 = (f"n={n}; {before}; await ready$n; echo '== {name}'; {options} {TRAFFIC} go {peer}:{port} {seconds}{tail}; echo status $?; "
+             "touch $RDMA_VM_JOB/over$n")
+    host1 = (f"n={n}; {before}; echo '== {name}'; {options} TRAFFIC_FLOWS=$RDMA_VM_JOB/flows$n {TRAFFIC} serve {at}:{port}{tail} & p=$!; "
+             f"listens {port}; touch $RDMA_VM_JOB/ready$n; {serves}; wait $p; echo status $?; await over$n")
     return host0, host1
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from several import case, run
 
-OPTIONS = "WEFT_RDMA=siw0 WEFT_TRANSPORTS=verbs,tcp WEFT_FAILURE_DETECT=2s"
+OPTIONS = "WEFT_RDMA=siw0 WEFT_TRANSPORTS=verbs,tcp WEFT_CONNECT_TIMEOUT=30s"
 PULL = "ip link set eth0 down; sleep {0}; ip link set eth0 up"
 
 

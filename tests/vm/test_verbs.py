@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 
-from bare import MISSING, bare, by_name, in_turns, of_bare, ratio
+from bare import MISSING, bare, by_name, in_turns, of_bare, of_perftest, perftest, ratio
 from guest import BUILD, ROOT, rows, vm
 
 PYTHON = f"PYTHONPATH={shlex.quote(str(BUILD / 'py'))} {shlex.quote(str(ROOT / 'build/venv/bin/python'))}"
@@ -226,3 +226,19 @@ def test_bandwidth_beside_a_bare_loop():
         b = [of_bare(s) for s in got[its]]
         print(mine, [round(x, 1) for x in a], its, [round(x, 1) for x in b], "ratio", round(ratio(a, b), 3))
         assert ratio(a, b) > 0.9, (mine, a, b)
+
+
+@pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+def test_latency_through_asyncio_beside_perftest():
+    """8 bytes, half a round trip, sides that look all the time: weft.perf, weft perf, the bare program and ib_send_lat in turns. What Python and
+    an event loop cost under emulation says little of what they cost elsewhere: it is only seen to be of a sane kind."""
+    perf = "--transport verbs --test tag_lat --size 8 --time 2 --json"
+    status, out, err = vm(in_turns({"weft.perf": f"{PYTHON} -m weft.perf {perf}", "weft perf": f"$weft perf {perf}", "bare": bare("lat", 8, 1000),
+                                    "ib_send_lat": perftest("ib_send_lat", 8, 1000)}, 3), limit_s=500)
+    assert status == 0, out + err
+    got = by_name(out)
+    assert all(r["path"] == "verbs" for name in ("weft.perf", "weft perf") for s in got[name] for r in rows(s)), out
+    us = {name: [rows(s)[0]["lat_us"]["p50"] for s in got[name]] for name in ("weft.perf", "weft perf")}
+    us |= {"bare": [of_bare(s) for s in got["bare"]], "ib_send_lat": [of_perftest(s) for s in got["ib_send_lat"]]}
+    print(us, {name: round(ratio(us[name], us["ib_send_lat"]), 2) for name in us})
+    assert all(0.1 < ratio(us[name], us["ib_send_lat"]) < 50 for name in us), us
