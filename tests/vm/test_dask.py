@@ -10,7 +10,7 @@ from several import PYTHON
 
 pytest.importorskip("distributed", reason="Dask is not installed (tools/setup dask)")
 
-SUM = f"WEFT_TRANSPORTS=verbs,tcp WEFT_CONNECT_TIMEOUT=60s WEFT_FAILURE_DETECT=60s {PYTHON} {shlex.quote(str(ROOT / 'tests/vm/dask_sum.py'))}"
+SUM = f"env DASK_TEMPORARY_DIRECTORY=/dev/shm WEFT_TRANSPORTS=verbs,tcp WEFT_CONNECT_TIMEOUT=60s WEFT_FAILURE_DETECT=60s {PYTHON} {shlex.quote(str(ROOT / 'tests/vm/dask_sum.py'))}"
 SENT = "echo sent $(cat /sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts)"
 
 
