@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""python -m weft.dask under process launchers, which are played here by their variables; ranks, files of earlier jobs, more workers."""
+"""python -m weft.dask under process launchers: MPICH's where it is there, the others played by their variables; files of earlier jobs,
+more workers."""
 import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import LIMIT
@@ -16,39 +19,19 @@ from distributed import Client, Scheduler
 
 from weft.dask import _rank, launch
 
-LAUNCHER_NAMES = {name for _, rank, sizes, jobs in _rank.LAUNCHERS for name in (rank, *sizes, *jobs)}
+BESIDE = Path(sys.executable).parent
+MPIEXEC = shutil.which("mpiexec", path=BESIDE) or shutil.which("mpiexec")
+LAUNCHER_NAMES = {name for _, ranks, sizes, jobs in _rank.LAUNCHERS for name in (*ranks, *sizes, *jobs)}
 ENV = {k: v for k, v in os.environ.items() if k not in LAUNCHER_NAMES}
-
-
-@pytest.mark.parametrize("environ, rank", [
-    ({}, (0, 1, "", "")),
-    ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "1"}, (3, 8, "77.1", "Slurm")),
-    ({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 2, "", "PMI")),
-    ({"PMIX_RANK": "0", "PMIX_NAMESPACE": "prte-1@1", "SLURM_NTASKS": "4"}, (0, 4, "prte-1@1", "PMIx")),
-    ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3", "PMIX_RANK": "2", "PMIX_NAMESPACE": "n"}, (2, 3, "n", "Open MPI")),
-    ({"WEFT_MPI_RANK": "5", "WEFT_MPI_SIZE": "6", "WEFT_MPI_JOB": "j", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, (5, 6, "j", "weft")),
-    ({"FLUX_TASK_RANK": "4"}, (4, 5, "", "Flux")),
-])
-def test_ranks(environ, rank):
-    assert _rank.find(environ) == rank
-
-
-@pytest.mark.parametrize("environ, words", [
-    ({"PMI_RANK": "x"}, "PMI_RANK='x' of PMI is no number"), ({"PMI_RANK": "-1"}, "no number"),
-    ({"PMI_RANK": "0", "PMI_SIZE": ""}, "PMI_SIZE='' of PMI is no number"), ({"SLURM_PROCID": "2", "SLURM_NTASKS": "2"}, "none of SLURM_NTASKS=2"),
-])
-def test_ranks_that_are_none(environ, words):
-    with pytest.raises(ValueError, match=words):
-        _rank.find(environ)
 
 
 @pytest.fixture
 def start(tmp_path):
-    """start(env, *args): a process of a job; ended with the test."""
+    """start(env, *args): a process of a job, or its launcher with all of them; ended with the test."""
     all_ = []
 
-    def go(env, *args, code=None):
-        argv = [sys.executable, *(["-c", code] if code else ["-m", "weft.dask"]), *map(str, args)]
+    def go(env, *args, code=None, launcher=()):
+        argv = [*launcher, sys.executable, *(["-c", code] if code else ["-m", "weft.dask"]), *map(str, args)]
         all_.append(subprocess.Popen(argv, env={**ENV, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path))
         return all_[-1]
 
@@ -109,9 +92,10 @@ def test_workers_come_later(start, tmp_path):
     assert status == [0] * 5, err
 
 
-def test_a_file_of_an_earlier_job_is_not_believed(start, tmp_path):
+@pytest.mark.parametrize("earlier", ["yesterday's", ""])
+def test_a_file_of_an_earlier_job_is_not_believed(start, tmp_path, earlier):
     file = tmp_path / "f.json"
-    file.write_text(json.dumps({"address": "weft://127.0.0.1:1", "weft_job": "yesterday's"}))
+    launch._write_file(file, {"address": "weft://127.0.0.1:1"}, earlier)
     processes = job(start, 2, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="today's")
     until = time.monotonic() + LIMIT
     while json.loads(file.read_text())["weft_job"] != "today's":
@@ -122,6 +106,41 @@ def test_a_file_of_an_earlier_job_is_not_believed(start, tmp_path):
         client.shutdown()
     status, err = ended(processes)
     assert status == [0, 0], err
+
+
+@pytest.fixture
+def mpiexec():
+    """The argv that starts N processes, N to follow."""
+    said = MPIEXEC and subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True, timeout=LIMIT).stdout
+    if not said:
+        pytest.skip("no mpiexec here (pip install mpich)")
+    return [MPIEXEC, *(["--allow-run-as-root", "--oversubscribe"] if "Open MPI" in said or "OpenRTE" in said else []), "-n"]
+
+
+def test_mpiexec_starts_it(start, tmp_path, mpiexec):
+    """MPICH's names no job: the file of an earlier one that was killed is beside the way."""
+    file = tmp_path / "f.json"
+    launch._write_file(file, {"address": "weft://127.0.0.1:1"}, "")
+    all_ = start({}, "--scheduler-file", file, "--dashboard-address", "", launcher=[*mpiexec, "4"])
+    until = time.monotonic() + LIMIT
+    while launch._read_file(file, "") in ("weft://127.0.0.1:1", None):
+        assert time.monotonic() < until and all_.poll() is None, ended([all_])
+        time.sleep(0.05)
+    with client_of(file, [all_]) as client:
+        client.wait_for_workers(3, timeout=LIMIT)
+        assert {w["name"] for w in client.scheduler_info()["workers"].values()} == {"1", "2", "3"}
+        assert client.submit(sum, range(10)).result(LIMIT) == 45
+        more = start({}, "--scheduler-file", file, "--no-scheduler", launcher=[*mpiexec, "2"])
+        client.wait_for_workers(5, timeout=LIMIT)
+        client.shutdown()
+    status, err = ended([all_, more])
+    assert status == [0, 0], err
+
+
+def test_mpiexec_starts_a_program_of_ones_own(start, mpiexec):
+    all_ = start({}, code=PROGRAM, launcher=[*mpiexec, "4"])
+    out, err = all_.communicate(timeout=LIMIT)
+    assert all_.returncode == 0 and out.split() == ["10", "weft"], err
 
 
 @pytest.mark.parametrize("env, args, words", [

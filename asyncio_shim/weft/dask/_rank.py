@@ -6,23 +6,29 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# launcher; variables of the rank, the number of ranks, and the job (several are put together). The first whose rank is set is
-# believed: launchers that start others (srun mpiexec ...) leave theirs behind, and the inner one knows better.
-LAUNCHERS = [
-    ("weft", "WEFT_MPI_RANK", ("WEFT_MPI_SIZE",), ("WEFT_MPI_JOB",)),
-    ("Open MPI", "OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",), ("OMPI_MCA_ess_base_jobid", "PMIX_NAMESPACE")),
-    ("MVAPICH2", "MV2_COMM_WORLD_RANK", ("MV2_COMM_WORLD_SIZE",), ("PMI_ID", "MPIRUN_ID")),
-    ("PMIx", "PMIX_RANK", ("PMIX_SIZE", "SLURM_NTASKS"), ("PMIX_NAMESPACE",)),
-    ("PMI", "PMI_RANK", ("PMI_SIZE",), ("PMI_JOBID", "SLURM_JOB_ID", "SLURM_STEP_ID")),
-    ("Flux", "FLUX_TASK_RANK", ("FLUX_JOB_SIZE",), ("FLUX_JOB_ID",)),
-    ("PALS", "PALS_RANKID", ("PALS_SIZE",), ("PALS_APID",)),
-    ("LSF jsrun", "JSM_NAMESPACE_RANK", ("JSM_NAMESPACE_SIZE",), ("LSB_JOBID",)),
-    ("Slurm", "SLURM_PROCID", ("SLURM_NTASKS", "SLURM_NPROCS"), ("SLURM_JOB_ID", "SLURM_STEP_ID")),
+# launcher; variables of the rank (the first; the others tell this launcher from one that has the same), of the number of ranks (the
+# first that is there), and of the job: put together they are the same in all of its processes and in no other job's; where one of
+# them is missing, or there are none, the job has no name. The first launcher whose variables are set is believed: those that
+# start others (srun mpiexec ...) leave theirs behind, and the inner one knows better. Hydra says no job, and what stands in
+# PMI_JOBID or Slurm's variables under it is the outer launcher's, the same for each mpiexec of an allocation. Each row has its
+# launcher's whole set of variables in tests/dask/test_rank.py.
+LAUNCHERS: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = [
+    ("weft", ("WEFT_MPI_RANK",), ("WEFT_MPI_SIZE",), ("WEFT_MPI_JOB",)),
+    ("LSF jsrun", ("JSM_NAMESPACE_RANK",), ("JSM_NAMESPACE_SIZE",), ("LSB_JOBID", "PMIX_NAMESPACE")),
+    ("Open MPI", ("OMPI_COMM_WORLD_RANK",), ("OMPI_COMM_WORLD_SIZE",), ("PMIX_NAMESPACE",)),
+    ("MVAPICH2", ("MV2_COMM_WORLD_RANK",), ("MV2_COMM_WORLD_SIZE",), ("MPIRUN_ID",)),
+    ("Hydra", ("PMI_RANK", "HYDI_CONTROL_FD"), ("PMI_SIZE",), ()),
+    ("Flux", ("FLUX_TASK_RANK",), ("FLUX_JOB_SIZE",), ("FLUX_JOB_ID",)),
+    ("PALS", ("PALS_RANKID",), ("PMI_SIZE", "SLURM_NTASKS"), ("PALS_APID",)),
+    ("PMI", ("PMI_RANK",), ("PMI_SIZE",), ("PMI_JOBID",)),
+    ("PMIx", ("PMIX_RANK",), ("SLURM_STEP_NUM_TASKS",), ("PMIX_NAMESPACE",)),
+    ("Slurm", ("SLURM_PROCID",), ("SLURM_NTASKS", "SLURM_NPROCS"), ("SLURM_JOB_ID", "SLURM_STEP_ID")),
 ]
 
 
 class Rank(NamedTuple):
-    """One process of a job. launcher: "" where nobody started this process as one of several."""
+    """One process of a job. launcher: "" where nobody started this process as one of several. size: 0 where the launcher does not
+    say it. job: "" where it does not say that."""
 
     rank: int = 0
     size: int = 1
@@ -32,8 +38,8 @@ class Rank(NamedTuple):
 
 def find(environ: Mapping[str, str] = os.environ) -> Rank:
     """ValueError: a launcher's variable is no number, or the rank is none of the size."""
-    for launcher, rank, sizes, jobs in LAUNCHERS:
-        if rank not in environ:
+    for launcher, (rank, *marks), sizes, jobs in LAUNCHERS:
+        if rank not in environ or not all(m in environ for m in marks):
             continue
         size = next((s for s in sizes if s in environ), None)
         numbers = []
@@ -44,6 +50,6 @@ def find(environ: Mapping[str, str] = os.environ) -> Rank:
             numbers.append(int(text))
         if size and numbers[0] >= numbers[1]:
             raise ValueError(f"{rank}={numbers[0]} is none of {size}={numbers[1]} processes")
-        job = ".".join(environ[j] for j in jobs if j in environ)
-        return Rank(numbers[0], numbers[1] if size else numbers[0] + 1, job, launcher)
+        job = ".".join(environ[j] for j in jobs) if all(j in environ for j in jobs) else ""
+        return Rank(numbers[0], numbers[1], job, launcher)
     return Rank()

@@ -54,7 +54,7 @@ def _read_file(path: Path, job: str) -> str | None:
         address = found["address"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return address if not job or found.get("weft_job", job) in (job, "") else None
+    return address if not job or found.get("weft_job") == job else None
 
 
 def _security() -> dict[str, Any]:
@@ -170,8 +170,8 @@ def _checked(o: argparse.Namespace, rank: _rank.Rank) -> None:
         raise LaunchError("--no-scheduler needs --scheduler-file or --scheduler: where is the scheduler?")
     if o.with_scheduler and o.scheduler:
         raise LaunchError("--scheduler names one that runs: add --no-scheduler")
-    if o.with_scheduler and not o.scheduler_file and rank.size > 1:
-        raise LaunchError(f"{rank.size} processes ({rank.launcher}) find each other by --scheduler-file F, in a folder that all of them see")
+    if o.with_scheduler and not o.scheduler_file and rank.size != 1:
+        raise LaunchError(f"{rank.size or 'all'} processes ({rank.launcher}) find each other by --scheduler-file F, in a folder that all of them see")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -192,7 +192,7 @@ def initialize(scheduler_file: str | None = None, *, protocol: str = DEFAULT_PRO
     process. scheduler_file: in a folder that all hosts see; where it is not given, .weft-dask-JOB.json in the current one (.weft-dask.json
     where the launcher does not name the job). options: as of `python -m weft.dask`, nthreads=2, interface="ib0". LaunchError: fewer than three processes, or no launcher."""
     rank = _rank.find()
-    if rank.size < 3:
+    if rank.size in (1, 2):                      # 0: the launcher does not say
         raise LaunchError(f"initialize() wants three processes at least, for a scheduler, this program and a worker; there are {rank.size}: "
                           "start it by srun or mpiexec")
     path = scheduler_file or f".weft-dask{rank.job and '-' + rank.job}.json"
