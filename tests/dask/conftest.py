@@ -6,6 +6,8 @@ import gc
 import logging
 import os
 import sys
+import time
+from multiprocessing import resource_tracker
 
 import pytest
 
@@ -18,12 +20,31 @@ LIMIT = 60  # seconds that anything may take
 HERE = "weft://127.0.0.1:0"
 
 
-@pytest.fixture
-def run():
-    """run(coro): as asyncio.run(), with a limit, and no descriptor more than before."""
-    gc.collect()
-    before = set(os.listdir("/proc/self/fd"))
+def open_files():
+    """{descriptor: what it is}"""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):   # that of the listing itself
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
+
+@pytest.fixture
+def descriptors():
+    """No descriptor more after the test than before; what threads of Dask's still close is waited for."""
+    resource_tracker.ensure_running()        # multiprocessing's, which stays
+    gc.collect()
+    before, until = open_files(), time.monotonic() + 5
+    yield
+    gc.collect()
+    while (left := {fd: what for fd, what in open_files().items() if before.get(fd) != what}) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left
+
+
+@pytest.fixture
+def run(descriptors):
+    """run(coro): as asyncio.run(), with a limit, and no descriptor more than before."""
     def go(coro, limit=LIMIT):
         async def limited():
             try:
@@ -37,10 +58,7 @@ def run():
         finally:
             gc.collect()
 
-    yield go
-    gc.collect()
-    left = set(os.listdir("/proc/self/fd")) - before
-    assert not left, [os.readlink(f"/proc/self/fd/{fd}") for fd in left if os.path.exists(f"/proc/self/fd/{fd}")]
+    return go
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,9 @@ import pytest
 from conftest import LIMIT
 from distributed import Client, LocalCluster, Nanny, Scheduler, Worker, get_worker, wait
 
+from weft.dask.launch import _shut_down
+
+pytestmark = pytest.mark.usefixtures("descriptors")
 OPTIONS = dict(dashboard_address=":0", silence_logs=50, host="127.0.0.1")
 
 
@@ -95,7 +98,7 @@ def test_the_command_line(tmp_path):
                 assert answer.read() == b"ok"
             client.restart(timeout=LIMIT)
             assert client.submit(sum, range(5)).result(LIMIT) == 10
-            client.shutdown()
+        _shut_down(address)                   # a client whose shutdown() is called keeps its loop, over tcp, too
         assert [p.wait(LIMIT) for p in started] == [0, 0]
     finally:
         for p in started:

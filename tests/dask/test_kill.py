@@ -10,6 +10,7 @@ import pytest
 from conftest import LIMIT
 from distributed import Client, Nanny, Scheduler
 
+pytestmark = pytest.mark.usefixtures("descriptors")
 ROWS, PARTS = 100_000, 8                      # of 32 bytes: 25 MiB, and the last part does not come before the gate opens
 
 
