@@ -184,10 +184,20 @@ def _refuse_encryption(place: str, args: dict[str, Any]) -> None:
                            "weft does not encrypt yet; use tls://")
 
 
+def _host_port(address: str, default_port: int | None = None) -> tuple[str, int]:
+    """As Dask takes an address apart, which says "invalid literal for int()" of a port that is no number."""
+    try:
+        host, port = parse_host_port(address, default_port)
+    except ValueError as exc:
+        why = f"{address.rpartition(':')[2]!r} is no port" if "int()" in str(exc) else exc
+        raise ValueError(f"{PREFIX}{address}: {why}; {PREFIX}HOST:PORT") from exc
+    return host, port
+
+
 class WeftConnector(Connector):
     async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> WeftComm:
         _refuse_encryption(address, connection_args)
-        host, port = parse_host_port(address)
+        host, port = _host_port(address)
         try:
             ep = await weft.connect(PREFIX + unparse_host_port(host, port))
         except (weft.ProtocolError, weft.VersionError, weft.NotSupportedError) as exc:
@@ -210,7 +220,7 @@ class WeftListener(BaseListener):
                  **connection_args: Any) -> None:
         super().__init__()
         _refuse_encryption(address, connection_args)
-        self.ip, self.port = parse_host_port(address, default_port)
+        self.ip, self.port = _host_port(address, default_port)
         self.default_host = default_host
         self.comm_handler = comm_handler
         self.deserialize = deserialize
