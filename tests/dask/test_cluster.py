@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Schedulers, workers, nannies and clients over weft, in processes of their own and as Dask's users start them; processes that die."""
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -74,8 +75,15 @@ def test_it_is_the_default_where_the_configuration_says_so():
     assert out.returncode == 0 and said[0].startswith("weft://") and said[1].startswith("weft://") and said[2] == "3", out.stderr
 
 
-def test_the_command_line(tmp_path):
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+def page(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=LIMIT) as answer:
+        return answer.read()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=pytest.mark.long)])
+def test_the_command_line(tmp_path, loop):
+    pytest.importorskip(loop)
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "DASK_DISTRIBUTED__ADMIN__EVENT_LOOP": loop}
     dask = [sys.executable, "-m", "dask"]
     file = tmp_path / "s.json"
     started = [subprocess.Popen([*dask, "scheduler", "--protocol", "weft", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0",
@@ -93,9 +101,13 @@ def test_the_command_line(tmp_path):
             client.wait_for_workers(2, timeout=LIMIT)
             assert all(w.startswith("weft://") for w in client.scheduler_info()["workers"])
             assert client.submit(sum, range(4)).result(LIMIT) == 6
+            loops = [client.run_on_scheduler(lambda dask_scheduler: type(dask_scheduler.loop.asyncio_loop).__module__),
+                     *client.run(lambda dask_worker: type(dask_worker.loop.asyncio_loop).__module__).values()]
+            assert all(name.startswith(loop) for name in loops), loops
             port = client.scheduler_info()["services"].get("dashboard")
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
-                assert answer.read() == b"ok"
+            assert page(port, "health") == b"ok"
+            if importlib.util.find_spec("bokeh"):
+                assert b'id="status-cluster-memory"' in page(port, "status")
             client.restart(timeout=LIMIT)
             assert client.submit(sum, range(5)).result(LIMIT) == 10
         _shut_down(address)                   # a client whose shutdown() is called keeps its loop, over tcp, too

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The contract of a comm, as `distributed` relies on it: what Dask's own tests look at, and what bad peers and bad moments do."""
 import asyncio
+import contextlib
 import gc
 import os
 import re
@@ -581,6 +582,10 @@ def test_a_peer_that_lies_is_closed(run, send):
 
 def test_messages_that_are_interrupted(run):
     """Reads with a time limit end comms, and nothing is left behind or lost on others."""
+    async def read_on(comm):
+        while True:
+            await comm.read()
+
     async def body():
         async def flood(comm):
             try:
@@ -595,12 +600,11 @@ def test_messages_that_are_interrupted(run):
         seen = 0
         for k in range(40):
             c = await connect(listener.contact_address)
-            try:
-                async with asyncio.timeout(0.002 * (k % 5)):
-                    while True:
-                        await c.read()
-            except (TimeoutError, CommClosedError):
-                pass
+            read = asyncio.ensure_future(read_on(c))
+            await asyncio.wait([read], timeout=0.002 * (k % 5))
+            read.cancel()
+            with contextlib.suppress(asyncio.CancelledError, CommClosedError):
+                await read
             assert c.closed()
             got = await steady.read()
             assert got["i"] == seen and got["x"].nbytes == 40_000 + seen
