@@ -37,8 +37,8 @@ from table import say  # noqa: E402
 ROUNDS, MINUTES = 5, 9
 LIMIT_S = 75  # for one program of one scheme
 LOOK_S = 0.02
-LAT_S, IDLE_S, REPEATS = 0.3, 3, 3
-DASK = ["distributed", "dask[array,dataframe]", "uvloop"]
+LAT_S, IDLE_S, REPEATS = 0.3, 3, 2
+DASK = ["distributed", "dask[array,dataframe]", "xarray", "uvloop"]
 UCXX = ["distributed-ucxx-cu13"]
 MPI = ["mpich", "mpi4py"]
 
@@ -90,7 +90,7 @@ def add_mpi(peer, say_):
 def versions_of(python):
     code = ("import sys, json\nfrom importlib.metadata import version, PackageNotFoundError\nout = {}\nfor n in sys.argv[1:]:\n"
             "    try:\n        out[n] = version(n)\n    except PackageNotFoundError:\n        out[n] = 'missing'\nprint(json.dumps(out))")
-    names = ["distributed", "uvloop", "distributed-ucxx-cu13", "libucx-cu13", "mpich", "mpi4py", "numpy", "pandas"]
+    names = ["distributed", "uvloop", "distributed-ucxx-cu13", "libucx-cu13", "mpich", "mpi4py", "numpy", "pandas", "xarray"]
     return json.loads(contenders.program([python, "-c", code, *names]))
 
 

@@ -4,7 +4,8 @@ from cells import KIB, MIB, Cell, Row, best
 
 PEERS = ["tcp", "ucxx", "mpi"]
 SCHEMES = ["weft", "weft-uvloop", *PEERS]
-WORKLOADS = {"transpose": 256, "shuffle": 128}  # MiB
+WORKLOADS = {"transpose": 256, "shuffle": 128, "merge": 64, "xarray": 64, "svd": 64}  # MiB
+TRANSFER_BOUND = ["transpose", "shuffle"]  # these have a bar
 
 HOW = {
     "weft": "weft:// on asyncio's own loop",
@@ -43,7 +44,8 @@ def all_cells(only=""):
         cell("lat", "comm", 64 * KIB),
         cell("lat", "comm", MIB, bandwidth(4)),
         cell("lat", "comm", 64 * MIB, bandwidth(2.5)),
-        *(cell("wall", name, mib * MIB, best(0.6, ["tcp"], "tcp"), best(0.6, ["ucxx"], "ucxx")) for name, mib in WORKLOADS.items()),
+        *(cell("wall", name, mib * MIB, *([best(0.6, ["tcp"], "tcp"), best(0.6, ["ucxx"], "ucxx")] if name in TRANSFER_BOUND else []))
+          for name, mib in WORKLOADS.items()),
         cell("idle", "scheduler", 0),
         cell("idle", "worker", 0),
         cell("idle", "both", 0, best(1, ["tcp"], "tcp")),

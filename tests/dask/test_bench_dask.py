@@ -44,10 +44,10 @@ def test_pingpong(tmp_path, scheme):
     assert said["lat 8"]["value"] > 0 and said["lat 70000"]["value"] > 0
 
 
-@pytest.mark.parametrize("scheme", ["weft", "tcp"])
-def test_cluster(tmp_path, scheme):
-    said = run(tmp_path, "cluster.py", scheme, 0.5, 1, "transpose=4")
-    assert said["wall transpose"]["value"] > 0
+@pytest.mark.parametrize("scheme, names", [("weft", ["transpose", "merge", "shuffle", "xarray", "svd"]), ("tcp", ["transpose"])])
+def test_cluster(tmp_path, scheme, names):
+    said = run(tmp_path, "cluster.py", scheme, 0.5, 1, *(f"{name}=2" for name in names))
+    assert all(said[f"wall {name}"]["value"] > 0 for name in names)
     assert abs(said["idle both"]["value"] - said["idle scheduler"]["value"] - said["idle worker"]["value"]) < 1e-9
 
 

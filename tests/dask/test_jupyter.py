@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """JupyterLab's panel for Dask, without a browser: a server with dask-labextension makes a cluster over weft by the settings that
-docs/DASK.md shows."""
+docs/DASK.md shows, and the five workloads run on it."""
 import importlib.util
 import json
 import os
@@ -13,11 +13,16 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import dask
 import pytest
 from conftest import LIMIT
 from distributed import Client
 
-DOCS = Path(__file__).resolve().parents[2] / "docs/DASK.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+sys.path.insert(0, str(DOCS / "examples/dask"))
+
+import workloads  # noqa: E402
+
 TOKEN = "for-this-test"
 NEEDED = ["jupyter_server", "jupyter_server_proxy", "dask_labextension"]
 missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
@@ -38,7 +43,7 @@ def ask(url, method, path):
 @pytest.fixture
 def server(tmp_path):
     """The URL of a server whose user has the settings of docs/DASK.md."""
-    settings = re.search(r"```yaml\n(labextension:\n.*?)```", DOCS.read_text(), re.S)[1]
+    settings = re.search(r"```yaml\n(labextension:\n.*?)```", (DOCS / "DASK.md").read_text(), re.S)[1]
     (tmp_path / "dask").mkdir()
     (tmp_path / "dask/labextension.yaml").write_text(settings)
     with socket.socket() as s:
@@ -46,7 +51,7 @@ def server(tmp_path):
         port = s.getsockname()[1]
     env = {**os.environ, "HOME": str(tmp_path), "DASK_CONFIG": str(tmp_path / "dask"), "JUPYTER_NO_CONFIG": "1",
            "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-           "JUPYTER_RUNTIME_DIR": str(tmp_path / "run"), "DASK_LABEXTENSION__DEFAULT__WORKERS": "1"}
+           "JUPYTER_RUNTIME_DIR": str(tmp_path / "run"), "DASK_LABEXTENSION__DEFAULT__WORKERS": "2"}
     argv = [sys.executable, "-m", "jupyter_server", "--allow-root", "--ServerApp.open_browser=False", "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}",
             f"--ServerApp.root_dir={tmp_path}", "--ServerApp.jpserver_extensions=dask_labextension=True"]
@@ -77,9 +82,12 @@ def test_the_panel_makes_a_cluster_over_weft(server):
     status, made = ask(server, "PUT", "/dask/clusters")
     assert status == 200 and made["scheduler_address"].startswith("weft://127.0.0.1:"), made
     with Client(made["scheduler_address"], timeout=LIMIT) as client:
-        client.wait_for_workers(1, timeout=LIMIT)
+        client.wait_for_workers(2, timeout=LIMIT)
         assert all(address.startswith("weft://") for address in client.scheduler_info()["workers"])
-        assert client.submit(sum, range(10)).result(LIMIT) == 45
+        with dask.config.set(workloads.P2P):
+            for name in workloads.WORKLOADS:
+                _, _, got = workloads.run(name, 8, client)
+                assert got == pytest.approx(workloads.alone(name, 8), rel=1e-9), name
     assert [c["id"] for c in ask(server, "GET", "/dask/clusters")[1]] == [made["id"]]
     assert ask(server, "DELETE", f"/dask/clusters/{made['id']}") == (204, None)
     assert ask(server, "GET", "/dask/clusters") == (200, [])

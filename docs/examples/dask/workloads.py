@@ -82,6 +82,7 @@ def svd(mib):
 
 
 WORKLOADS = {"transpose": transpose, "merge": merge, "shuffle": shuffle, "xarray": by_month, "svd": svd}
+P2P = {"dataframe.shuffle.method": "p2p", "array.rechunk.method": "p2p"}
 
 
 def run(name, mib, client):
@@ -92,6 +93,13 @@ def run(name, mib, client):
     start = time.perf_counter()
     result = float(client.compute(compute(*data)).result())
     return time.perf_counter() - start, nbytes, result
+
+
+def alone(name, mib):
+    """What one process computes."""
+    _, data, compute = WORKLOADS[name](mib)
+    with dask.config.set(scheduler="synchronous", **{"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}):
+        return float(compute(*data).compute())
 
 
 def main():
@@ -106,17 +114,15 @@ def main():
     o = p.parse_args()
     where = o.scheduler or LocalCluster(protocol=f"{o.protocol}://", n_workers=o.workers, threads_per_worker=1, dashboard_address=":0",
                                         memory_limit=0, host=None if o.protocol == "ucxx" else "127.0.0.1")
-    with dask.config.set({"dataframe.shuffle.method": "p2p", "array.rechunk.method": "p2p"}), Client(where) as client:
+    with dask.config.set(P2P), Client(where) as client:
         for _ in range(o.repeats):
             seconds, nbytes, result = run(o.name, o.mib, client)
             print(json.dumps({"workload": o.name, "protocol": o.protocol, "bytes": nbytes, "seconds": seconds, "result": result}), flush=True)
     if not o.scheduler:
         where.close()
     if o.check:
-        nbytes, data, compute = WORKLOADS[o.name](o.mib)
-        with dask.config.set(scheduler="synchronous", **{"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}):
-            alone = float(compute(*data).compute())
-        assert abs(alone - result) <= 1e-9 * abs(alone), (alone, result)
+        expected = alone(o.name, o.mib)
+        assert abs(expected - result) <= 1e-9 * abs(expected), (expected, result)
         print("equal to one process")
 
 

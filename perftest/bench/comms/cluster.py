@@ -20,7 +20,6 @@ sys.path.insert(0, str(procs.BENCH.parent.parent / "docs/examples/dask"))
 WORKERS = 2
 LIMIT_S = 60
 SETTLE_S = 1
-P2P = {"dataframe.shuffle.method": "p2p", "array.rechunk.method": "p2p"}   # as in workloads.py
 
 
 def address_of(folder):
@@ -69,24 +68,24 @@ def measure_idle(client, folder, seconds):
         procs.note(folder, figure=figure, value=value)
 
 
-def measure_workload(client, folder, name, mib, repeats):
-    import workloads
-
-    runs = [workloads.run(name, mib, client) for _ in range(1 + repeats)]
+def measure_workload(run, client, folder, name, mib, repeats):
+    runs = [run(name, mib, client) for _ in range(1 + repeats)]
     procs.note(folder, figure=f"wall {name}", value=statistics.median(seconds for seconds, _, _ in runs[1:]), result=runs[0][2])
 
 
-def client(scheme, folder, idle_s, repeats, workloads):
+def client(scheme, folder, idle_s, repeats, loads):
     import dask
     from distributed import Client
 
+    import workloads
+
     procs.protocol(scheme)
     address = address_of(folder)
-    with dask.config.set(P2P), Client(address, timeout=LIMIT_S) as c:
+    with dask.config.set(workloads.P2P), Client(address, timeout=LIMIT_S) as c:
         c.wait_for_workers(WORKERS, timeout=LIMIT_S)
-        for one in workloads:
+        for one in loads:
             name, _, mib = one.partition("=")
-            measure_workload(c, folder, name, int(mib), repeats)
+            measure_workload(workloads.run, c, folder, name, int(mib), repeats)
         if idle_s:
             measure_idle(c, folder, idle_s)
         procs.note(folder, done=True)
@@ -94,13 +93,13 @@ def client(scheme, folder, idle_s, repeats, workloads):
 
 
 def main():
-    scheme, folder, idle_s, repeats, *workloads = sys.argv[1:]
+    scheme, folder, idle_s, repeats, *loads = sys.argv[1:]
     me, folder = procs.rank(), Path(folder)
     procs.die_in_time()
     if me is None:
         sys.exit(procs.spawn(2 + WORKERS))
     if me == 1:
-        client(scheme, folder, float(idle_s), int(repeats), workloads)
+        client(scheme, folder, float(idle_s), int(repeats), loads)
     else:
         procs.run(scheme, worker(scheme, folder, me) if me else scheduler(scheme, folder))
 
