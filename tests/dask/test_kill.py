@@ -49,7 +49,7 @@ async def amid_shuffle(client, address):
         assert time.monotonic() < until, "no shuffle"
 
 
-@pytest.mark.parametrize("scheme", ["weft", "tcp"])
+@pytest.mark.parametrize("scheme", ["weft", pytest.param("tcp", marks=pytest.mark.long)])
 def test_a_worker_that_is_killed_in_a_shuffle_is_noticed_within_a_second(tmp_path, scheme, capsys):
     gate = tmp_path / "open"
 

@@ -137,6 +137,7 @@ def test_mpiexec_starts_it(start, tmp_path, mpiexec):
     assert status == [0, 0], err
 
 
+@pytest.mark.long
 def test_mpiexec_starts_a_program_of_ones_own(start, mpiexec):
     all_ = start({}, code=PROGRAM, launcher=[*mpiexec, "4"])
     out, err = all_.communicate(timeout=LIMIT)
