@@ -4,14 +4,13 @@ import asyncio
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
-from conftest import LIMIT
+from conftest import LIMIT, kill_dead
 from distributed import Client, LocalCluster, Nanny, Scheduler, Worker, get_worker, wait
 
 from weft.dask.launch import _shut_down
@@ -127,8 +126,7 @@ def test_a_worker_that_is_killed_is_noticed_within_a_second_and_comes_back():
                 address = n.worker_address
                 futures = c.map(lambda x: x * 2, range(50), pure=False)
                 await wait(futures)
-                began = time.monotonic()
-                os.kill(n.process.process.pid, signal.SIGKILL)
+                began = kill_dead(n.process.process.pid)
                 while address in s.workers:
                     assert time.monotonic() < began + 1
                     await asyncio.sleep(0.005)

@@ -2,12 +2,11 @@
 """kill -9 of a worker while it takes part in a peer-to-peer shuffle: noticed at once, and the shuffle begins again, as over tcp."""
 import asyncio
 import os
-import signal
 import time
 
 import dask
 import pytest
-from conftest import LIMIT
+from conftest import LIMIT, kill_dead
 from distributed import Client, Nanny, Scheduler
 
 pytestmark = pytest.mark.usefixtures("descriptors")
@@ -64,8 +63,7 @@ def test_a_worker_that_is_killed_in_a_shuffle_is_noticed_within_a_second(tmp_pat
                 plugin = s.plugins["shuffle"]
                 (shuffle,) = plugin.active_shuffles
                 assert address in plugin.active_shuffles[shuffle].participating_workers
-                began = time.monotonic()
-                os.kill(victim.process.process.pid, signal.SIGKILL)
+                began = kill_dead(victim.process.process.pid)
                 while address in s.workers:
                     assert time.monotonic() < began + 1
                     await asyncio.sleep(0.001)
