@@ -11,6 +11,7 @@ import dask
 import numpy
 import pytest
 from conftest import HERE, comm_pair, config
+from distributed import Scheduler, Worker
 from distributed.comm.addressing import (get_address_host, get_address_host_port, get_local_address_for, normalize_address, parse_address,
                                          resolve_address)
 from distributed.comm.core import CommClosedError, FatalCommClosedError, connect, listen
@@ -408,6 +409,22 @@ def test_everywhere_is_listened_and_contacted(run):
             await listen(listener.listen_address, lambda comm: None)
         assert e.value.errno == 98                # Dask goes on to its next port at this number
         listener.stop()
+        listener.stop()
+
+    run(body())
+
+
+@pytest.mark.parametrize("host", [None, "", "weft://0.0.0.0"])
+def test_a_worker_announces_the_address_that_faces_its_scheduler(run, monkeypatch, host):
+    """And not that which leads outward: with no nanny, which would say so, nor --host. As over tcp."""
+    monkeypatch.setattr("distributed.comm.utils.get_ip", lambda: "192.0.2.7")
+
+    async def body():
+        async with Scheduler(host="127.0.0.1", protocol="weft", dashboard_address=":0") as s, Worker(s.address, host=host, nthreads=1) as w:
+            assert w.address.startswith("weft://127.0.0.1:") and w.ip == "127.0.0.1"
+            assert w.listener.listen_address.startswith("weft://0.0.0.0:")
+        listener = await listen("weft://", lambda comm: None)
+        assert listener.contact_address.startswith("weft://192.0.2.7:")   # of who has no scheduler
         listener.stop()
 
     run(body())

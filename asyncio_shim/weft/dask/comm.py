@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NoReturn
 
 import dask
 from dask.utils import parse_timedelta
-from distributed.comm.addressing import parse_host_port, unparse_host_port
+from distributed.comm.addressing import get_address_host, parse_host_port, unparse_host_port
 from distributed.comm.core import BaseListener, Comm, CommClosedError, Connector, FatalCommClosedError
 from distributed.comm.registry import Backend
 from distributed.comm.utils import ensure_concrete_host, from_frames, to_frames
@@ -212,6 +212,14 @@ class WeftConnector(Connector):
         return WeftComm(ep, PREFIX + local, PREFIX + address, deserialize)
 
 
+def _facing_scheduler(handler: object) -> str | None:
+    """Which of this host's addresses a worker's scheduler reaches it by, where @handler is a worker's. Dask tells that as default_host,
+    but to tcp and tls only, which it knows by name; the way outward, which is taken otherwise, may be another network."""
+    scheduler = getattr(getattr(handler, "__self__", None), "scheduler", None)
+    address = getattr(scheduler, "address", None)
+    return get_ip(get_address_host(address)) if isinstance(address, str) else None
+
+
 class WeftListener(BaseListener):
     prefix = PREFIX                          # Worker reads it, as `ip` and `port`
 
@@ -238,6 +246,7 @@ class WeftListener(BaseListener):
         except weft.URLError as exc:
             raise ValueError(str(exc)) from exc
         self._bound = parse_host_port(self._listener.url.removeprefix(PREFIX))
+        self.default_host = self.default_host or _facing_scheduler(self.comm_handler)
 
     def stop(self) -> None:
         listener, self._listener = self._listener, None
