@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -102,13 +103,15 @@ def test_what_ucxx_prints_with(capsys):
 def test_what_is_missing_says_so():
     with pytest.raises(NotImplementedError, match="GPU memory"):
         importlib.import_module("weft.ucxx._cuda_context").ensure_cuda_context()
-    from weft.ucp.continuous_ucx_progress import BlockingMode
-    with pytest.raises(NotImplementedError, match="event loop"):
-        BlockingMode(None, None)
+    for module, mode in [("weft.ucp", "BlockingMode"), ("weft.ucp", "NonBlockingMode"), ("weft.ucxx._lib_async", "ThreadMode"),
+                         ("weft.ucxx._lib_async", "PollingMode"), ("weft.ucxx._lib_async", "BlockingMode")]:
+        with pytest.raises(NotImplementedError, match="event loop"):
+            getattr(importlib.import_module(f"{module}.continuous_ucx_progress"), mode)(None, None)
 
 
 def test_distributed_ucxx():
-    """Dask's own backend for ucxx, as it is, where it is installed."""
+    """Dask's own backend for ucxx, as it is: installed, or unpacked by theirs.py, as in `make check-dask`."""
+    wheels = Path(__file__).resolve().parents[2].glob("build/faces-theirs/wheels/distributed-ucxx-*/")
     code = """
 import asyncio, sys
 try:
@@ -129,8 +132,8 @@ async def main():
 
 asyncio.run(main())
 """
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([said([*RUN, "--path", "ucxx"]).strip(), os.environ.get("PYTHONPATH", "")])}
-    out = said([sys.executable, "-c", code], env=env)
+    path = [said([*RUN, "--path", "ucxx"]).strip(), *map(str, wheels), os.environ.get("PYTHONPATH", "")]
+    out = said([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(path)})
     if out.startswith("skip"):
         pytest.skip(out.strip().removeprefix("skip "))
     assert out == "100000\n"
