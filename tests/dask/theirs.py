@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """theirs.py - distributed's own tests over tcp://, those that pass over weft://, and which of them do not pass there.
 
-    PYTHONPATH=build/py build/venv/bin/python tests/dask/theirs.py [--only comms,core] [--limit S] [--tests FOLDER]
+    PYTHONPATH=build/py build/venv/bin/python tests/dask/theirs.py [--limit S] [--each S] [--tests FOLDER] [WHAT...]
 
 No package of distributed on PyPI has tests since 2023; Debian's python3-distributed has. They are fetched by `apt-get download`, or taken
 from FOLDER (where comm/tests and tests lie), and run against the distributed that is installed. What has changed since fails over
-either scheme and says nothing. For weft:// the default scheme is weft, the tests' own addresses say so, too, and a port without a
-scheme is weft's.
+either scheme; it is listed by what it says. For weft:// the default scheme is weft, the tests' own addresses say so, too, and a port
+without a scheme is weft's.
 
-Ends with 1 where a test that passes over tcp fails over weft and is not in EXPECTED, which has the reasons.
+WHAT: files of tests, called by their paths without `tests/test_`: comm/comms, client, shuffle/merge, deploy/local; or folders (shuffle), or
+FILE::TEST, or `all` that the package has. By default DEFAULT: what weft is measured by.
+
+Counted are the tests that pass over tcp: passed, failed, and skipped those in EXPECTED, which has the reasons; what fails or skips over
+tcp is skipped, too, each reason with its number. Prints as pytest does at its end. Ends with 1 where one failed.
 """
 from __future__ import annotations
 
@@ -17,23 +21,26 @@ import argparse
 import ast
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import weft
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
 
-from theirs_run import cases, run_pytest  # noqa: E402
+from theirs_run import Result, cases, run_pytest, tell_all  # noqa: E402
 
 WORK = ROOT / "build/dask-theirs"
-FILES = {name: f"{'comm/' if name == 'comms' else 'shuffle/' if name == 'shuffle' else ''}tests/test_{name}.py"
-         for name in ("comms", "core", "batched", "nanny", "worker", "scheduler", "client", "shuffle")}
-SCHEMES = ("tcp", "weft")
-TEST_S = 15                                  # for one test: where the tests do not fit, they wait for what does not come
+DEFAULT = ["comm/comms", "core", "batched", "nanny", "worker", "scheduler", "client", "shuffle"]
+SLOW_S = 120                                 # for one that is marked slow
 RELEASE = "trixie"                           # its distributed is of December 2024
 
 # Names that moved since, so that their tests go on saying something: {(module, name): what it is now}
@@ -43,18 +50,19 @@ MOVED = {("distributed.compatibility", "to_thread"): "from asyncio import to_thr
 
 # What tests put in place of parts of the tcp backend, for weft.
 IN_PLACE = {"tcp://": "weft://", '["inproc", "tcp"]': '["inproc", "weft"]', 'startswith("tcp")': 'startswith("weft")',
-            'setitem(backends, "tcp", Slow': 'setitem(backends, "weft", Slow',
+            'setitem(backends, "tcp",': 'setitem(backends, "weft",',
             "from distributed.comm.tcp import TCPBackend, TCPConnector":
             "from weft.dask.comm import WeftBackend as TCPBackend, WeftConnector as TCPConnector"}
 
-# What is gone is a class that takes everything, so that only the tests which use it fail.
-PREPARED = ["class _Gone:", "    def __init__(self, *args, **kwargs): pass", "    def __call__(self, what): return what",
-            "import os as _os", "import distributed.utils_test as _utils",
-            "_utils.get_cert = lambda name: _os.path.join(_os.path.dirname(_os.path.abspath(__file__)), name)"]
+SINCE = {'@pytest.importorskip("pyarrow")\n': "",               # Debian's own: it has no pyarrow
+         "from dask_expr.": "from dask.dataframe.dask_expr."}
 
-# Server.listen(port) is tcp:// in Dask, whatever the default scheme is, while rpc(ip, port) follows it. The comm that tests hold up is
-# derived from tcp's.
-CONFTEST = """\
+# What is gone is a class that takes everything, so that only the tests which use it fail.
+HEAD = ["import theirs_head", "class _Gone:", "    def __init__(self, *args, **kwargs): pass", "    def __call__(self, what): return what"]
+
+# Before each file, also in processes that tests start. Server.listen(port) is tcp:// in Dask, whatever the default scheme is, while
+# rpc(ip, port) follows it. The comm that tests hold up is derived from tcp's.
+THEIRS_HEAD = """\
 import os
 
 import dask
@@ -62,28 +70,47 @@ import distributed.utils_test as utils
 from distributed.comm import addressing, core
 from weft.dask import WeftComm
 
+utils.certs_dir = os.path.dirname(os.path.abspath(__file__))
 core.parse_address = lambda addr, strict=False: addressing.parse_address(addr)
 if dask.config.get("distributed.comm.default-scheme") == "weft":
     utils.TCP = WeftComm
     body = {k: v for k, v in vars(utils.LockedComm).items() if k not in ("__dict__", "__weakref__")}
     utils.LockedComm = type("LockedComm", (WeftComm,), body)
+"""
+
+# As distributed's own: its fixtures, and each test with the configuration from before.
+CONFTEST = f"""\
+import copy
+import os
+
+import theirs_head
+from distributed.utils_test import *
+
+import dask
+import pytest
+
+before = copy.deepcopy(dask.config.config)
+
+
+@pytest.fixture(autouse=True)
+def same_configuration():
+    with dask.config.set(copy.deepcopy(before)):
+        yield
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.timeout(max({SLOW_S}, item.config.getoption("timeout"))))
     if os.path.exists("wanted"):
         wanted = open("wanted").read().splitlines()
         items[:] = [i for i in items if i.name in wanted]
 """
 
-NO_NANNY = "Dask tells a worker without a nanny which of its addresses faces the scheduler for tcp and tls only"
-
 # Tests that need not pass over weft, by a part of their name, each with its reason.
 EXPECTED: dict[str, str] = {
     "test_tcp_specific": "looks at the class TCPListener itself",
     "test_comm_closed_on_write_error": "puts a fault into the stream of tcp's comm",
-    "test_worker_listens_on_same_interface_by_default": NO_NANNY,
-    "test_service_hosts_match_worker": NO_NANNY,
-    "test_unrunnable_task_runs": NO_NANNY,
 }
 
 
@@ -108,6 +135,25 @@ def fetch() -> Path:
     return found
 
 
+def named(top: Path) -> dict[str, Path]:
+    """All files of tests, by their names."""
+    found = {}
+    for path in sorted(top.rglob("tests/test_*.py")):
+        folder = path.relative_to(top).parent.parent
+        found[str(folder / path.stem.removeprefix("test_"))] = path
+    return found
+
+
+def chosen(word: str, names: list[str]) -> list[str]:
+    found = [n for n in names if word in (n, "all") or n.startswith(f"{word}/")]
+    if not found:
+        raise SystemExit(f"theirs.py: distributed has no tests {word!r}; there are {', '.join(names)}")
+    return found
+
+
+# ---- adapting --------------------------------------------------------------------------------------------------------
+
+
 def present(module: str, name: str) -> bool:
     try:
         return hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}") is not None
@@ -115,55 +161,78 @@ def present(module: str, name: str) -> bool:
         return False
 
 
-def imports(node: ast.ImportFrom) -> list[str]:
+def imports(module: str, names: list[ast.alias]) -> list[str]:
     """The same import of what is still there; a name that is gone fails where it is used."""
     lines = []
-    for alias in node.names:
+    for alias in names:
         as_ = alias.asname or alias.name
-        if (node.module, alias.name) in MOVED and not present(str(node.module), alias.name):
-            lines.append(MOVED[str(node.module), alias.name])
-        elif present(str(node.module), alias.name):
-            lines.append(f"from {node.module} import {alias.name} as {as_}")
+        if present(module, alias.name):
+            lines.append(f"from {module} import {alias.name} as {as_}")
         else:
-            lines.append(f"class {as_}(_Gone): pass")
+            lines.append(MOVED.get((module, alias.name), f"class {as_}(_Gone): pass"))
     return lines
 
 
-def adapt(name: str, text: str, scheme: str) -> str:
+def put(source: Path, folder: Path, as_: str, top: Path, scheme: str) -> Path:
+    """A file of theirs, adapted, in @folder, and what it takes from other files of tests beside it."""
+    text = source.read_text()
     lines = text.splitlines()
     for node in reversed(ast.parse(text).body):
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__" and not node.level:
-            lines[node.lineno - 1:node.end_lineno] = imports(node)
+        if not isinstance(node, ast.ImportFrom) or node.level or not node.module or node.module == "__future__":
+            continue
+        beside = top.joinpath(*node.module.split(".")[1:]).with_suffix(".py")
+        if ".tests." in node.module and beside.exists():
+            helper = put(beside, folder, node.module.replace(".", "_"), top, scheme)
+            new = [f"from {helper.stem} import {', '.join(ast.unparse(a) for a in node.names)}"]
+        else:
+            new = imports(node.module, node.names)
+        lines[node.lineno - 1:node.end_lineno] = new
     after = next(n.end_lineno for n in ast.parse(text).body if not isinstance(n, ast.Expr))   # from __future__
-    lines[after:after] = PREPARED
-    text = "\n".join(lines).replace('@pytest.importorskip("pyarrow")\n', "") + "\n"   # Debian's own: it has no pyarrow
-    for old, new in IN_PLACE.items() if scheme == "weft" else ():
-        text = text.replace(old, new)
-    return text
+    lines[after:after] = HEAD
+    text = "\n".join(lines) + "\n"
+    for old, new_ in (SINCE | (IN_PLACE if scheme == "weft" else {})).items():
+        text = text.replace(old, new_)
+    path = folder / f"{as_}.py"
+    path.write_text(text)
+    return path
 
 
-def outcomes(report: Path) -> dict[str, str]:
-    """{test, as it is called over tcp: passed, failed, skipped}"""
-    found: dict[str, str] = {}
-    for name, bad, skip in cases(report):
-        found[name.replace("weft://", "tcp://")] = "failed" if bad is not None else "skipped" if skip is not None else "passed"
-    return found
-
-
-def prepare(name: str, top: Path, scheme: str) -> Path:
+def prepare(name: str, source: Path, top: Path, scheme: str) -> Path:
     """The file of tests, in a folder of its own."""
     folder = WORK / scheme / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    test = folder / f"test_{name}.py"
-    test.write_text(adapt(name, (top / FILES[name]).read_text(), scheme))
+    (folder / "theirs_head.py").write_text(THEIRS_HEAD)
     (folder / "conftest.py").write_text(CONFTEST)
-    for pem in top.glob("tests/*.pem"):
-        shutil.copy(pem, folder)
-    return test
+    (folder / "pytest.ini").write_text("[pytest]\n")     # or this repository's options would be theirs
+    for data in (p for p in top.glob("tests/*") if p.suffix != ".py"):
+        shutil.copy(data, folder)
+    return put(source, folder, source.stem, top, scheme)
 
 
-def run(test: Path, scheme: str, limit_s: int, which: list[str] | None = None, test_s: int = TEST_S) -> dict[str, str]:
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def reason(said: ElementTree.Element) -> str:
+    """Why a test failed, short, and the same for all that failed so."""
+    text = said.get("message") or said.text or "no reason given"
+    if fixture := re.search(r"fixture '\w+' not found", said.text or ""):
+        return fixture[0]
+    line = next((s for s in text.splitlines() if s.strip()), "")
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", line)[:110]
+
+
+Outcomes = dict[str, str]                    # {test, as it is called over tcp: "" for passed, "skips", or why it failed}
+
+
+class Limits(NamedTuple):
+    """Seconds."""
+
+    file: int
+    test: int
+
+
+def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None) -> Outcomes:
     report, log = test.parent / "report.xml", test.parent / "log"
     report.unlink(missing_ok=True)
     if which:
@@ -171,45 +240,63 @@ def run(test: Path, scheme: str, limit_s: int, which: list[str] | None = None, t
     env = {k: v for k, v in os.environ.items() if not k.startswith("DASK_")}
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(weft.__file__).parents[1]),   # from another folder, too
             "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": scheme, "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "100"}
-    args = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-m", "not slow and not avoid_ci", "-o", "junit_logging=no",
-            f"--junitxml={report}", f"--timeout={test_s}", "--timeout-method=signal", test.name]
+    args = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-o", "junit_logging=no", f"--junitxml={report}",
+            f"--timeout={limits.test}", "--timeout-method=signal", test.name]
     with open(log, "a") as out:
-        if not run_pytest(args, test.parent, env, out, limit_s):
-            print(f"{test.name} over {scheme}: not done after {limit_s} s; {log}", flush=True)
+        if not run_pytest(args, test.parent, env, out, limits.file):
+            print(f"{test.name} over {scheme}: not done after {limits.file} s; {log}", flush=True)
             return {}
-    return outcomes(report) if report.exists() else {}
+    found: Outcomes = {}
+    for name, bad, skip in cases(report) if report.exists() else ():
+        found[name.replace("weft://", "tcp://")] = reason(bad) if bad is not None else "skips" if skip is not None else ""
+    return found
+
+
+def run_twice(test: Path, scheme: str, limits: Limits, which: list[str] | None = None) -> Outcomes:
+    """Many measure times: those that fail once more, by themselves."""
+    found = run(test, scheme, limits, which)
+    missed = [t for t in which or found if found.get(t, "not run") not in ("", "skips")]
+    return found | run(test, scheme, limits._replace(test=2 * limits.test), missed) if missed else found
+
+
+def passing(found: Outcomes) -> list[str]:
+    return [test for test, why in found.items() if not why]
 
 
 def expected(test: str) -> str | None:
     return next((why for part, why in EXPECTED.items() if part in test), None)
 
 
-def compare(name: str, top: Path, limit_s: int) -> bool:
-    tcp = run(prepare(name, top, "tcp"), "tcp", limit_s)
-    asked = worse = [t for t, r in tcp.items() if r == "passed"]
-    test = prepare(name, top, "weft")
-    got: dict[str, str] = {}
-    for test_s in (TEST_S, 4 * TEST_S):      # many measure times: those that fail once more, by themselves
-        if worse:
-            got |= run(test, "weft", limit_s, worse, test_s)
-            worse = [t for t in worse if got.get(t) != "passed"]
-    print(f"{name}: of {len(tcp)} tests {len(asked)} pass over tcp; of these {len(asked) - len(worse)} over weft", flush=True)
-    for t in worse:
-        print(f"  {got.get(t, 'not run')} over weft: {t}" + (f" (expected: {why})" if (why := expected(t)) else ""), flush=True)
-    return bool(asked) and not [t for t in worse if not expected(t)]
+def compare(name: str, source: Path, top: Path, limits: Limits, one: str = "") -> Result:
+    start = time.monotonic()
+    tcp = run_twice(prepare(name, source, top, "tcp"), "tcp", limits, [one] if one else None)
+    asked = passing(tcp)
+    got = run_twice(prepare(name, source, top, "weft"), "weft", limits, asked) if asked else {}
+    worse = {t: got.get(t, "not run") for t in asked if got.get(t, "not run")}
+    result = Result(len(asked) - len(worse), Counter(f"over tcp, too: {why}" for why in tcp.values() if why),
+                    [(f"{name}::{t}", why) for t, why in worse.items() if not expected(t)] or
+                    ([] if asked else [(name, f"nothing passes over tcp: {WORK}/tcp/{name}/log")]))
+    result.skipped.update(why for t in worse if (why := expected(t)))
+    print(f"{name}: of {len(tcp)} tests {len(asked)} pass over tcp, of these {result.passed} over weft; {time.monotonic() - start:.0f} s")
+    result.tell(name)
+    return result
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(FILES), help="of %(default)s")
+    parser.add_argument("what", nargs="*", default=DEFAULT, metavar="WHAT", help=f"{' '.join(DEFAULT)}")
     parser.add_argument("--limit", type=int, default=1500, help="seconds for one file over one scheme (%(default)s)")
+    parser.add_argument("--each", type=int, default=25, help="seconds for one test; on a busy machine more (%(default)s)")
     parser.add_argument("--tests", type=Path, help="a folder `distributed` with its tests")
     o = parser.parse_args()
-    folder = o.tests or fetch()
-    well = True
-    for name in o.only.split(","):
-        well &= compare(name, folder, o.limit)
-    return 0 if well else 1
+    start = time.monotonic()
+    top = o.tests or fetch()
+    files = named(top)
+    results = []
+    for what in o.what:
+        name, _, one = what.partition("::")
+        results += [compare(n, files[n], top, Limits(o.limit, o.each), one) for n in chosen(name, list(files))]
+    return tell_all(results, time.monotonic() - start)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
 
-from theirs_run import cases, run_pytest  # noqa: E402
+from theirs_run import Result, cases, run_pytest, tell_all  # noqa: E402
 
 WORK = ROOT / "build/faces-theirs"
 WHEELS = {"ucxx": "ucxx-cu13==0.52.0", "distributed_ucxx": "distributed-ucxx-cu13==0.52.0"}
@@ -144,14 +144,6 @@ def environment() -> dict[str, str]:
     return env | {"PYTHONPATH": os.pathsep.join(map(str, path)), "UCXPY_IFNAME": "lo"}       # every machine has it
 
 
-class Result(NamedTuple):
-    """What came of a file: counts, {reason of skips: how many}, [(test, reason)] of failures."""
-
-    passed: int
-    skipped: Counter[str]
-    failed: list[tuple[str, str]]
-
-
 def first_line(said: ElementTree.Element) -> str:
     if said.get("message") == "collection skipped":      # the whole file; (path, line, reason)
         return str(ast.literal_eval(said.text or "")[2]).removeprefix("Skipped: ")
@@ -180,9 +172,9 @@ def run(suite: Suite, where: str, folder: Path, file: str, one: str, limit_s: in
     args = ["-c", str(WORK / "pytest.ini"), "-o", f"cache_dir={WORK}/cache", f"--junitxml={report}", *suite.options, f"{folder / file}{one}"]
     with open(report.with_suffix(".log"), "w") as log:
         if not run_pytest(args, folder, environment(), log, limit_s):
-            return Result(0, Counter(), [(where, f"not done after {limit_s} s: {log.name}")])
-    result = read(report, where) if report.exists() else Result(0, Counter(), [])
-    return result if any(result) else Result(0, Counter(), [(where, f"no test ran: {log.name}")])
+            return Result(failed=[(where, f"not done after {limit_s} s: {log.name}")])
+    result = read(report, where) if report.exists() else Result()
+    return result if any(result) else Result(failed=[(where, f"no test ran: {log.name}")])
 
 
 def excused(result: Result) -> Result:
@@ -202,20 +194,18 @@ def run_suite(name: str, what: str, folders: list[Path], limit_s: int) -> Result
     suite = SUITES[name]
     folder = prepare(suite, folders)
     if folder is None:
-        print(f"SKIPPED [1] {name}: not in a wheel; --tests FOLDER names a checkout", flush=True)
-        return Result(0, Counter({"no tests": 1}), [])
+        result = Result(skipped=Counter(["not in a wheel; --tests FOLDER names a checkout"]))
+        result.tell(name)
+        return result
     file, colons, one = what.partition("::")
-    total = Result(0, Counter(), [])
+    total = Result()
     for path in [folder / file] if file else sorted(folder.glob("test_*.py")):
         where, start = f"{name}/{path.name}", time.monotonic()
         result = excused(run(suite, where, folder, path.name, colons + one, limit_s))
         print(f"{where}: {result.passed} passed, {len(result.failed)} failed, {result.skipped.total()} skipped, "
               f"{time.monotonic() - start:.0f} s", flush=True)
-        for why, n in result.skipped.items():
-            print(f"SKIPPED [{n}] {where}: {why}", flush=True)
-        for test, why in result.failed:
-            print(f"FAILED {test} - {why}", flush=True)
-        total = Result(total.passed + result.passed, total.skipped + result.skipped, total.failed + result.failed)
+        result.tell(where)
+        total = Result(total.passed + result.passed, total.skipped + result.skipped, [*total.failed, *result.failed])
     return total
 
 
@@ -232,10 +222,7 @@ def main() -> int:
         if name not in SUITES:
             parser.error(f"there is no suite {name}")
         results.append(run_suite(name, rest, [folder.resolve() for folder in o.tests], o.limit))
-    failed = sum(len(r.failed) for r in results)
-    print(f"{sum(r.passed for r in results)} passed, {failed} failed, {sum(r.skipped.total() for r in results)} skipped "
-          f"in {time.monotonic() - start:.2f}s")
-    return 1 if failed else 0
+    return tell_all(results, time.monotonic() - start)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,33 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
+
+
+class Result(NamedTuple):
+    """What came of a file: counts, {reason of skips: how many}, [(test, reason)] of failures."""
+
+    passed: int = 0
+    skipped: Counter[str] = Counter()
+    failed: Sequence[tuple[str, str]] = ()
+
+    def tell(self, where: str) -> None:
+        """As pytest does at its end: a SKIPPED for each reason, a FAILED for each test. tests/run.py reads that."""
+        for why, n in self.skipped.items():
+            print(f"SKIPPED [{n}] {where}: {why}")
+        for test, why in self.failed:
+            print(f"FAILED {test} - {why}")
+        sys.stdout.flush()
+
+
+def tell_all(results: Sequence[Result], seconds: float) -> int:
+    """The closing line; the exit status."""
+    failed = sum(len(r.failed) for r in results)
+    print(f"{sum(r.passed for r in results)} passed, {failed} failed, {sum(r.skipped.total() for r in results)} skipped in {seconds:.2f}s")
+    return 1 if failed else 0
 
 
 def run_pytest(args: Sequence[str], folder: Path, env: Mapping[str, str], log: IO[str], limit_s: int) -> bool:
