@@ -293,11 +293,11 @@ san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
 .PHONY: check-dask dask-run check-theirs theirs-run
-check-dask: setup ## Dask over weft: the contract of a comm, clusters, launchers, workloads; the long ones, distributed-ucxx's, too
+check-dask: setup ## Dask over weft: clusters, launchers, workloads, distributed's own tests and distributed-ucxx's: an hour; WHAT=dask: without those, 4 minutes
 	@tools/setup jupyter
 	+@$(MAKE) --no-print-directory dask-run
 dask-run: py
-	@$(RUN) --only dask,theirs
+	@$(RUN) --only $(or $(WHAT),dask$(comma)theirs$(comma)faces)
 
 check-theirs: setup ## tests of distributed over tcp:// and weft://, of distributed-ucxx, ucxx and ucx-py on the faces: an hour; TESTS=FOLDER..: checkouts of the latter two
 	@tools/setup dask

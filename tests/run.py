@@ -24,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["walls", "unit", "conform", "examples", "fuzz", "py", "faces", "dask", "torture"]
 MORE = ["theirs", "vm"]  # only when asked for
-LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "faces": 240, "dask": 1200, "theirs": 1500, "torture": 900, "vm": 1200}
+LIMITS = {"walls": 60, "unit": 60, "conform": 240, "examples": 60, "fuzz": 60, "py": 900, "faces": 240, "dask": 1200, "theirs": 3600, "torture": 900, "vm": 1200}
+DASK_THEIRS = ["comm/comms", "core", "batched", "nanny", "worker", "scheduler", "client", "shuffle"]  # what weft is measured by
 SLOWER = {"address": 3, "undefined": 2, "thread": 8}
 
 
@@ -220,12 +221,15 @@ def find_dask(o):
 
 
 def find_theirs(o):
-    """Other projects' tests on the faces, as far as their wheels bring them."""
-    if o.san != "thread":
-        env, script = python_env(o), "tests/faces/theirs.py"
-        pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
-        yield Job("theirs", "theirs", [sys.executable, script], rerun=f"{pre} {sys.executable} {script} WHAT", alone=True, env=env,
-                  reader=read_pytest)
+    """Other projects' tests: Dask's own over weft, and those on the faces, as far as their wheels bring them."""
+    if o.san == "thread":
+        return
+    env = python_env(o)
+    pre = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
+    jobs = [("faces", "tests/faces/theirs.py", [])] + [(f"dask: {what}", "tests/dask/theirs.py", [what]) for what in DASK_THEIRS]
+    for name, script, what in jobs:
+        yield Job("theirs", f"theirs, {name}", [sys.executable, script, *what], rerun=f"{pre} {sys.executable} {script} WHAT", alone=True,
+                  env=env, reader=read_pytest)
 
 
 def find_vm(o):
