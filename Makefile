@@ -293,18 +293,18 @@ san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
 .PHONY: check-dask dask-run check-theirs theirs-run
-check-dask: setup ## Dask over weft: clusters, launchers, workloads, distributed's own tests and distributed-ucxx's: an hour; WHAT=dask: without those, 4 minutes
+check-dask: setup ## Dask over weft: clusters, launchers, workloads, distributed's own tests and distributed-ucxx's: an hour; WHAT=dask: ours alone, 4 minutes
 	@tools/setup jupyter
 	+@$(MAKE) --no-print-directory dask-run
 dask-run: py
 	@$(RUN) --only $(or $(WHAT),dask$(comma)theirs$(comma)faces)
 
-check-theirs: setup ## tests of distributed over tcp:// and weft://, of distributed-ucxx, ucxx and ucx-py on the faces: an hour; TESTS=FOLDER..: checkouts of the latter two
+check-theirs: setup ## tests of distributed over tcp:// and weft://, slow ones, too; of distributed-ucxx, ucxx and ucx-py on the faces; TESTS=FOLDER..: checkouts of these
 	@tools/setup dask
 	+@$(MAKE) --no-print-directory theirs-run
 theirs-run: export PYTHONPATH = $(abspath $(O))/py
 theirs-run: py
-	@$(PYTHON_RUN) tests/faces/theirs.py $(addprefix --tests ,$(TESTS)); faces=$$?; $(PYTHON_RUN) tests/dask/theirs.py && exit $$faces
+	@$(PYTHON_RUN) tests/faces/theirs.py $(addprefix --tests ,$(TESTS)); faces=$$?; $(PYTHON_RUN) tests/dask/theirs.py --slow && exit $$faces
 
 .PHONY: check-rdma vm-run
 check-rdma: ## in guests with soft RDMA devices: two hosts, a bad wire, what the tools say

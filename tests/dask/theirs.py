@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """theirs.py - distributed's own tests over tcp://, those that pass over weft://, and which of them do not pass there.
 
-    PYTHONPATH=build/py build/venv/bin/python tests/dask/theirs.py [--limit S] [--each S] [--tests FOLDER] [WHAT...]
+    PYTHONPATH=build/py build/venv/bin/python tests/dask/theirs.py [--slow] [--each S] [WHAT...]
 
 No package of distributed on PyPI has tests since 2023; Debian's python3-distributed has. They are fetched by `apt-get download`, or taken
 from FOLDER (where comm/tests and tests lie), and run against the distributed that is installed. What has changed since fails over
@@ -99,9 +99,10 @@ def same_configuration():
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.timeout(max({SLOW_S}, item.config.getoption("timeout"))))
+    for item in (i for i in items if "slow" in i.keywords):
+        item.add_marker(pytest.mark.timeout(max({SLOW_S}, item.config.getoption("timeout"))))
+        if not os.environ.get("THEIRS_SLOW"):
+            item.add_marker(pytest.mark.skip("marked slow: --slow runs it"))
     if os.path.exists("wanted"):
         wanted = open("wanted").read().splitlines()
         items[:] = [i for i in items if i.name in wanted]
@@ -214,7 +215,7 @@ def prepare(name: str, source: Path, top: Path, scheme: str) -> Path:
 
 
 def reason(said: ElementTree.Element) -> str:
-    """Why a test failed, short, and the same for all that failed so."""
+    """Why a test failed or skips, short, and the same for all for which it is the same."""
     text = said.get("message") or said.text or "no reason given"
     if fixture := re.search(r"fixture '\w+' not found", said.text or ""):
         return fixture[0]
@@ -222,14 +223,16 @@ def reason(said: ElementTree.Element) -> str:
     return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", line)[:110]
 
 
-Outcomes = dict[str, str]                    # {test, as it is called over tcp: "" for passed, "skips", or why it failed}
+Outcomes = dict[str, str]                    # {test, as it is called over tcp: "" for passed, SKIPS and why, or why it failed}
+SKIPS = "skips: "
 
 
 class Limits(NamedTuple):
-    """Seconds."""
+    """Seconds; whether tests that are marked slow run, too."""
 
     file: int
     test: int
+    slow: bool
 
 
 def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None) -> Outcomes:
@@ -240,6 +243,8 @@ def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None)
     env = {k: v for k, v in os.environ.items() if not k.startswith("DASK_")}
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(weft.__file__).parents[1]),   # from another folder, too
             "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": scheme, "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "100"}
+    if limits.slow:
+        env["THEIRS_SLOW"] = "1"
     args = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-o", "junit_logging=no", f"--junitxml={report}",
             f"--timeout={limits.test}", "--timeout-method=signal", test.name]
     with open(log, "a") as out:
@@ -248,14 +253,15 @@ def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None)
             return {}
     found: Outcomes = {}
     for name, bad, skip in cases(report) if report.exists() else ():
-        found[name.replace("weft://", "tcp://")] = reason(bad) if bad is not None else "skips" if skip is not None else ""
+        why = reason(bad) if bad is not None else SKIPS + reason(skip) if skip is not None else ""
+        found[name.replace("weft://", "tcp://")] = why
     return found
 
 
 def run_twice(test: Path, scheme: str, limits: Limits, which: list[str] | None = None) -> Outcomes:
     """Many measure times: those that fail once more, by themselves."""
     found = run(test, scheme, limits, which)
-    missed = [t for t in which or found if found.get(t, "not run") not in ("", "skips")]
+    missed = [t for t in which or found if (why := found.get(t, "not run")) and not why.startswith(SKIPS)]
     return found | run(test, scheme, limits._replace(test=2 * limits.test), missed) if missed else found
 
 
@@ -273,7 +279,7 @@ def compare(name: str, source: Path, top: Path, limits: Limits, one: str = "") -
     asked = passing(tcp)
     got = run_twice(prepare(name, source, top, "weft"), "weft", limits, asked) if asked else {}
     worse = {t: got.get(t, "not run") for t in asked if got.get(t, "not run")}
-    result = Result(len(asked) - len(worse), Counter(f"over tcp, too: {why}" for why in tcp.values() if why),
+    result = Result(len(asked) - len(worse), Counter(why if why.startswith(SKIPS) else f"fails over tcp, too: {why}" for why in tcp.values() if why),
                     [(f"{name}::{t}", why) for t, why in worse.items() if not expected(t)] or
                     ([] if asked else [(name, f"nothing passes over tcp: {WORK}/tcp/{name}/log")]))
     result.skipped.update(why for t in worse if (why := expected(t)))
@@ -285,8 +291,9 @@ def compare(name: str, source: Path, top: Path, limits: Limits, one: str = "") -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=DEFAULT, metavar="WHAT", help=f"{' '.join(DEFAULT)}")
-    parser.add_argument("--limit", type=int, default=1500, help="seconds for one file over one scheme (%(default)s)")
+    parser.add_argument("--limit", type=int, default=2400, help="seconds for one file over one scheme (%(default)s)")
     parser.add_argument("--each", type=int, default=25, help="seconds for one test; on a busy machine more (%(default)s)")
+    parser.add_argument("--slow", action="store_true", help="tests that are marked slow, too")
     parser.add_argument("--tests", type=Path, help="a folder `distributed` with its tests")
     o = parser.parse_args()
     start = time.monotonic()
@@ -295,7 +302,7 @@ def main() -> int:
     results = []
     for what in o.what:
         name, _, one = what.partition("::")
-        results += [compare(n, files[n], top, Limits(o.limit, o.each), one) for n in chosen(name, list(files))]
+        results += [compare(n, files[n], top, Limits(o.limit, o.each, o.slow), one) for n in chosen(name, list(files))]
     return tell_all(results, time.monotonic() - start)
 
 
