@@ -30,7 +30,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
 
-from theirs_run import Result, cases, run_pytest, tell_all  # noqa: E402
+from theirs_run import Incomplete, Result, cases, run_pytest, tell_all  # noqa: E402
 
 WORK = ROOT / "build/faces-theirs"
 WHEELS = {"ucxx": "ucxx-cu13==0.52.0", "distributed_ucxx": "distributed-ucxx-cu13==0.52.0"}
@@ -171,8 +171,10 @@ def run(suite: Suite, where: str, folder: Path, file: str, one: str, limit_s: in
     (WORK / "pytest.ini").write_text("[pytest]\n")       # or this repository's options would be theirs
     args = ["-c", str(WORK / "pytest.ini"), "-o", f"cache_dir={WORK}/cache", f"--junitxml={report}", *suite.options, f"{folder / file}{one}"]
     with open(report.with_suffix(".log"), "w") as log:
-        if not run_pytest(args, folder, environment(), log, limit_s):
-            return Result(failed=[(where, f"not done after {limit_s} s: {log.name}")])
+        try:
+            run_pytest(args, folder, environment(), log, limit_s)
+        except Incomplete as exc:
+            return Result(failed=[(where, str(exc))])
     result = read(report, where) if report.exists() else Result()
     return result if any(result) else Result(failed=[(where, f"no test ran: {log.name}")])
 
