@@ -193,6 +193,10 @@ $(CASEAR): $(call obj,$(CASES))
 $(CONFORM): $(O)/tests/conform/%: $(O)/obj/tests/conform/%.o $(CASEAR) $(TESTAR) $(O)/libweft.so
 	$(call link_shared,-lcmocka)
 
+# The same cases with one side in another process: far.h.
+FAR_WRAP := $(shell sed -n 's/^WRAPS.[^,]*, \(weft_[a-z_]*\),.*/\1/p' tests/conform/far_wrap.c)
+$(O)/tests/conform/conform_far: LDLIBS_ += $(addprefix -Wl$(comma)--wrap=,$(FAR_WRAP))
+
 $(TORTURE): $(O)/tests/torture/%: $(O)/obj/tests/torture/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
 

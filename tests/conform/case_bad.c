@@ -24,9 +24,12 @@ static void needs_tcp(void)
 /* A raw socket that is connected to the listener of @url. */
 static int knock(const char *url)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = { .sin_family = AF_INET };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char host[40];
 
+	assert_int_equal(sscanf(url, "weft://%39[0-9.]", host), 1);
+	assert_int_equal(inet_pton(AF_INET, host, &sa.sin_addr), 1);
 	sa.sin_port = htons((uint16_t)atoi(strrchr(url, ':') + 1));
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	fcntl(fd, F_SETFL, O_NONBLOCK);

@@ -202,8 +202,8 @@ static void what_cannot_be_imported_is_refused(void **state)
 }
 
 static const struct CMUnitTest cases[] = {
-	WT_CASE(imported_memory_is_like_any),
-	WT_CASE(a_dma_buf_of_the_kernel_is_imported),
+	WT_CASE_HERE(imported_memory_is_like_any, "a descriptor does not go along"),
+	WT_CASE_HERE(a_dma_buf_of_the_kernel_is_imported, "a descriptor does not go along"),
 	WT_CASE(what_cannot_be_imported_is_refused),
 };
 WT_GROUP(wt_group_import, cases);

@@ -204,5 +204,5 @@ static void workers_come_and_go_in_many_threads(void **state)
 	wt_close(ctx);
 }
 
-static const struct CMUnitTest cases[] = { WT_CASE(workers_come_and_go_in_many_threads) };
+static const struct CMUnitTest cases[] = { WT_CASE_HERE(workers_come_and_go_in_many_threads, "threads of one process") };
 WT_GROUP(wt_group_lives, cases);

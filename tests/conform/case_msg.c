@@ -533,11 +533,11 @@ static void events_come_in_order_however_few_are_reaped(void **state)
 
 static const struct CMUnitTest cases[] = {
 	WT_CASE(messages_go_both_ways),
-	WT_CASE(endpoints_of_one_worker_talk),
+	WT_CASE_HERE(endpoints_of_one_worker_talk, "both ends are on one worker"),
 	WT_CASE(zero_bytes_are_a_message),
 	WT_CASE(sizes_at_every_border_arrive),
 	WT_CASE(sizes_at_every_border_wait_for_their_receive),
-	WT_CASE(more_than_two_gib_arrive),
+	WT_CASE_HERE(more_than_two_gib_arrive, "bytes of 2 GiB would go by the control connection"),
 	WT_CASE(pieces_are_one_message),
 	WT_CASE(same_tag_keeps_its_order),
 	WT_CASE(events_come_in_order_however_few_are_reaped),

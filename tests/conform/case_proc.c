@@ -469,11 +469,11 @@ static void accepting_goes_on_when_descriptors_come_back(void **state)
 }
 
 static const struct CMUnitTest cases[] = {
-	WT_CASE(processes_exchange_messages),
-	WT_CASE(killed_in_mid_traffic),
-	WT_CASE(a_killed_peer_fails_everything_pending_with_the_reason),
-	WT_CASE(a_broken_control_connection_ends_the_endpoint),
-	WT_CASE(a_fork_in_mid_traffic_harms_nobody),
-	WT_CASE(accepting_goes_on_when_descriptors_come_back),
+	WT_CASE_HERE(processes_exchange_messages, "has a peer process of its own"),
+	WT_CASE_HERE(killed_in_mid_traffic, "has a peer process of its own"),
+	WT_CASE_HERE(a_killed_peer_fails_everything_pending_with_the_reason, "has a peer process of its own"),
+	WT_CASE_HERE(a_broken_control_connection_ends_the_endpoint, "has a peer process of its own"),
+	WT_CASE_HERE(a_fork_in_mid_traffic_harms_nobody, "has a peer process of its own"),
+	WT_CASE_HERE(accepting_goes_on_when_descriptors_come_back, "has a peer process of its own"),
 };
 WT_GROUP(wt_group_proc, cases);

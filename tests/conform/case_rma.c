@@ -34,7 +34,7 @@ static void flush(struct wt_pair *p)
 
 static void puts_and_gets(bool allocated)
 {
-	size_t max = (16 << 20) + 4096;
+	size_t max = wt_borders[wt_n_borders - 1] + 4096;
 	unsigned char *out = malloc(max), *in = malloc(max);
 	struct wt_pair p;
 	struct wt_mem m;
@@ -490,7 +490,7 @@ static void a_flush_says_that_it_is_there(void **state)
 
 static void a_fence_keeps_puts_behind_gets(void **state)
 {
-	size_t len = 16 << 20;
+	size_t len = wt_borders[wt_n_borders - 1];
 	unsigned char *out = malloc(len), *in = malloc(len);
 	struct wt_posted g, w;
 	struct wt_pair p;
@@ -631,6 +631,8 @@ static void both_sides_may_open_and_put_at_once(void **state)
 		weft_buf b = wt_buf(mem[i], sizeof(mem[i]));
 
 		assert_int_equal(weft_mem_register(p.ctx, &b, ALL, &m[i]), WEFT_OK);
+		if (!i)
+			wt_mem_of_0(m[i]);
 		assert_int_equal(weft_grant_new(m[i], 0, 64, ALL, NULL, token[i], &len[i], &g[i]), WEFT_OK);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -702,7 +704,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(signals_are_summed_and_come_after_their_puts),
 	WT_CASE(every_atomic_returns_the_old_value),
 	WT_CASE(bad_atomics_are_refused),
-	WT_CASE(atomics_of_several_workers_add_up),
+	WT_CASE_HERE(atomics_of_several_workers_add_up, "threads of one process"),
 	WT_CASE(a_fence_orders_puts_and_messages),
 	WT_CASE(a_flush_says_that_it_is_there),
 	WT_CASE(a_fence_keeps_puts_behind_gets),

@@ -542,7 +542,7 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(the_plan_is_what_happens),
 	WT_CASE(paths_that_are_not_used_say_why),
 	WT_CASE(what_must_be_named_is_not_used_unnamed),
-	WT_CASE(stats_are_counted),
+	WT_CASE_HERE(stats_are_counted, "sums over all workers of a context"),
 	WT_CASE(events_say_which_path_carried_them),
 	WT_CASE(a_trace_is_json),
 	WT_CASE(a_log_is_silent_unless_asked_for),

@@ -361,10 +361,10 @@ static void a_grant_nobody_opened_is_no_workers_business(void **state)
 
 static const struct CMUnitTest cases[] = {
 	WT_CASE(a_second_thread_is_told_off),
-	WT_CASE(a_shared_worker_serves_every_thread),
-	WT_CASE(two_workers_in_two_threads_talk),
+	WT_CASE_HERE(a_shared_worker_serves_every_thread, "threads of one process"),
+	WT_CASE_HERE(two_workers_in_two_threads_talk, "threads of one process"),
 	WT_CASE(a_wake_comes_from_any_thread),
-	WT_CASE(those_who_wait_together_wake_each_other),
-	WT_CASE(a_grant_nobody_opened_is_no_workers_business),
+	WT_CASE_HERE(those_who_wait_together_wake_each_other, "threads of one process"),
+	WT_CASE_HERE(a_grant_nobody_opened_is_no_workers_business, "threads of one process"),
 };
 WT_GROUP(wt_group_thread, cases);

@@ -5,6 +5,7 @@
 #include "lib/wt.h"
 
 #include <dlfcn.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ const struct wt_variant wt_variants[] = {
 };
 
 const struct wt_variant *wt_variant;
+const struct wt_far *wt_far;
 
 #ifdef __SANITIZE_ADDRESS__
 /* Workers of UCX's that cannot be ended (WT_KEPT_WORKERS). */
@@ -115,6 +117,8 @@ size_t wt_rounds(size_t n)
 #endif
 	if (getenv("WEFT_TEST_EMULATED"))
 		n /= 4;
+	if (wt_far) /* each call is a trip */
+		n /= 20;
 	return (wt_variant->slow ? n / 20 : n) + 1;
 }
 
@@ -140,6 +144,8 @@ weft_ctx *wt_open(const char *key, const char *value)
 		wt_must(weft_config_set(c, key, value) == WEFT_OK);
 	wt_must(weft_open(c, &ctx) == WEFT_OK);
 	weft_config_free(c);
+	if (wt_far)
+		wt_far->opened(ctx, key, value);
 	for (int i = 0; i < CTXS; i++) {
 		if (!ctxs[i]) {
 			ctxs[i] = ctx;
@@ -167,7 +173,9 @@ struct wt_w *wt_worker(weft_ctx *ctx, uint32_t flags)
 	struct wt_w *w = calloc(1, sizeof(*w));
 
 	wt_must(w != NULL);
-	wt_must(weft_worker_new(ctx, &o, &w->w) == WEFT_OK);
+	w->w = wt_far ? wt_far->worker(ctx, flags) : NULL;
+	if (!w->w)
+		wt_must(weft_worker_new(ctx, &o, &w->w) == WEFT_OK);
 	for (int i = 0; i < WORKERS; i++) {
 		if (!workers[i]) {
 			workers[i] = w;
@@ -212,8 +220,10 @@ static size_t pump_one(struct wt_w *w)
 	weft_event ev[64];
 	size_t n, all = 0;
 
+	if (!wt_far)
+		wt_must(weft_progress(w->w) >= 0);
 	do {
-		n = weft_reap(w->w, ev, 64);
+		n = wt_far ? wt_far->pump(w->w, ev, 64) : weft_reap(w->w, ev, 64);
 		for (size_t i = 0; i < n; i++)
 			keep(w, &ev[i]);
 		all += n;
@@ -235,10 +245,8 @@ void wt_pump(void)
 	size_t n = 0;
 
 	for (int i = 0; i < WORKERS; i++) {
-		if (workers[i]) {
-			wt_must(weft_progress(workers[i]->w) >= 0);
+		if (workers[i])
 			n += pump_one(workers[i]);
-		}
 	}
 	wt_relax(n > 0);
 }
@@ -249,6 +257,22 @@ void wt_pump_ms(unsigned ms)
 
 	while (wt_now_ns() < end)
 		wt_pump();
+}
+
+bool wt_readable(weft_worker *w, int timeout_ms)
+{
+	struct pollfd pfd = { .events = POLLIN };
+
+	if (wt_far && wt_far->is_far(w))
+		return wt_far->is_readable(w, timeout_ms);
+	pfd.fd = weft_worker_fd(w);
+	return poll(&pfd, 1, timeout_ms) == 1;
+}
+
+void wt_mem_of_0(weft_mem *m)
+{
+	if (wt_far)
+		wt_far->keep_near(m);
 }
 
 static bool is_wanted(const weft_event *e, uint32_t kind, uint64_t user_data)
@@ -277,15 +301,19 @@ size_t wt_count(struct wt_w *w, uint32_t kind)
 	return n;
 }
 
-/* Says what there was instead: an event that nobody expected explains most failures. */
-static void say_kept(struct wt_w *w)
+/* Says what there was instead: an event that nobody expected, of whichever side, explains most failures. */
+static void say_kept(struct wt_w *waiting)
 {
-	char text[400];
+	char text[600];
 
-	for (size_t i = 0; i < w->n && i < 8; i++) {
-		weft_error_text(weft_event_error(&w->ev[i]), text, sizeof(text));
-		fprintf(stderr, "# kept: kind %u user_data %llu status %s: %s\n", w->ev[i].kind,
-			(unsigned long long)w->ev[i].user_data, weft_status_name(w->ev[i].status), text);
+	for (int k = 0; k < WORKERS; k++) {
+		struct wt_w *w = workers[k];
+
+		for (size_t i = 0; w && i < w->n && i < 8; i++) {
+			weft_error_text(weft_event_error(&w->ev[i]), text, sizeof(text));
+			fprintf(stderr, "# kept%s: kind %u user_data %llu status %s: %s\n", w == waiting ? "" : " elsewhere", w->ev[i].kind,
+				(unsigned long long)w->ev[i].user_data, weft_status_name(w->ev[i].status), text);
+		}
 	}
 }
 
@@ -357,8 +385,10 @@ weft_event wt_ok(struct wt_w *w, struct wt_posted p)
 {
 	weft_event e = wt_done(w, p);
 
-	if (e.status)
+	if (e.status) {
 		say_status(&e, 0);
+		say_kept(w);
+	}
 	wt_must(e.status == 0);
 	return e;
 }
@@ -367,8 +397,10 @@ void wt_fails(struct wt_w *w, struct wt_posted p, int32_t status)
 {
 	weft_event e = wt_done(w, p);
 
-	if (e.status != status)
+	if (e.status != status) {
 		say_status(&e, status);
+		say_kept(w);
+	}
 	wt_must(e.status == status);
 }
 
@@ -403,7 +435,9 @@ int wt_setup(void **state)
 	(void)state;
 	signal(SIGALRM, on_time);
 	alarm(case_limit_s());
-	fds_before = wt_fd_count();
+	if (wt_far)
+		wt_far->begin();
+	fds_before = wt_fds_here();
 	fds_may_stay = false;
 	return 0;
 }
@@ -423,7 +457,7 @@ void wt_forget(void)
 }
 
 /* librdmacm keeps devices open that it has met, until the process ends (G84). Was it loaded in the case that is over? */
-static bool is_new_rdmacm(void)
+bool wt_fds_may_stay(void)
 {
 	static bool known;
 	bool before = known;
@@ -435,14 +469,10 @@ static bool is_new_rdmacm(void)
 	return known && !before;
 }
 
-int wt_teardown(void **state)
+static bool end_leftovers(void)
 {
 	bool left = false;
-	int fds;
 
-	(void)state;
-	alarm(case_limit_s());
-	wt_kill_children();
 	for (int i = 0; i < WORKERS; i++) {
 		if (workers[i]) {
 			left = true;
@@ -456,12 +486,26 @@ int wt_teardown(void **state)
 			ctxs[i] = NULL;
 		}
 	}
+	return left;
+}
+
+int wt_teardown(void **state)
+{
+	bool left, good;
+	int fds;
+
+	(void)state;
+	alarm(case_limit_s());
+	wt_kill_children();
+	left = end_leftovers();
+	fds = left ? fds_before : wt_fds_here();
+	good = fds == fds_before || fds_may_stay || wt_fds_may_stay();
+	if (!good)
+		print_error("%d descriptors before the case, %d after it\n", fds_before, fds);
+	if (wt_far)
+		good = wt_far->end(left) && good;
 	alarm(0);
-	fds = wt_fd_count();
-	if (left || fds == fds_before || fds_may_stay || is_new_rdmacm())
-		return 0;
-	print_error("%d descriptors before the case, %d after it\n", fds_before, fds);
-	return -1;
+	return good ? 0 : -1;
 }
 
 void wt_says(const weft_event *e, const char *part)

@@ -72,7 +72,7 @@ void wt_close(weft_ctx *ctx);
 /* ---- driven workers ---- */
 
 struct wt_w {
-	weft_worker *w;
+	weft_worker *w;         /* maybe in another process: wt_far */
 	weft_event *ev;         /* reaped, not asked for yet */
 	size_t n, cap;
 };
@@ -94,6 +94,27 @@ weft_event wt_wait(struct wt_w *w, uint32_t kind, uint64_t user_data, unsigned m
 size_t wt_count(struct wt_w *w, uint32_t kind);
 /* Pumps until @n events of that kind are kept. */
 void wt_wait_count(struct wt_w *w, uint32_t kind, size_t n, unsigned ms);
+
+/* ---- the second worker of a context in another process (tests/conform/far.h) ---- */
+
+struct wt_far {
+	void (*begin)(void);
+	bool (*end)(bool failed); /* false: leftovers there */
+	void (*opened)(weft_ctx *ctx, const char *key, const char *value);
+	weft_worker *(*worker)(weft_ctx *ctx, uint32_t flags);   /* NULL: this one is to be here */
+	size_t (*pump)(weft_worker *w, weft_event *out, size_t cap);
+	int (*fd_count)(void);
+	bool (*is_far)(const void *obj);
+	bool (*is_readable)(weft_worker *w, int timeout_ms);
+	void (*keep_near)(weft_mem *m);
+};
+
+extern const struct wt_far *wt_far;  /* NULL: all is in this process */
+
+/* Does poll() find the worker's descriptor readable? */
+bool wt_readable(weft_worker *w, int timeout_ms);
+/* This memory is side 0's: granted there. Without it memory is side 1's as soon as it is granted. */
+void wt_mem_of_0(weft_mem *m);
 
 /* ---- posting ---- */
 
@@ -207,6 +228,7 @@ void wt_ep_close(struct wt_w *w, weft_ep *ep);
 
 /* ---- the process itself ---- */
 
+/* Descriptors, of the far process too where there is one. */
 int wt_fd_count(void);
 /* cmocka's setup and teardown of every case: the time limit of a case, leftovers, descriptors. */
 int wt_setup(void **state);

@@ -84,7 +84,7 @@ unsigned wt_slow(unsigned ms)
 #elif defined(__SANITIZE_ADDRESS__)
 	return ms * 4;
 #else
-	return ms * (getenv("WEFT_TEST_EMULATED") ? 20 : 1);
+	return ms * (getenv("WEFT_TEST_EMULATED") ? 20 : wt_far ? 5 : 1); /* each turn is a trip to the other process */
 #endif
 }
 

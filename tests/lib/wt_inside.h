@@ -4,10 +4,17 @@
  */
 #ifndef WT_INSIDE_H
 #define WT_INSIDE_H
+#include <stdbool.h>
 
 /* A forked peer process starts without the workers and contexts of its parent. */
 void wt_forget(void);
 void wt_kill_children(void);
+/* This is a peer process now: a failed check ends it. */
+void wt_in_child(void);
+/* Descriptors of this process alone. */
+int wt_fds_here(void);
+/* A library was loaded that keeps descriptors until the process ends. */
+bool wt_fds_may_stay(void);
 /* Lets somebody else run for a moment. */
 void wt_idle(void);
 

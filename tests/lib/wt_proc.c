@@ -36,6 +36,13 @@ void wt_must_failed(const char *cond, const char *file, int line)
 	abort();
 }
 
+void wt_in_child(void)
+{
+	in_child = true;
+	memset(children, 0, sizeof(children));
+	wt_forget();
+}
+
 static void note_child(pid_t was, pid_t is)
 {
 	for (int i = 0; i < CHILDREN; i++) {
@@ -56,15 +63,13 @@ void wt_child_start(struct wt_child *c, int (*fn)(int sock, void *arg), void *ar
 	c->pid = fork();
 	wt_must(c->pid >= 0);
 	if (!c->pid) {
-		in_child = true;
+		wt_in_child();
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(97);
 		signal(SIGALRM, SIG_DFL);
 		alarm(wt_slow(100) * (getenv("WEFT_TEST_LONG") ? 20 : 1));
 		close(pair[0]);
-		memset(children, 0, sizeof(children));
-		wt_forget();
 		_exit(fn(pair[1], arg));
 	}
 	close(pair[1]);
@@ -158,7 +163,7 @@ bool wt_hear(int sock, void *p, size_t len)
 	return false;
 }
 
-int wt_fd_count(void)
+int wt_fds_here(void)
 {
 	DIR *d = opendir("/proc/self/fd");
 	int n = 0;
@@ -169,6 +174,11 @@ int wt_fd_count(void)
 		n++;
 	closedir(d);
 	return n - 3; /* ".", ".." and the directory itself */
+}
+
+int wt_fd_count(void)
+{
+	return wt_fds_here() + (wt_far ? wt_far->fd_count() : 0);
 }
 
 void wt_idle(void)
