@@ -7,6 +7,7 @@
  *   port     nobody listens at the port     nobody   somebody else's address, who is not there
  *   secret   the wrong one is shown         route    none is found by rdma_cm
  *   silent   what was accepted is never answered
+ *   taken    the port that is connected from is another's, the first three times
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -88,7 +89,10 @@ int rdma_connect(ID, struct rdma_conn_param *param)
 {
 	int (*fn)(ID, struct rdma_conn_param *) = (int (*)(ID, struct rdma_conn_param *))real("rdma_connect");
 	unsigned char data[256];
+	static int times;
 
+	if (is("taken") && times++ < 3)
+		return fail(EADDRINUSE);
 	if (is("secret")) {
 		memcpy(data, param->private_data, param->private_data_len);
 		data[param->private_data_len - 1] ^= 1;

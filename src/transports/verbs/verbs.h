@@ -355,6 +355,8 @@ struct verbs_lane {
 	uint8_t stop_asked, stop_rail_due, stopped, stopped_due;
 	uint8_t secret[VERBS_SECRET];    /* rdma_cm: that the connecting side shows */
 	uint16_t later_credits;          /* that the peer gave us, from when the connection will be up: by rdma_cm, or PROVING */
+	uint16_t cm_port;                /* rdma_cm: where the peer listens */
+	uint8_t cm_tries;                /* ports of ours that TCP had already */
 };
 
 struct verbs_port {

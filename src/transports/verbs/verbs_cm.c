@@ -36,6 +36,7 @@
 
 #define BACKLOG 256                      /* connection requests that nobody has looked at */
 #define EVENTS 64                        /* that are looked at in one turn */
+#define PORTS 8                          /* of ours that are tried: rdma_cm takes one at random, and over iWARP TCP may have it already */
 #define IFACES 64                        /* addresses of this host that are looked at */
 #define STANDARD_ATTRS ((1 << 21) - 1)   /* rdma_init_qp_attr() of older kernels sets bits that modify_qp() refuses */
 
@@ -406,21 +407,17 @@ static int step_ms(const struct verbs_lane *l)
 	return l->give_up_at > now ? (int)WF_MIN((l->give_up_at - now) / 2 / WF_NS_PER_MS + 1, 60000u) : 1;
 }
 
-static void in_invite(struct verbs_lane *l, const struct verbs_say *s)
+/* An identifier, and the first of its steps. */
+static void begin(struct verbs_lane *l)
 {
 	const struct verbs_cmlib *cm = verbs_lane_port(l)->cmlib;
 	struct verbs_qp *q = l->rail[0];
 	struct wf_addr from, to;
 	char why[200];
 
-	l->state = VERBS_CONNECTING;
-	l->later_credits = s->credits;
-	memcpy(l->secret, s->cm.secret, sizeof(l->secret));
-	meet(q, &(struct verbs_end){ .reads = s->cm.self.reads });
-	memcpy(q->peer.gid, s->cm.self.gid, sizeof(q->peer.gid));
 	wf_addr_from_ip6(q->self.gid, &from);
 	wf_addr_from_ip6(q->peer.gid, &to);
-	wf_addr_set_port(&to, s->port);
+	wf_addr_set_port(&to, l->cm_port);
 	errno = 0;
 	if (cm->create_id(verbs_lane_port(l)->cm, &q->cm, q, RDMA_PS_TCP)) {
 		q->cm = NULL;
@@ -432,6 +429,20 @@ static void in_invite(struct verbs_lane *l, const struct verbs_say *s)
 		snprintf(why, sizeof(why), "%s: rdma_cm cannot resolve the peer's address: %s", q->dev->name, strerror(errno));
 		verbs_say_no(l, why);
 	}
+}
+
+static void in_invite(struct verbs_lane *l, const struct verbs_say *s)
+{
+	struct verbs_qp *q = l->rail[0];
+
+	l->state = VERBS_CONNECTING;
+	l->later_credits = s->credits;
+	l->cm_port = s->port;
+	l->cm_tries = 0;
+	memcpy(l->secret, s->cm.secret, sizeof(l->secret));
+	meet(q, &(struct verbs_end){ .reads = s->cm.self.reads });
+	memcpy(q->peer.gid, s->cm.self.gid, sizeof(q->peer.gid));
+	begin(l);
 }
 
 bool verbs_cm_hear(struct verbs_lane *l, const struct verbs_say *s)
@@ -481,7 +492,12 @@ static int next_step(struct verbs_lane *l, struct verbs_qp *q, enum rdma_cm_even
 		return cm->resolve_route(q->cm, step_ms(l)) ? errno : 0;
 	case RDMA_CM_EVENT_ROUTE_RESOLVED:
 		*doing = "connecting";
-		return connect_now(l, q);
+		ret = connect_now(l, q);
+		if (ret != EADDRINUSE || ++l->cm_tries > PORTS)
+			return ret;
+		verbs_cm_free(q);
+		begin(l);
+		return 0;
 	case RDMA_CM_EVENT_CONNECT_RESPONSE:
 		*doing = "making the queue pair ready";
 		ret = to_ready(q);
