@@ -50,7 +50,8 @@ MOVED = {("distributed.compatibility", "to_thread"): "from asyncio import to_thr
 
 # What tests put in place of parts of the tcp backend, for weft.
 IN_PLACE = {"tcp://": "weft://", '["inproc", "tcp"]': '["inproc", "weft"]', 'startswith("tcp")': 'startswith("weft")',
-            'setitem(backends, "tcp",': 'setitem(backends, "weft",',
+            **{f'setitem(backends, "tcp", {of}': f'setitem(backends, "weft", {of}' for of in ("Slow", "Blocked", "Unreliable")},
+            "    return tcp\n": "    return theirs_head.Tcp\n",   # a fixture
             "from distributed.comm.tcp import TCPBackend, TCPConnector":
             "from weft.dask.comm import WeftBackend as TCPBackend, WeftConnector as TCPConnector"}
 
@@ -65,13 +66,16 @@ HEAD = ["import theirs_head", "class _Gone:", "    def __init__(self, *args, **k
 # asynchronous, the client's own does. Limits of time are ours alone: theirs end where somebody debugs.
 THEIRS_HEAD = """\
 import os
+import types
 
 import dask
 import distributed
 import distributed.utils_test as utils
 from dask.base import DaskMethodsMixin
-from distributed.comm import addressing, core
-from weft.dask import WeftComm
+from distributed.comm import addressing, core, tcp
+from weft.dask import WeftBackend, WeftComm, WeftConnector, WeftListener
+
+Tcp = types.SimpleNamespace(**vars(tcp) | dict(TCPBackend=WeftBackend, TCPConnector=WeftConnector, TCPListener=WeftListener, TCP=WeftComm))
 
 
 def persist(self, own=DaskMethodsMixin.persist, **kwargs):
@@ -127,6 +131,7 @@ def pytest_collection_modifyitems(items):
 EXPECTED: dict[str, str] = {
     "test_tcp_specific": "looks at the class TCPListener itself",
     "test_comm_closed_on_write_error": "puts a fault into the stream of tcp's comm",
+    "test_share_buffer_with_header": "wants buffers that share memory with what describes them, as tcp's do below a length; weft's never do",
 }
 
 

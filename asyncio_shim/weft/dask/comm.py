@@ -195,6 +195,8 @@ def _host_port(address: str, default_port: int | None = None) -> tuple[str, int]
 
 
 class WeftConnector(Connector):
+    comm_class: ClassVar[type[WeftComm]] = WeftComm   # as those of Dask's own backends have it, for who derives
+
     async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> WeftComm:
         _refuse_encryption(address, connection_args)
         host, port = _host_port(address)
@@ -209,7 +211,7 @@ class WeftConnector(Connector):
         if not (local := ep.local):
             ep.abort()
             raise CommClosedError(f"no connection to {PREFIX + address}: the peer closed it at once")
-        return WeftComm(ep, PREFIX + local, PREFIX + address, deserialize)
+        return self.comm_class(ep, PREFIX + local, PREFIX + address, deserialize)
 
 
 def _facing_scheduler(handler: object) -> str | None:
@@ -267,25 +269,25 @@ class WeftListener(BaseListener):
             return
         await self.comm_handler(comm)
 
-    def _where(self) -> tuple[str, int]:
+    def get_host_port(self) -> tuple[str, int]:
         if self._bound is None:
             raise ValueError("invalid operation on non-started WeftListener")
         return self._bound
 
     @property
     def listen_address(self) -> str:
-        return PREFIX + unparse_host_port(*self._where())
+        return PREFIX + unparse_host_port(*self.get_host_port())
 
     @property
     def contact_address(self) -> str:
-        host, port = self._where()
+        host, port = self.get_host_port()
         return PREFIX + unparse_host_port(ensure_concrete_host(host, default_host=self.default_host), port)
 
 
 class WeftBackend(Backend):
     """What the entry point `weft` names."""
 
-    _connector_class: ClassVar[type[WeftConnector]] = WeftConnector   # as Dask's own backends have them, for who derives
+    _connector_class: ClassVar[type[WeftConnector]] = WeftConnector   # the same
     _listener_class: ClassVar[type[WeftListener]] = WeftListener
 
     def get_connector(self) -> WeftConnector:
