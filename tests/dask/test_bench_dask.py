@@ -45,7 +45,8 @@ def test_pingpong(tmp_path, scheme):
     assert said["lat 8"]["value"] > 0 and said["lat 70000"]["value"] > 0
 
 
-@pytest.mark.parametrize("scheme, names", [("weft", ["transpose", "merge", "shuffle", "xarray", "svd"]), ("tcp", ["transpose"])])
+@pytest.mark.parametrize("scheme, names", [
+    ("weft", ["transpose", "svd"]), ("tcp", ["transpose"]), pytest.param("weft", ["merge", "shuffle", "xarray"], marks=pytest.mark.long)])
 def test_cluster(tmp_path, scheme, names):
     said = run(tmp_path, "cluster.py", scheme, 0.5, 1, *(f"{name}=2" for name in names))
     assert all(said[f"wall {name}"]["value"] > 0 for name in names)
