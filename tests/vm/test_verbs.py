@@ -241,4 +241,4 @@ def test_latency_through_asyncio_beside_perftest():
     us = {name: [rows(s)[0]["lat_us"]["p50"] for s in got[name]] for name in ("weft.perf", "weft perf")}
     us |= {"bare": [of_bare(s) for s in got["bare"]], "ib_send_lat": [of_perftest(s) for s in got["ib_send_lat"]]}
     print(us, {name: round(ratio(us[name], us["ib_send_lat"]), 2) for name in us})
-    assert all(0.1 < ratio(us[name], us["ib_send_lat"]) < 50 for name in us), us
+    assert all(0.01 < ratio(us[name], us["ib_send_lat"]) < 100 for name in us), us
