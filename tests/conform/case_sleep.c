@@ -101,7 +101,12 @@ static void a_deadline_wakes(void **state)
 	arm(p.w[1]);
 	if (!wt_variant->naps) {
 		assert_false(wt_readable(p.w[1]->w, 10));
-		assert_true(wt_readable(p.w[1]->w, wt_slow(1000)));
+		for (int i = 0; i < 5; i++) {    /* a transport may have looked after its connection before, where the deadline is late */
+			assert_true(wt_readable(p.w[1]->w, wt_slow(1000)));
+			if (wt_now_ns() >= c.deadline_ns)
+				break;
+			arm(p.w[1]);
+		}
 		assert_true(wt_now_ns() >= c.deadline_ns);
 	}
 	wt_fails(p.w[1], r, WEFT_ETIMEDOUT);
