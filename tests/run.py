@@ -233,14 +233,18 @@ def find_theirs(o):
 
 
 def find_vm(o):
-    """A job for each test: a guest is mostly one CPU's work, so that two run beside each other. Those that compare speeds run alone."""
+    """A job for each test: a guest is mostly one CPU's work, so that two run beside each other. Those that compare speeds run alone. A file
+    whose tests look at what one boot brought (a fixture of the module) is one job."""
     argv = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/vm"] + (["-k", o.k] if o.k else [])
     said = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **python_env(o)}).stdout
     cases = [s for s in said.splitlines() if re.match(r"tests/vm/\S+\.py::", s)]
     if not cases and not o.k:
         cases = ["tests/vm"]  # its failure says why there are none
-    for case in sorted(cases, key=lambda c: "/test_conform" not in c):  # the longest first
-        name = "vm" + case.removeprefix("tests/vm").replace("/test_", "/").replace(".py::test_", ": ")
+    shared = {f for f in {c.partition("::")[0] for c in cases} if Path(ROOT, f).is_file() and 'scope="module"' in Path(ROOT, f).read_text()}
+    if not o.k:
+        cases = list(dict.fromkeys(f if (f := c.partition("::")[0]) in shared else c for c in cases))
+    for case in sorted(cases, key=lambda c: "/test_conform" not in c and c not in shared):  # the longest first
+        name = "vm" + case.removeprefix("tests/vm").replace("/test_", "/").replace(".py::test_", ": ").removesuffix(".py")
         compares = "bandwidth" in case or "keeps_up" in case  # with other programs' speed
         job = pytest_job(o, "vm", [case], 300, name=name, alone=compares)
         if compares and os.environ.get("WEFT_TEST_NO_SPEED"):

@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A Dask cluster over weft that computes the sum of an array and its transpose, whose blocks must move between two workers.
 
-  dask_sum.py one                  a scheduler, here, and two workers, processes of their own
   dask_sum.py serve HOST           a scheduler, at port 8786, and a worker, both here
   dask_sum.py join HOST OWN_HOST   another worker and a client, both here
 
-one and join print one JSON line: whether the sum is right, the way of each connection between the workers, in words, and the
+join prints one JSON line: whether the sum is right, the way of each connection between the workers, in words, and the
 counters of each process that holds one."""
 import asyncio
 import json
@@ -15,7 +14,7 @@ import sys
 import dask
 import dask.array as da
 import numpy as np
-from distributed import Client, LocalCluster, Scheduler, Worker
+from distributed import Client, Scheduler, Worker
 
 import weft
 
@@ -30,12 +29,6 @@ def look(dask_worker):
     pool = dask_worker.rpc
     ways = [c.extra_info.get("weft") for comms in [*pool.available.values(), *pool.occupied.values()] for c in comms]
     return {"ways": ways, "stats": json.loads(weft.stats())}
-
-
-async def one():
-    kwargs = dict(n_workers=2, threads_per_worker=1, protocol="weft://", host="192.168.100.1", dashboard_address=None, asynchronous=True)
-    async with LocalCluster(**kwargs) as cluster, Client(cluster, asynchronous=True) as client:
-        await report(client)
 
 
 async def report(client):
@@ -60,4 +53,4 @@ async def join(host, own):
 
 
 if __name__ == "__main__":
-    asyncio.run({"one": one, "serve": serve, "join": join}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run({"serve": serve, "join": join}[sys.argv[1]](*sys.argv[2:]))

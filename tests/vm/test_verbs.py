@@ -230,11 +230,11 @@ def test_bandwidth_beside_a_bare_loop():
 
 @pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 def test_latency_through_asyncio_beside_perftest():
-    """8 bytes, half a round trip, sides that look all the time: weft.perf, weft perf, the bare program and ib_send_lat in turns. What Python and
+    """8 bytes, half a round trip, sides that look all the time: weft.perf, weft perf, the bare program and ib_send_lat. What Python and
     an event loop cost under emulation says little of what they cost elsewhere: it is only seen to be of a sane kind."""
     perf = "--transport verbs --test tag_lat --size 8 --time 2 --json"
     status, out, err = vm(in_turns({"weft.perf": f"{PYTHON} -m weft.perf {perf}", "weft perf": f"$weft perf {perf}", "bare": bare("lat", 8, 1000),
-                                    "ib_send_lat": perftest("ib_send_lat", 8, 1000)}, 3), limit_s=500)
+                                    "ib_send_lat": perftest("ib_send_lat", 8, 1000)}, 1), limit_s=500)
     assert status == 0, out + err
     got = by_name(out)
     assert all(r["path"] == "verbs" for name in ("weft.perf", "weft perf") for s in got[name] for r in rows(s)), out
