@@ -414,6 +414,9 @@ def test_everywhere_is_listened_and_contacted(run):
     run(body())
 
 
+needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 on this machine")
+
+
 @pytest.mark.parametrize("host", [None, "", "weft://0.0.0.0"])
 def test_a_worker_announces_the_address_that_faces_its_scheduler(run, monkeypatch, host):
     """And not that which leads outward: with no nanny, which would say so, nor --host. As over tcp."""
@@ -430,10 +433,20 @@ def test_a_worker_announces_the_address_that_faces_its_scheduler(run, monkeypatc
     run(body())
 
 
-def test_ipv6(run):
-    if not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"):
-        pytest.skip("no IPv6 on this machine")
+@needs_ipv6
+def test_a_worker_of_an_ipv6_scheduler_announces_an_address_that_it_listens_at(run, recwarn):
+    async def body():
+        async with Scheduler(host="weft://[::1]", dashboard_address=":0") as s:
+            for at, announced in (("weft://[::]", "weft://[::1]:"), ("weft://[::1]", "weft://[::1]:")):
+                async with Worker(s.address, host=at, nthreads=1) as w:
+                    assert w.address.startswith(announced)
 
+    run(body())
+    assert not [str(w.message) for w in recwarn if "IP" in str(w.message) or "hostname" in str(w.message)]
+
+
+@needs_ipv6
+def test_ipv6(run):
     async def body():
         async with comm_pair("weft://[::1]:0") as (a, b):
             assert await both(a, b, 1) == 1 and a.peer_address.startswith("weft://[::1]:")

@@ -214,12 +214,21 @@ class WeftConnector(Connector):
         return self.comm_class(ep, PREFIX + local, PREFIX + address, deserialize)
 
 
-def _facing_scheduler(handler: object) -> str | None:
-    """Which of this host's addresses a worker's scheduler reaches it by, where @handler is a worker's. Dask tells that as default_host,
-    but to tcp and tls only, which it knows by name; the way outward, which is taken otherwise, may be another network."""
+def _facing_scheduler(handler: object, bound: str) -> str | None:
+    """Which of this host's addresses a worker's scheduler reaches it by, where @handler is a worker's and it listens at all of one family.
+    Dask tells that as default_host, but to tcp and tls only, which it knows by name; the way outward, which is taken otherwise, may
+    be another network. None: no worker, one address, or another family than the scheduler's."""
     scheduler = getattr(getattr(handler, "__self__", None), "scheduler", None)
     address = getattr(scheduler, "address", None)
-    return get_ip(get_address_host(address)) if isinstance(address, str) else None
+    if not isinstance(address, str) or bound not in ("0.0.0.0", "::"):
+        return None
+    try:
+        host = ensure_ip(get_address_host(address))
+    except (OSError, ValueError):            # whoever connects to it will say so
+        return None
+    if (":" in host) != (":" in bound):
+        return None
+    return (get_ipv6 if ":" in host else get_ip)(host)
 
 
 class WeftListener(BaseListener):
@@ -248,7 +257,7 @@ class WeftListener(BaseListener):
         except weft.URLError as exc:
             raise ValueError(str(exc)) from exc
         self._bound = parse_host_port(self._listener.url.removeprefix(PREFIX))
-        self.default_host = self.default_host or _facing_scheduler(self.comm_handler)
+        self.default_host = self.default_host or _facing_scheduler(self.comm_handler, self._bound[0])
 
     def stop(self) -> None:
         listener, self._listener = self._listener, None
