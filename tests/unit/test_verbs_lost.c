@@ -337,6 +337,30 @@ static void a_port_that_comes_up_between_the_offers_is_not_used(void **state)
 	unsetenv("WEFT_TEST_IBV_LINK");
 }
 
+/* An address that the peer was not told is no way to it, unless rdma_cm connects. */
+static void only_rdma_cm_does_without_being_told(void **state)
+{
+	const struct verbs_told none = { .n = 0 };
+	struct verbs_pair pairs[VERBS_DEVS];
+	const struct verbs_told *to;
+	struct verbs_port *port;
+	struct wt_pair p;
+	char why[200];
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	port = port_of(p.ep[0]);
+	to = &lane_of(p.ep[0])->told;
+	assert_int_equal(verbs_route(port, &none, to, pairs, why, sizeof(why)), 0);
+	assert_non_null(strstr(why, "none of those that were offered"));
+	assert_int_equal(verbs_route(port, NULL, to, pairs, why, sizeof(why)), 2);
+	port->dev[1]->cm = true;
+	assert_int_equal(verbs_route(port, &none, to, pairs, why, sizeof(why)), 1);
+	assert_ptr_equal(pairs[0].dev, port->dev[1]);
+	port->dev[1]->cm = false;
+	wt_pair_close(&p);
+}
+
 /* With none left the endpoint is made over tcp, and each says why. */
 static void without_a_port_all_is_tcp(void **state)
 {
@@ -412,6 +436,7 @@ static int run(void)
 		CASE(a_rail_that_is_put_back_serves_new_lanes),
 		CASE(a_port_that_comes_up_later_is_used),
 		CASE(a_port_that_comes_up_between_the_offers_is_not_used),
+		CASE(only_rdma_cm_does_without_being_told),
 		CASE(without_a_port_all_is_tcp),
 		CASE(an_address_that_goes_is_not_used_any_more),
 		CASE(without_its_gid_a_port_keeps_its_lanes),

@@ -480,7 +480,8 @@ struct verbs_pair {                      /* a rail to be */
 	uint8_t gid_at;                  /* in dev->gid */
 	struct verbs_where to;
 };
-/* Which of our ports reach which of the peer's, by addresses that both offered: number of @out, at most VERBS_DEVS; 0: none, and why. */
+/* Which of our ports reach which of the peer's, by addresses that both offered (@own NULL: rdma_cm connects, and
+ * ours need not have been): number of @out, at most VERBS_DEVS; 0: none, and why. */
 unsigned verbs_route(struct verbs_port *p, const struct verbs_told *own, const struct verbs_told *to, struct verbs_pair *out, char *why,
 		     size_t cap);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);

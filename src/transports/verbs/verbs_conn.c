@@ -613,7 +613,7 @@ int verbs_attach(struct wf_lane *base, bool active, const void *offer, size_t le
 		l->state = VERBS_WAITING;
 		return 0;
 	}
-	n = verbs_route(verbs_lane_port(l), &own, &l->told, pairs, why, sizeof(why));
+	n = verbs_route(verbs_lane_port(l), o.flags & VERBS_WANTS_CM ? NULL : &own, &l->told, pairs, why, sizeof(why));
 	if (base->again)
 		put_broken_last(pairs, n);
 	if (verbs_cm_wanted(&o, pairs, &n))
