@@ -69,10 +69,10 @@ bool wf_renew_note(struct weft_ep *ep, const char *cause)
 		r->timer.fire = on_timer;
 		ep->renew = r;
 	}
+	snprintf(r->cause, sizeof(r->cause), "%s", cause);
 	if (ep->active && ep->may_renew && !wf_heap_is_linked(&r->timer.node) && wf_heap_push(&ep->w->deadlines, &r->timer.node, NEVER))
 		return false;
 	ep->n_breaks++;
-	snprintf(r->cause, sizeof(r->cause), "%s", cause);
 	if (r->since && wf_now_ns() - r->since >= WF_RENEW_STOOD_NS)
 		r->tries = 0;            /* given_up: then no lane was made that could break now */
 	return true;
