@@ -132,6 +132,7 @@ EXPECTED: dict[str, str] = {
     "test_tcp_specific": "looks at the class TCPListener itself",
     "test_comm_closed_on_write_error": "puts a fault into the stream of tcp's comm",
     "test_share_buffer_with_header": "wants buffers that share memory with what describes them, as tcp's do below a length; weft's never do",
+    "test_file_descriptors_dont_leak": "counts before its loop first uses weft, whose worker, with its five descriptors, stays as long as the loop",
 }
 
 
