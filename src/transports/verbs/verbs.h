@@ -484,6 +484,8 @@ struct verbs_pair {                      /* a rail to be */
  * ours need not have been): number of @out, at most VERBS_DEVS; 0: none, and why. */
 unsigned verbs_route(struct verbs_port *p, const struct verbs_told *own, const struct verbs_told *to, struct verbs_pair *out, char *why,
 		     size_t cap);
+/* Was this address offered? */
+bool verbs_is_among(const struct verbs_told *told, const uint8_t *gid);
 void verbs_gid_text(const uint8_t *gid, char *out, size_t cap);
 /* Fills @d->gid from the port's table of @n places. */
 void verbs_gids_read(struct verbs_dev *d, int n);

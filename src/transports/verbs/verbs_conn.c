@@ -395,15 +395,6 @@ void verbs_come_up(struct verbs_lane *l, uint16_t credits)
 	verbs_set_up(l);
 }
 
-/* The kernel may look for a neighbour while a queue pair is connected, and the worker waits for it: not for any address whatever. */
-static bool was_offered(const struct verbs_lane *l, const uint8_t *gid)
-{
-	for (unsigned i = 0; i < l->told.n; i++)
-		if (!memcmp(l->told.at[i].gid, gid, sizeof(l->told.at[i].gid)))
-			return true;
-	return false;
-}
-
 /* The other side has made its queue pairs and wants ours. */
 static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 {
@@ -427,7 +418,8 @@ static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 			verbs_say_no(l, why);
 			return;
 		}
-		if (!was_offered(l, s->end[i].gid)) {
+		/* the kernel may look for a neighbour while a queue pair is connected, and the worker waits for it: not for any address */
+		if (!verbs_is_among(&l->told, s->end[i].gid)) {
 			verbs_say_no(l, "an RDMA address is named that was not offered");
 			return;
 		}

@@ -108,17 +108,22 @@ static bool meets(const struct verbs_dev *d, const struct verbs_where *to, char 
 	return false;
 }
 
+bool verbs_is_among(const struct verbs_told *told, const uint8_t *gid)
+{
+	for (unsigned i = 0; i < told->n; i++)
+		if (!memcmp(told->at[i].gid, gid, sizeof(told->at[i].gid)))
+			return true;
+	return false;
+}
+
 /*
  * The peer takes no address that it was not told, as that of a port that came up since, or one more than an offer holds. Where rdma_cm
  * connects it asks for none.
  */
 static bool was_told(const struct verbs_dev *d, unsigned gid_at, const struct verbs_told *own, char *why, size_t cap)
 {
-	if (!own || d->cm || d->link == VERBS_LINK_IWARP || d->link == VERBS_LINK_IPOIB)
+	if (!own || d->cm || d->link == VERBS_LINK_IWARP || d->link == VERBS_LINK_IPOIB || verbs_is_among(own, d->gid[gid_at].gid.raw))
 		return true;
-	for (unsigned i = 0; i < own->n; i++)
-		if (!memcmp(own->at[i].gid, d->gid[gid_at].gid.raw, sizeof(own->at[i].gid)))
-			return true;
 	snprintf(why, cap, "%s: its address is none of those that were offered to the peer", d->name);
 	return false;
 }
