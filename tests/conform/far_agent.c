@@ -117,14 +117,8 @@ static void do_readable(struct far_job *j)
 static void do_open(struct far_job *j)
 {
 	const char *key = far_get_text(&j->in), *value = far_get_text(&j->in);
-	weft_config *c = wt_config();
-	weft_ctx *ctx;
 
-	if (key)
-		wt_must(weft_config_set(c, key, value) == WEFT_OK);
-	wt_must(weft_open(c, &ctx) == WEFT_OK);
-	weft_config_free(c);
-	j->ret = (int64_t)(uintptr_t)ctx;
+	j->ret = (int64_t)(uintptr_t)wt_open_own(key, value);
 	live++;
 }
 

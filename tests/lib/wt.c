@@ -135,7 +135,7 @@ weft_config *wt_config(void)
 	return c;
 }
 
-weft_ctx *wt_open(const char *key, const char *value)
+weft_ctx *wt_open_own(const char *key, const char *value)
 {
 	weft_config *c = wt_config();
 	weft_ctx *ctx;
@@ -144,6 +144,13 @@ weft_ctx *wt_open(const char *key, const char *value)
 		wt_must(weft_config_set(c, key, value) == WEFT_OK);
 	wt_must(weft_open(c, &ctx) == WEFT_OK);
 	weft_config_free(c);
+	return ctx;
+}
+
+weft_ctx *wt_open(const char *key, const char *value)
+{
+	weft_ctx *ctx = wt_open_own(key, value);
+
 	if (wt_far)
 		wt_far->opened(ctx, key, value);
 	for (int i = 0; i < CTXS; i++) {

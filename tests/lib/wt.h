@@ -67,6 +67,8 @@ size_t wt_rounds(size_t n);
 weft_config *wt_config(void);
 /* A context with these settings; @key NULL: only the variant's. Freed by wt_teardown() at the latest. */
 weft_ctx *wt_open(const char *key, const char *value);
+/* The same, on this side alone, and the caller's to close. */
+weft_ctx *wt_open_own(const char *key, const char *value);
 void wt_close(weft_ctx *ctx);
 
 /* ---- driven workers ---- */
