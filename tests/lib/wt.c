@@ -507,8 +507,10 @@ int wt_teardown(void **state)
 	left = end_leftovers();
 	fds = left ? fds_before : wt_fds_here();
 	good = fds == fds_before || fds_may_stay || wt_fds_may_stay();
-	if (!good)
-		print_error("%d descriptors before the case, %d after it\n", fds_before, fds);
+	if (!good) {
+		print_error("%d descriptors before the case, %d after it:\n", fds_before, fds);
+		wt_print_fds();
+	}
 	if (wt_far)
 		good = wt_far->end(left) && good;
 	alarm(0);

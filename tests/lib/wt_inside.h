@@ -13,6 +13,8 @@ void wt_kill_children(void);
 void wt_in_child(void);
 /* Descriptors of this process alone. */
 int wt_fds_here(void);
+/* What each of them is, for whoever looks for the one that was left. */
+void wt_print_fds(void);
 /* A library was loaded that keeps descriptors until the process ends. */
 bool wt_fds_may_stay(void);
 /* Lets somebody else run for a moment. */

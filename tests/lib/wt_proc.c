@@ -176,6 +176,24 @@ int wt_fds_here(void)
 	return n - 3; /* ".", ".." and the directory itself */
 }
 
+void wt_print_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char what[200];
+		ssize_t n = readlinkat(dirfd(d), e->d_name, what, sizeof(what) - 1);
+
+		if (n < 0 || atoi(e->d_name) == dirfd(d))
+			continue;
+		what[n] = '\0';
+		print_error("%s -> %s\n", e->d_name, what);
+	}
+	if (d)
+		closedir(d);
+}
+
 int wt_fd_count(void)
 {
 	return wt_fds_here() + (wt_far ? wt_far->fd_count() : 0);
