@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The conformance suite in guests, on Debian's kernel: over soft-RoCE from a device to itself and over a wire, over soft iWARP, and over
-soft-RoCE between two guests, each of which has one side of every pair (tests/conform/far.h); and those of its cases that move bytes, on wires
+both between two guests, each of which has one side of every pair (tests/conform/far.h); and those of its cases that move bytes, on wires
 that lose and reorder packets. The longest of the tests in this folder, which is why they stand in one file: it is the first, and what is
 short fills the gaps."""
 import re
@@ -53,9 +53,10 @@ def test_over_a_wire():
     assert all(int(n) > 1000 for n in re.findall(r"^packets (\d+)", out, re.M)), out[-500:]
 
 
-def test_between_two_hosts():
-    """What cannot be taken apart is left out, and said. Over soft iWARP (--iwarp) by hand: docs/STATUS.md."""
-    out = conforms(BETWEEN, "--two-hosts", least=140)
+@pytest.mark.parametrize("kind", ["--two-hosts", "--iwarp"], ids=["soft-roce", "soft-iwarp"])
+def test_between_two_hosts(kind):
+    """What cannot be taken apart is left out, and said."""
+    out = conforms(BETWEEN, *dict.fromkeys(["--two-hosts", kind]), least=140)
     assert int(re.search(r"^# (\d+) cases had a side in the other process", out, re.M)[1]) >= 130, out[-500:]
 
 
