@@ -297,7 +297,7 @@ san-run: all tests
 	@$(RUN) --only unit,conform,py,examples
 
 .PHONY: check-dask dask-run check-theirs theirs-run
-check-dask: setup ## Dask over weft: clusters, launchers, workloads, distributed's own tests and distributed-ucxx's: an hour; WHAT=dask: ours alone, 4 minutes
+check-dask: setup ## Dask over weft: clusters, launchers, workloads, distributed's own tests and distributed-ucxx's; WHAT=dask: ours alone, minutes
 	@tools/setup jupyter
 	+@$(MAKE) --no-print-directory dask-run
 dask-run: py

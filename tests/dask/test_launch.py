@@ -108,6 +108,20 @@ def test_a_file_of_an_earlier_job_is_not_believed(start, tmp_path, earlier):
     assert status == [0, 0], err
 
 
+def test_a_second_job_is_refused_the_file_of_one_that_runs(start, tmp_path):
+    file = tmp_path / "f.json"
+    first = job(start, 1, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="first")
+    with client_of(file, first) as client:
+        before = file.read_text()
+        (second,) = job(start, 1, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="second")
+        (status,), (said,) = ended([second])
+        assert status == 1 and "is that of a scheduler that runs" in said and "--scheduler-file" in said
+        assert file.read_text() == before
+        client.shutdown()
+    status, err = ended(first)
+    assert status == [0], err
+
+
 @pytest.fixture
 def mpiexec():
     """The argv that starts N processes, N to follow."""

@@ -127,12 +127,12 @@ def pytest_collection_modifyitems(items):
         items[:] = [i for i in items if i.name in wanted]
 """
 
-# Tests that need not pass over weft, by a part of their name, each with its reason.
+# Tests that need not pass over weft, by a part of FILE::TEST, each with its reason.
 EXPECTED: dict[str, str] = {
     "test_tcp_specific": "looks at the class TCPListener itself",
     "test_comm_closed_on_write_error": "puts a fault into the stream of tcp's comm",
     "test_share_buffer_with_header": "wants buffers that share memory with what describes them, as tcp's do below a length; weft's never do",
-    "test_file_descriptors_dont_leak": "counts before its loop first uses weft, whose worker, with its five descriptors, stays as long as the loop",
+    "client::test_file_descriptors_dont_leak": "counts before its loop first uses weft, whose worker, with its five descriptors, stays as long as the loop",
 }
 
 
@@ -249,10 +249,11 @@ SKIPS = "skips: "
 
 
 class Limits(NamedTuple):
-    """Seconds; whether tests that are marked slow run, too."""
+    """Seconds; when all is to be over; whether tests that are marked slow run, too."""
 
     file: int
     test: int
+    until: float
     slow: bool
 
 
@@ -269,7 +270,7 @@ def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None)
     args = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-o", "junit_logging=no", f"--junitxml={report}",
             f"--timeout={limits.test}", "--timeout-method=signal", test.name]
     with open(log, "a") as out:
-        run_pytest(args, test.parent, env, out, limits.file)
+        run_pytest(args, test.parent, env, out, min(limits.file, max(1, round(limits.until - time.monotonic()))))
     found: Outcomes = {}
     for name, bad, skip in cases(report):
         why = reason(bad) if bad is not None else SKIPS + reason(skip) if skip is not None else ""
@@ -278,10 +279,13 @@ def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None)
 
 
 def run_twice(test: Path, scheme: str, limits: Limits, which: list[str] | None = None) -> Outcomes:
-    """Many measure times: those that fail once more, by themselves."""
+    """Many measure times: those that fail once more, by themselves. Which of them pass then is said."""
     found = run(test, scheme, limits, which)
-    missed = [t for t in which or found if (why := found.get(t, "not run")) and not why.startswith(SKIPS)]
-    return found | run(test, scheme, limits._replace(test=2 * limits.test), missed) if missed else found
+    missed = {t: why for t in which or found if (why := found.get(t, "not run")) and not why.startswith(SKIPS)}
+    again = run(test, scheme, limits._replace(test=2 * limits.test), list(missed)) if missed else {}
+    for t in passing(again):
+        print(f"{test.parent.relative_to(WORK)}::{t} passed at its second try; at its first: {missed.get(t)}", flush=True)
+    return found | again
 
 
 def passing(found: Outcomes) -> list[str]:
@@ -289,6 +293,7 @@ def passing(found: Outcomes) -> list[str]:
 
 
 def expected(test: str) -> str | None:
+    """Of FILE::TEST."""
     return next((why for part, why in EXPECTED.items() if part in test), None)
 
 
@@ -304,9 +309,9 @@ def compare(name: str, source: Path, top: Path, limits: Limits, one: str = "") -
         return result
     worse = {t: got.get(t, "not run") for t in asked if got.get(t, "not run")}
     result = Result(len(asked) - len(worse), Counter(why if why.startswith(SKIPS) else f"fails over tcp, too: {why}" for why in tcp.values() if why),
-                    [(f"{name}::{t}", why) for t, why in worse.items() if not expected(t)] or
+                    [(f"{name}::{t}", why) for t, why in worse.items() if not expected(f"{name}::{t}")] or
                     ([] if asked else [(name, f"nothing passes over tcp: {WORK}/tcp/{name}/log")]))
-    result.skipped.update(why for t in worse if (why := expected(t)))
+    result.skipped.update(why for t in worse if (why := expected(f"{name}::{t}")))
     print(f"{name}: of {len(tcp)} tests {len(asked)} pass over tcp, of these {result.passed} over weft; {time.monotonic() - start:.0f} s")
     result.tell(name)
     return result
@@ -316,17 +321,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=DEFAULT, metavar="WHAT", help=f"{' '.join(DEFAULT)}")
     parser.add_argument("--limit", type=int, default=2400, help="seconds for one file over one scheme (%(default)s)")
+    parser.add_argument("--total", type=int, default=4 * 3600, help="seconds for all; what is not done by then has failed (%(default)s)")
     parser.add_argument("--each", type=int, default=30, help="seconds for one test; on a busy machine more (%(default)s)")
     parser.add_argument("--slow", action="store_true", help="tests that are marked slow, too")
     parser.add_argument("--tests", type=Path, help="a folder `distributed` with its tests")
     o = parser.parse_args()
     start = time.monotonic()
+    limits = Limits(o.limit, o.each, start + o.total, o.slow)
     top = o.tests or fetch()
     files = named(top)
     results = []
     for what in o.what:
         name, _, one = what.partition("::")
-        results += [compare(n, files[n], top, Limits(o.limit, o.each, o.slow), one) for n in chosen(name, list(files))]
+        results += [compare(n, files[n], top, limits, one) for n in chosen(name, list(files))]
     return tell_all(results, time.monotonic() - start)
 
 

@@ -81,7 +81,7 @@ RECV_ALONE = 163
 
 def test_weft_is_counted_by_the_same_means():
     """Whose an instruction is, function by function; that a message rings one doorbell and its reaping none but for the credits, once in 32
-    messages; and that it costs no more instructions than it did (3 % are left to the compiler)."""
+    messages, and by the clock; and that it costs no more instructions than it did (3 % are left to the compiler)."""
     out, err = run(f"export WEFT_TRANSPORTS=verbs; {steps(f'{MARKED} $RDMA_VM_IP 8 {MESSAGES}', places='/tmp/places')}; "
                    "echo == places; cat /tmp/places", 400)
     said, places = out.split("== places\n")
@@ -95,7 +95,9 @@ def test_weft_is_counted_by_the_same_means():
         print(slot, sorted(((round(n), f) for f, n in of[slot].items()), reverse=True)[:12])
         assert 0.7 * whole["ours"] < sum(of[slot].values()) <= whole["ours"] + 60, (slot, of[slot], whole)
     assert of[POSTED]["weft_send"] > 10 and of[POSTED]["weft_recv"] > 10, of
-    assert reaped["syscalls"] * MESSAGES <= 1, said
+    # credits take one; single steps are slow, so that what weft looks at by the clock comes every few messages, too: the TCP connection
+    assert reaped["syscalls"] * MESSAGES <= MESSAGES / 4, said
+    assert of[REAPED].get("read_once", 0) + of[REAPED].get("wf_sock_pulse", 0) < 20, of
     for what, is_now, was in (("post", posted["least"], POST), ("reap", reaped["least"], REAP),
                               ("send", of[POSTED]["weft_send"] + of[POSTED]["verbs_send_short"], SEND_ALONE),
                               ("receive", of[POSTED]["weft_recv"], RECV_ALONE)):

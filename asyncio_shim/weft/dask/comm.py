@@ -214,19 +214,21 @@ class WeftConnector(Connector):
         return self.comm_class(ep, PREFIX + local, PREFIX + address, deserialize)
 
 
-def _facing_scheduler(handler: object, bound: str) -> str | None:
-    """Which of this host's addresses a worker's scheduler reaches it by, where @handler is a worker's and it listens at all of one family.
+def _scheduler_host(handler: object) -> str | None:
+    """The address that a worker's scheduler has, where @handler is a worker's."""
+    address = getattr(getattr(getattr(handler, "__self__", None), "scheduler", None), "address", None)
+    if not isinstance(address, str):
+        return None
+    with contextlib.suppress(OSError, ValueError):   # whoever connects to it will say so
+        return ensure_ip(get_address_host(address))
+    return None
+
+
+def _facing(host: str | None, bound: str) -> str | None:
+    """Which of this host's addresses a worker's scheduler at @host reaches it by, where it listens at all of one family.
     Dask tells that as default_host, but to tcp and tls only, which it knows by name; the way outward, which is taken otherwise, may
     be another network. None: no worker, one address, or another family than the scheduler's."""
-    scheduler = getattr(getattr(handler, "__self__", None), "scheduler", None)
-    address = getattr(scheduler, "address", None)
-    if not isinstance(address, str) or bound not in ("0.0.0.0", "::"):
-        return None
-    try:
-        host = ensure_ip(get_address_host(address))
-    except (OSError, ValueError):            # whoever connects to it will say so
-        return None
-    if (":" in host) != (":" in bound):
+    if host is None or bound not in ("0.0.0.0", "::") or (":" in host) != (":" in bound):
         return None
     return (get_ipv6 if ":" in host else get_ip)(host)
 
@@ -250,14 +252,16 @@ class WeftListener(BaseListener):
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        scheduler = _scheduler_host(self.comm_handler)
+        ip = self.ip or ("::" if scheduler and ":" in scheduler else "0.0.0.0")
         try:
-            self._listener = await weft.listen(self._accepted, PREFIX + unparse_host_port(self.ip or "0.0.0.0", self.port))
+            self._listener = await weft.listen(self._accepted, PREFIX + unparse_host_port(ip, self.port))
         except weft.AddressInUseError as exc:
             raise OSError(errno.EADDRINUSE, str(exc)) from exc   # Dask tries its next port
         except weft.URLError as exc:
             raise ValueError(str(exc)) from exc
         self._bound = parse_host_port(self._listener.url.removeprefix(PREFIX))
-        self.default_host = self.default_host or _facing_scheduler(self.comm_handler, self._bound[0])
+        self.default_host = self.default_host or _facing(scheduler, self._bound[0])
 
     def stop(self) -> None:
         listener, self._listener = self._listener, None

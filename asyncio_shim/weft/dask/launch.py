@@ -89,9 +89,9 @@ async def _scheduler_address(o: argparse.Namespace, job: str) -> str:
         await asyncio.sleep(LOOK_S)
 
 
-async def _check_file_is_free(path: Path, job: str) -> None:
-    """Where the launcher does not name the job, a second one in the same folder would take the file from the first."""
-    address = None if job else _read_file(path, "")
+async def _check_file_is_free(path: Path) -> None:
+    """A second job in the same folder would take the file from the first, whose late workers and clients then miss it or join the second."""
+    address = _read_file(path, "")
     if address and await _answers(address):
         raise LaunchError(f"{path} is that of a scheduler that runs, {address}: give this job a file of its own (--scheduler-file), or end that one")
 
@@ -117,7 +117,7 @@ async def run_scheduler(o: argparse.Namespace, job: str) -> None:
     stop = asyncio.Event()
     path = Path(o.scheduler_file) if o.scheduler_file else None
     if path:
-        await _check_file_is_free(path, job)
+        await _check_file_is_free(path)
     scheduler = Scheduler(protocol=o.protocol, host=o.host, port=o.port, interface=o.interface, dashboard_address=o.dashboard_address,
                           dashboard=o.dashboard_address != "")
     async with scheduler:
