@@ -113,9 +113,8 @@ def test_a_second_job_is_refused_the_file_of_one_that_runs(start, tmp_path):
     first = job(start, 1, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="first")
     with client_of(file, first) as client:
         before = file.read_text()
-        (second,) = job(start, 1, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="second")
-        (status,), (said,) = ended([second])
-        assert status == 1 and "is that of a scheduler that runs" in said and "--scheduler-file" in said
+        status, said = ended(job(start, 1, "--scheduler-file", file, "--dashboard-address", "", PMI_JOBID="second"))
+        assert status == [1] and "is that of a scheduler that runs" in said and "--scheduler-file" in said
         assert file.read_text() == before
         client.shutdown()
     status, err = ended(first)

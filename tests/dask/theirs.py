@@ -124,7 +124,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip("marked slow: --slow runs it"))
     if os.path.exists("wanted"):
         wanted = open("wanted").read().splitlines()
-        items[:] = [i for i in items if i.name in wanted]
+        items[:] = [i for i in items if i.name in wanted or getattr(i, "originalname", None) in wanted]
 """
 
 # Tests that need not pass over weft, by a part of FILE::TEST, each with its reason.
@@ -278,10 +278,16 @@ def run(test: Path, scheme: str, limits: Limits, which: list[str] | None = None)
     return found
 
 
+def cases_of(name: str, found: Outcomes) -> list[str]:
+    """A test's, by its name with parameters or without; itself, if it was not run."""
+    return [t for t in found if t == name or t.startswith(f"{name}[")] or [name]
+
+
 def run_twice(test: Path, scheme: str, limits: Limits, which: list[str] | None = None) -> Outcomes:
     """Many measure times: those that fail once more, by themselves. Which of them pass then is said."""
     found = run(test, scheme, limits, which)
-    missed = {t: why for t in which or found if (why := found.get(t, "not run")) and not why.startswith(SKIPS)}
+    asked = [t for name in which for t in cases_of(name, found)] if which else found
+    missed = {t: why for t in asked if (why := found.get(t, "not run")) and not why.startswith(SKIPS)}
     again = run(test, scheme, limits._replace(test=2 * limits.test), list(missed)) if missed else {}
     for t in passing(again):
         print(f"{test.parent.relative_to(WORK)}::{t} passed at its second try; at its first: {missed.get(t)}", flush=True)
