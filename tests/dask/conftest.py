@@ -15,7 +15,10 @@ import pytest
 pytest.importorskip("distributed", reason="Dask is not installed (tools/setup dask)")
 
 import dask
-from distributed.comm.core import connect, listen
+from distributed.comm.core import CommClosedError, connect, listen
+
+import weft
+from weft.dask._frames import HEADER, MAGIC, table_header
 
 LIMIT = 60  # seconds that anything may take
 HERE = "weft://127.0.0.1:0"
@@ -108,3 +111,46 @@ def python(code, *args, **kwargs):
 def quiet():
     """Dask logs what tests provoke."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+# ---- peers that lie ----
+
+
+def row(length, kind):
+    return (length << 2 | kind).to_bytes(8, "little")
+
+
+LIES = [
+    lambda ep: [ep.am_send(b"nonsense")],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 3, 5), b"short")],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1000) + row(1000, 0))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(99_999))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(100_001))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1 << 60) + row(1 << 60, 1))],
+    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 5) + row(5, 0), b"\xc1\xc1\xc1\xc1\xc1")],
+    lambda ep: [ep.am_send(table_header(row(5, 0)), row(5, 0)), ep.am_send(table_header(row(5, 0)), row(5, 0))],
+]
+
+
+async def lie_to_a_listener(lie):
+    """Its comm is closed, with a reason, and others are served."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def handle(comm):
+        result = await asyncio.gather(comm.read(), return_exceptions=True)
+        comm.abort()
+        if not ended.done():
+            ended.set_result(result[0])
+
+    listener = await listen(HERE, handle)
+    c = await connect(listener.contact_address)
+    for op in lie(c._ep):
+        with contextlib.suppress(weft.Error):
+            await op
+    assert isinstance(await asyncio.wait_for(ended, 10), Exception)
+    with pytest.raises(CommClosedError):
+        await c.read()
+    c.abort()
+    d = await connect(listener.contact_address)
+    await d.close()
+    listener.stop()

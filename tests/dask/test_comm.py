@@ -10,7 +10,7 @@ import socket
 import dask
 import numpy
 import pytest
-from conftest import HERE, comm_pair, config
+from conftest import HERE, LIES, comm_pair, config, lie_to_a_listener, row
 from distributed import Scheduler, Worker
 from distributed.comm.addressing import (get_address_host, get_address_host_port, get_local_address_for, normalize_address, parse_address,
                                          resolve_address)
@@ -20,7 +20,7 @@ from distributed.protocol import Serialize, Serialized, deserialize, to_serializ
 
 import weft
 from weft.dask import WeftBackend, WeftComm
-from weft.dask._frames import HEADER, MAGIC, table_header
+from weft.dask._frames import table_header
 
 
 async def both(a, b, msg):
@@ -562,52 +562,9 @@ def test_five_hundred_at_once(run):
     run(body())
 
 
-# ---- peers that lie ----
-
-
-def row(length, kind):
-    return (length << 2 | kind).to_bytes(8, "little")
-
-
-@pytest.mark.parametrize("send", [
-    lambda ep: [ep.am_send(b"nonsense")],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 3, 5), b"short")],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1000) + row(1000, 0))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(99_999))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(100_001))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1 << 60) + row(1 << 60, 1))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 5) + row(5, 0), b"\xc1\xc1\xc1\xc1\xc1")],
-    lambda ep: [ep.am_send(table_header(row(5, 0)), row(5, 0)), ep.am_send(table_header(row(5, 0)), row(5, 0))],
-])
-def test_a_peer_that_lies_is_closed(run, send):
-    async def body():
-        ended = asyncio.get_running_loop().create_future()
-
-        async def handle(comm):
-            try:
-                ended.set_result(await comm.read())
-            except BaseException as exc:
-                ended.set_exception(exc)
-            comm.abort()
-
-        listener = await listen(HERE, handle)
-        c = await connect(listener.contact_address)
-        for op in send(c._ep):
-            try:
-                await op
-            except weft.Error:
-                pass
-        with pytest.raises(Exception) as e:
-            await asyncio.wait_for(ended, 10)
-        assert not isinstance(e.value, asyncio.TimeoutError)
-        with pytest.raises(CommClosedError):
-            await c.read()
-        c.abort()
-        d = await connect(listener.contact_address)   # others are served
-        await d.close()
-        listener.stop()
-
-    run(body())
+@pytest.mark.parametrize("lie", LIES)
+def test_a_peer_that_lies_is_closed(run, lie):
+    run(lie_to_a_listener(lie))
 
 
 def test_messages_that_are_interrupted(run):

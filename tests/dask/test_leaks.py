@@ -2,8 +2,10 @@
 """Nothing is left of comms and clusters that are gone: descriptors (every test of comms and clusters counts them), memory of C and of
 Python; and weft starts no thread."""
 import asyncio
+import contextlib
 import ctypes
 import gc
+import logging
 import os
 import re
 import threading
@@ -11,8 +13,9 @@ import tracemalloc
 
 import numpy
 import pytest
-from conftest import LIMIT, comm_pair, open_files
+from conftest import HERE, LIES, LIMIT, comm_pair, lie_to_a_listener, open_files
 from distributed import Client, Scheduler, Worker
+from distributed.comm.core import CommClosedError, connect, listen
 from distributed.protocol import to_serialize
 
 import weft
@@ -89,6 +92,45 @@ def test_comms_leave_no_objects_of_weft_s_behind(run):
             tracemalloc.stop()
 
     assert run(body()) < 2_000
+
+
+async def bad(n):
+    """Peers that lie, that speak another protocol or go at once, and reads that are given up halfway."""
+    async def answer(comm):
+        with contextlib.suppress(CommClosedError):
+            await comm.write({"x": to_serialize(LARGE)})
+            await comm.read()
+
+    for _ in range(n):
+        for lie in LIES:
+            await lie_to_a_listener(lie)
+        listener = await listen(HERE, answer)
+        host, port = listener.contact_address.removeprefix("weft://").split(":")
+        for said in (b"", b"GET / HTTP/1.0\r\n\r\n", bytes(1000)):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(said)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await reader.read()
+        c = await connect(listener.contact_address)
+        with contextlib.suppress(asyncio.TimeoutError, CommClosedError):
+            await asyncio.wait_for(c.read(), 0.0001)
+        c.abort()
+        with pytest.raises(OSError):
+            await connect(listener.contact_address.replace("weft", "tcp"), timeout=LIMIT)
+        listener.stop()
+
+
+def test_bad_peers_leave_no_memory_behind(run, monkeypatch):
+    """Fifteen comms or strangers a round; a hundred bytes for each would be seen."""
+    async def body():
+        await bad(10)
+        before = in_use()
+        await bad(40)
+        return in_use() - before
+
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)   # pytest keeps what is logged
+    assert run(body()) < 60_000
 
 
 def test_clusters_leave_no_more_behind_than_over_tcp(descriptors):
