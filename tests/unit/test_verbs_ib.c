@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * test_verbs_ib.c - ports that meet and ports that do not, over devices in software (tests/fake/ibverbs): InfiniBand, where a LID and
- * a subnet decide and not an IP address; MTUs that differ; peers that speak another version.
+ * a subnet decide and not an IP address; MTUs that differ; peers that speak another version, or name addresses that they may not.
  */
 #include "unit/verbs_inside.h"
 
@@ -149,7 +149,7 @@ static void the_lesser_mtu_is_both_sides(void **state)
 
 /* ---- another version ---- */
 
-enum change { NOTHING, VERSION, LID };
+enum change { NOTHING, VERSION, LID, ADDRESS };
 
 static struct {
 	const char *side;                /* its setting rdma */
@@ -185,6 +185,8 @@ void __wrap_verbs_hear(struct wf_lane *l, const void *p, size_t len)
 		say.version++;
 	else if (is_foreign(l) && say.what == foreign.what && foreign.change == LID)
 		say.end[0].lid = 0;
+	else if (is_foreign(l) && say.what == foreign.what && foreign.change == ADDRESS)
+		say.end[0].gid[15] ^= 0x40;
 	__real_verbs_hear(l, &say, sizeof(say));
 }
 
@@ -225,6 +227,20 @@ static void a_peer_of_another_version_is_met_over_tcp(void **state)
 	goes_to_tcp("fake0", VERBS_ANSWER, LID, 0, "describes its queue pair in a way that cannot be");
 }
 
+/* The kernel may hold the worker up while it looks for a neighbour: it is not made to look for any but those that the peer offered. */
+static void a_peer_is_held_to_its_addresses(void **state)
+{
+	static const char *const links[] = { "eth", "ib" };
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_DEVICES", "2", 1);
+	for (size_t i = 0; i < WF_ARRAY_LEN(links); i++) {
+		setenv("WEFT_TEST_IBV_LINK", links[i], 1);
+		goes_to_tcp("fake1", VERBS_ASK, ADDRESS, 1, "an RDMA address is named that was not offered");
+		goes_to_tcp("fake0", VERBS_ANSWER, ADDRESS, 0, "the peer answers from an RDMA address that it was not asked at");
+	}
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -236,6 +252,7 @@ static int run(void)
 		IB(each_subnet_has_a_rail_of_its_own),
 		CASE(the_lesser_mtu_is_both_sides),
 		IB(a_peer_of_another_version_is_met_over_tcp),
+		IB(a_peer_is_held_to_its_addresses),
 	};
 
 	if (!wt_choose("verbs"))

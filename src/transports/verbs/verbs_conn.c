@@ -477,6 +477,11 @@ static void in_answer(struct verbs_lane *l, const struct verbs_say *s)
 		return;
 	}
 	for (unsigned i = 0; i < s->n; i++) {
+		/* as for an ASK: the kernel looks for no other neighbour than the one that was offered and chosen */
+		if (memcmp(s->end[i].gid, l->rail[i]->peer.gid, sizeof(s->end[i].gid))) {
+			verbs_fail(l, WEFT_EPROTO, 0, "the peer answers from an RDMA address that it was not asked at");
+			return;
+		}
 		l->rail[i]->peer = s->end[i];
 		if (!connect_rail(l->rail[i], why, sizeof(why))) {
 			verbs_fail(l, WEFT_EUNREACHABLE, 0, "%s", why);
