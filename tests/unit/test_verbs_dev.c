@@ -77,6 +77,117 @@ static void a_large_message_beyond_the_limit_goes_in_frames(void **state)
 	wt_pair_close(&p);
 }
 
+/* Turns in so long, of a worker that sleeps when it can. */
+static unsigned turns_in(struct wt_w *w, unsigned ms)
+{
+	struct pollfd fd = { .fd = weft_worker_fd(w->w), .events = POLLIN };
+	uint64_t until = wt_in_ms(ms);
+	unsigned n = 0;
+
+	for (; wt_now_ns() < until; n++) {
+		if (weft_arm(w->w) == WEFT_OK)
+			poll(&fd, 1, 50);
+		wt_pump();
+	}
+	return n;
+}
+
+/* Takes all that are free, and more are not to be had. */
+static struct verbs_buf *take_all(struct verbs_dev *d, bool is_small)
+{
+	struct verbs_buf *all = NULL, *b;
+
+	setenv("WEFT_TEST_IBV_MEMLOCK", "1", 1);
+	while ((b = verbs_send_buf(d, is_small))) {
+		b->next = all;
+		all = b;
+	}
+	return all;
+}
+
+static void give_back(struct verbs_dev *d, struct verbs_buf *all)
+{
+	while (all) {
+		struct verbs_buf *b = all;
+
+		all = b->next;
+		verbs_send_buf_put(d, b);
+	}
+}
+
+/*
+ * Buffers to send from are used up, or there was none yet, and the limit allows no more: the worker sleeps, and goes on when one comes
+ * back, or a moment after the limit does not hold any more. Short messages of other peers do not wait for a long one's.
+ */
+static void who_may_lock_no_more_buffers_sleeps(void **state)
+{
+	enum { FIRST, LONG, SHORT, HOW, LEN = 1000 };
+	unsigned char out[LEN] = { 1 }, in[LEN];
+
+	(void)state;
+	for (int how = 0; how < HOW; how++) {
+		struct verbs_buf *taken = NULL;
+		size_t len = how == SHORT ? 8 : LEN;
+		struct wt_posted s, r;
+		weft_ep *more[2];
+		struct wt_pair p;
+
+		wt_pair_open(&p, 0);
+		wt_pair_more(&p, more);
+		wt_exchange(&p, 0, 8, 1);
+		if (how == LONG)
+			wt_exchange(&p, 0, LEN, 1);
+		verbs_ask(lane_of(p.ep[0])->rail[0]);
+		wt_pump_ms(20);          /* none is under way */
+		taken = take_all(dev_of(p.ep[0]), how == SHORT);
+		assert_int_equal(taken != NULL, how != FIRST);
+		r = wt_recv(&p, 1, in, len, 2, WT_EXACT);
+		s = wt_send(&p, 0, out, len, 2, 0);
+		assert_in_range(turns_in(p.w[0], 500), 5, 50);
+		for (unsigned i = 0; how != SHORT && i < 10; i++) {
+			struct wt_pair q = p;
+
+			memcpy(q.ep, more, sizeof(q.ep));
+			wt_exchange(&q, 0, 8, 100 + i);
+		}
+		if (how == FIRST)
+			unsetenv("WEFT_TEST_IBV_MEMLOCK");
+		give_back(dev_of(p.ep[0]), taken);
+		assert_true(turns_in(p.w[0], 200) < 50);
+		wt_ok(p.w[1], r);
+		wt_ok(p.w[0], s);
+		unsetenv("WEFT_TEST_IBV_MEMLOCK");
+		weft_ep_abort(more[0]);
+		weft_ep_abort(more[1]);
+		wt_pair_close(&p);
+	}
+}
+
+/* ... so does who owes credits and has nothing to give them back in. */
+static void who_may_lock_no_more_buffers_owes_asleep(void **state)
+{
+	struct verbs_buf *taken;
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	wt_exchange(&p, 0, 8, 1);
+	wt_exchange(&p, 1, 8, 1);
+	verbs_ask(lane_of(p.ep[1])->rail[0]);
+	wt_pump_ms(20);                  /* none is under way */
+	taken = take_all(dev_of(p.ep[1]), true);
+	for (unsigned i = 0; i < VERBS_CREDITS - 2; i++)
+		wt_exchange(&p, 0, 8, i);
+	assert_true(lane_of(p.ep[1])->owed >= VERBS_CREDITS / 2);
+	assert_in_range(turns_in(p.w[1], 500), 5, 50);
+	give_back(dev_of(p.ep[1]), taken);
+	wt_pump_ms(20);
+	assert_int_equal(lane_of(p.ep[1])->owed, 0);
+	unsetenv("WEFT_TEST_IBV_MEMLOCK");
+	wt_exchange(&p, 0, 8, 2);
+	wt_pair_close(&p);
+}
+
 /* ---- memory on demand ---- */
 
 #define ODP_ALL "send recv write read atomic srq_recv"
@@ -491,6 +602,8 @@ static int run(void)
 		CASE(what_is_missing_is_named),
 		CASE(a_completion_queue_is_never_too_small),
 		CASE(a_large_message_beyond_the_limit_goes_in_frames),
+		CASE(who_may_lock_no_more_buffers_sleeps),
+		CASE(who_may_lock_no_more_buffers_owes_asleep),
 		CASE(a_limit_is_none_where_memory_is_paged_on_demand),
 		CASE(memory_is_on_demand_only_where_it_must_be),
 		CASE(what_is_on_demand_is_not_kept),

@@ -211,6 +211,14 @@ static void is_late(struct verbs_lane *l)
 		verbs_fail(l, WEFT_ETIMEDOUT, 0, "%s", verbs_cm_late(l));
 }
 
+/* Buffers that were refused are looked for again: who wants one may be asleep. */
+static void wake_for_buffers(struct verbs_port *p, const struct verbs_dev *d, uint64_t now)
+{
+	for (int i = 0; i < 2; i++)
+		if (d->refused_until[i] > now)
+			verbs_wake_at(p, d->refused_until[i]);
+}
+
 static void keep_time(struct verbs_port *p)
 {
 	uint64_t now = wf_now_ns();
@@ -234,9 +242,11 @@ static void keep_time(struct verbs_port *p)
 		else
 			is_late(l);
 	}
-	for (unsigned i = 0; i < p->n_dev; i++)
+	for (unsigned i = 0; i < p->n_dev; i++) {
+		wake_for_buffers(p, p->dev[i], now);
 		if (p->dev[i]->started)
 			verbs_dying_step(p->dev[i], now);
+	}
 	give_up_left_out(p, now);
 	if (!p->wake_at)
 		wf_port_wake_at(&p->base, 0);
@@ -354,9 +364,11 @@ static bool something_waits(struct verbs_port *p)
 {
 	struct wf_list *it;
 
-	if (!wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->finished) ||
-	    !wf_list_is_empty(&p->ended) || !wf_list_is_empty(&p->owing))
+	if (!wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->resumed) || !wf_list_is_empty(&p->finished) || !wf_list_is_empty(&p->ended))
 		return true;
+	for (it = p->owing.next; it != &p->owing; it = it->next)
+		if (verbs_may_note(wf_list_entry(it, struct verbs_lane, owing)))
+			return true;
 	for (it = p->starved.next; it != &p->starved; it = it->next)
 		if (verbs_has_room(wf_list_entry(it, struct verbs_lane, starved)))
 			return true;

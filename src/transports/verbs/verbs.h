@@ -248,6 +248,7 @@ struct verbs_dev {
 	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together */
 	struct verbs_buf *sends, *smalls;   /* free */
 	unsigned n_sends, n_smalls;
+	uint64_t refused_until[2];       /* more buffers to send from could not be had: not tried before; of small ones the second */
 	struct wf_map mrs;               /* region -> struct verbs_mr */
 	struct wf_list idle;             /* of them without users, the longest unused first */
 	size_t registered;               /* bytes */
@@ -331,7 +332,8 @@ struct verbs_lane {
 	uint32_t granted;                /* that it may have on their way at most */
 	struct wf_list held;             /* struct verbs_held */
 	uint32_t n_held;
-	uint8_t wants;                   /* starved: work requests that must find room together; 0: a frame */
+	uint8_t wants;                   /* starved: work requests that must find room together; 0: a frame, */
+	bool is_small;                   /* which fits a small buffer */
 	struct wf_list starved, notice, timed, resumed, owing;
 	uint64_t give_up_at;             /* ASKED: on the answer; BREAKING: on the adapter */
 	bool looked;                     /* BREAKING: all was back, and the queues are looked at once more */
@@ -463,6 +465,8 @@ unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap);
  * the work request: until it is known to have come it may have to be sent again. */
 struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
 void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b);
+/* Is one free, or is it time to look for more? */
+bool verbs_may_send_buf(const struct verbs_dev *d, bool is_small);
 /* The buffer may be received into again, from the next verbs_repost() on. */
 static inline void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 {
@@ -578,6 +582,7 @@ bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg);
  * specification, C9-88) and which takes no receive buffer. Without room for it the last that found some says the same, or another does.
  */
 void verbs_ask(struct verbs_qp *q);
+bool verbs_may_note(const struct verbs_lane *l);   /* false: verbs_note() would find no room */
 bool verbs_has_room(const struct verbs_lane *l);   /* for a frame, and for what rma_start() may have asked for */
 int verbs_starve(struct verbs_lane *l, unsigned wants);   /* work requests at a time, 0: a frame. wf_lane_room() follows; WEFT_AGAIN */
 static inline bool verbs_sq_has_room(const struct verbs_qp *q, unsigned n)

@@ -52,19 +52,35 @@ static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t eac
 	return b;
 }
 
+#define MORE_SENDS  VERBS_SENDS          /* at a time */
+#define MORE_SMALLS (VERBS_SENDS * (VERBS_BUF / VERBS_INLINE) / 8)
+#define REFUSED_NS  (100 * WF_NS_PER_MS)   /* the limit on locked memory allowed no more: it is not asked again at every turn */
+
+bool verbs_may_send_buf(const struct verbs_dev *d, bool is_small)
+{
+	bool is_bound = is_small ? d->n_smalls + MORE_SMALLS > VERBS_SMALLS_MAX : d->n_sends + MORE_SENDS > VERBS_SENDS_MAX;
+
+	if (is_small ? d->smalls : d->sends)
+		return true;
+	return !is_bound && (!d->refused_until[is_small] || wf_now_ns() >= d->refused_until[is_small]);
+}
+
 /* More of them, as long as the bound allows. */
 static void more_sends(struct verbs_dev *d, bool is_small)
 {
 	unsigned *n = is_small ? &d->n_smalls : &d->n_sends;
-	unsigned more = is_small ? VERBS_SENDS * (VERBS_BUF / VERBS_INLINE) / 8 : VERBS_SENDS;
+	unsigned more = is_small ? MORE_SMALLS : MORE_SENDS;
 	/* without those that are atomic with the CPU none of the adapter's are used (verbs_rma.c) */
 	uint32_t unused = d->atomics == IBV_ATOMIC_GLOB ? 0 : IBV_ODP_SUPPORT_ATOMIC;
 	struct verbs_block *b;
 	char why[160];
 
-	if (*n + more > (is_small ? VERBS_SMALLS_MAX : VERBS_SENDS_MAX))
+	if (!verbs_may_send_buf(d, is_small))
 		return;
 	b = new_block(d, more, is_small ? VERBS_INLINE : VERBS_BUF, SEND_USES & ~unused, why, sizeof(why));
+	d->refused_until[is_small] = b ? 0 : wf_now_ns() + REFUSED_NS;
+	if (!b)
+		verbs_wake_at(d->port, d->refused_until[is_small]);
 	for (unsigned i = 0; b && i < more; i++)
 		verbs_send_buf_put(d, &b->buf[i]);
 	*n += b ? more : 0;

@@ -57,8 +57,7 @@ bool verbs_has_room(const struct verbs_lane *l)
 
 	if (l->wants)
 		return verbs_sq_has_room(q, VERBS_SQ_SPARE + l->wants);
-	return l->credits && verbs_sq_has_room(q, VERBS_SQ_SPARE) &&
-	       (q->dev->sends || q->dev->n_sends < VERBS_SENDS_MAX) && (q->dev->smalls || q->dev->n_smalls < VERBS_SMALLS_MAX);
+	return l->credits && verbs_sq_has_room(q, VERBS_SQ_SPARE) && verbs_may_send_buf(q->dev, l->is_small);
 }
 
 __attribute__((noinline)) int verbs_starve(struct verbs_lane *l, unsigned wants)
@@ -70,6 +69,12 @@ __attribute__((noinline)) int verbs_starve(struct verbs_lane *l, unsigned wants)
 		wf_list_push_back(&p->starved, &l->starved);
 	p->chores = true;
 	return WEFT_AGAIN;
+}
+
+static int starve_frame(struct verbs_lane *l, bool is_small)
+{
+	l->is_small = is_small;
+	return verbs_starve(l, 0);
 }
 
 /* Credits are good for buffers that the adapter has again: it matters where it cannot say "not ready". */
@@ -131,10 +136,10 @@ int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 	if (wf_unlikely(l->state != VERBS_UP))
 		return WEFT_AGAIN;       /* it is breaking, or its "down" is about to be told */
 	if (wf_unlikely(!l->credits || !verbs_sq_has_room(q, VERBS_SQ_SPARE)))
-		return verbs_starve(l, 0);
+		return starve_frame(l, len <= VERBS_INLINE);
 	b = verbs_send_buf(q->dev, len <= VERBS_INLINE);
 	if (wf_unlikely(!b))
-		return verbs_starve(l, 0);
+		return starve_frame(l, len <= VERBS_INLINE);
 	head.credits = give_back(l);
 	at = b->bytes;
 	memcpy(at, &head, sizeof(head));
@@ -153,6 +158,11 @@ int verbs_send(struct wf_lane *base, const struct wf_tx *tx)
 	base->frames_tx++;
 	base->bytes_tx += len;
 	return WEFT_OK;
+}
+
+bool verbs_may_note(const struct verbs_lane *l)
+{
+	return l->state != VERBS_UP || (verbs_sq_has_room(l->rail[0], 2) && verbs_may_send_buf(l->rail[0]->dev, true));
 }
 
 bool verbs_note(struct verbs_lane *l, uint16_t kind, uint32_t arg)
