@@ -62,6 +62,71 @@ static void kept_registrations_are_bounded_in_number(void **state)
 	free(all);
 }
 
+/* Of regions that are used at the same time only as many are kept afterwards as the bound allows. */
+static void what_was_used_together_is_not_kept_beyond_the_bound(void **state)
+{
+	enum { N = 8, EACH = 512 << 10 };
+	unsigned char *in = malloc(EACH);
+	struct wt_posted s[N];
+	struct wt_pair p;
+	weft_mem *m[N];
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_registered", "1M");
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(weft_mem_alloc(p.ctx, EACH, WEFT_HOST, -1, &m[i]), WEFT_OK);
+		s[i] = send_of(&p, weft_mem_addr(m[i], NULL), EACH, m[i]);
+	}
+	assert_int_equal(dev_of(p.ep[0])->registered, N * EACH);
+	for (int i = 0; i < N; i++) {
+		wt_ok(p.w[1], wt_recv(&p, 1, in, EACH, 7, WT_EXACT));
+		wt_ok(p.w[0], s[i]);
+	}
+	assert_int_equal(dev_of(p.ep[0])->registered, 1 << 20);
+	assert_non_null(wf_map_find(&dev_of(p.ep[0])->mrs, m[N - 1]->region.id));
+	assert_null(wf_map_find(&dev_of(p.ep[0])->mrs, m[0]->region.id));
+	for (int i = 0; i < N; i++)
+		assert_int_equal(weft_mem_free(m[i]), WEFT_OK);
+	wt_pair_close(&p);
+	free(in);
+}
+
+/* What is in use for long, as memory that is granted, may be more than the bound: what messages are sent from is kept beside it. */
+static void what_is_in_use_drives_nothing_out(void **state)
+{
+	enum { EACH = 512 << 10, GRANTED = 4 << 20 };
+	unsigned char *in = malloc(EACH);
+	struct verbs_mr *kept = NULL;
+	struct verbs_dev *d;
+	struct wt_pair p;
+	struct wt_mem g;
+	weft_buf b;
+	weft_mem *m;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "limit_registered", "1M");
+	d = dev_of(p.ep[1]);
+	wt_mem_open(&p, &g, GRANTED, WEFT_READ, false);
+	flush(&p);
+	assert_int_equal(d->registered, GRANTED);
+	assert_int_equal(weft_mem_alloc(p.ctx, EACH, WEFT_HOST, -1, &m), WEFT_OK);
+	b = (weft_buf){ .addr = weft_mem_addr(m, NULL), .len = EACH, .mem = m };
+	for (int i = 0; i < 3; i++) {
+		weft_call c = wt_call(0);
+		struct wt_posted s = wt_took(p.w[1], weft_send(p.ep[1], &b, 1, 8, &c), &c);
+
+		wt_ok(p.w[0], wt_recv(&p, 0, in, EACH, 8, WT_EXACT));
+		wt_ok(p.w[1], s);
+		assert_int_equal(d->registered, GRANTED + EACH);
+		kept = kept ? kept : wf_map_find(&d->mrs, m->region.id);
+		assert_ptr_equal(kept, wf_map_find(&d->mrs, m->region.id));
+	}
+	assert_int_equal(weft_mem_free(m), WEFT_OK);
+	wt_mem_close(&p, &g);
+	wt_pair_close(&p);
+	free(in);
+}
+
 /* Of memory that weft does not know nothing is kept: it may be unmapped, and other pages may come to its place. */
 static void plain_memory_may_come_and_go_at_its_address(void **state)
 {
@@ -301,6 +366,8 @@ static int run(void)
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, wt_teardown)
 		CASE(kept_registrations_are_bounded_in_number),
+		CASE(what_was_used_together_is_not_kept_beyond_the_bound),
+		CASE(what_is_in_use_drives_nothing_out),
 		CASE(plain_memory_may_come_and_go_at_its_address),
 		CASE(a_region_is_not_freed_under_traffic),
 		CASE(bytes_may_come_in_any_order_before_the_completion),

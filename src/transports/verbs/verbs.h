@@ -251,7 +251,7 @@ struct verbs_dev {
 	uint64_t refused_until[2];       /* more buffers to send from could not be had: not tried before; of small ones the second */
 	struct wf_map mrs;               /* region -> struct verbs_mr */
 	struct wf_list idle;             /* of them without users, the longest unused first */
-	size_t registered;               /* bytes */
+	size_t registered, idle_bytes;   /* bytes: of all, and of those in idle */
 	uint64_t too_large[8];           /* regions that could not be locked, the last ones; 0: none */
 	unsigned n_too_large;
 	uint64_t n_posts, n_signalled, n_events;   /* counted for tests; n_events: that completions woke it */

@@ -15,9 +15,16 @@
 
 #define KEPT_MAX 4096u                   /* registrations that are kept */
 
+static void leave_idle(struct verbs_dev *d, struct verbs_mr *m)
+{
+	if (wf_list_is_linked(&m->lru))
+		d->idle_bytes -= m->mr->length;
+	wf_list_remove(&m->lru);
+}
+
 static void free_mr(struct verbs_dev *d, struct verbs_mr *m)
 {
-	wf_list_remove(&m->lru);
+	leave_idle(d, m);
 	if (m->region && !m->gone)
 		wf_map_remove(&d->mrs, m->region);
 	d->registered -= m->mr->length;
@@ -25,14 +32,29 @@ static void free_mr(struct verbs_dev *d, struct verbs_mr *m)
 	wf_free(m);
 }
 
+static void free_oldest(struct verbs_dev *d)
+{
+	free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
+}
+
 /* Those that nobody uses, the longest unused first, until @len more bytes find room. */
 static void make_room(struct verbs_dev *d, size_t len)
 {
 	size_t limit = d->port->base.conf->limit_registered;
-	struct wf_list *it;
 
-	while ((it = wf_list_first(&d->idle)) && (d->registered + len > limit || wf_map_count(&d->mrs) >= KEPT_MAX))
-		free_mr(d, wf_list_entry(it, struct verbs_mr, lru));
+	while (!wf_list_is_empty(&d->idle) && (d->registered + len > limit || wf_map_count(&d->mrs) >= KEPT_MAX))
+		free_oldest(d);
+}
+
+/*
+ * Those that were used together may be more than are kept. What is in use does not count here: as long as that is more than the limit,
+ * granted memory for one, each message would register its own anew.
+ */
+static void keep_few(struct verbs_dev *d)
+{
+	while (!wf_list_is_empty(&d->idle) &&
+	       (d->idle_bytes > d->port->base.conf->limit_registered || wf_map_count(&d->mrs) > KEPT_MAX))
+		free_oldest(d);
 }
 
 /* By what is behind it (G104). NULL: it has no dma-buf, or the driver takes none. Its addresses on the wire are those of the mapping. */
@@ -92,7 +114,7 @@ static struct ibv_mr *pin(struct verbs_dev *d, const struct wf_region *r, void *
 	make_room(d, len);
 	mr = reg(d, r, addr, len, access);
 	while (!mr && verbs_is_memlock(errno) && !wf_list_is_empty(&d->idle)) {
-		free_mr(d, wf_list_entry(wf_list_first(&d->idle), struct verbs_mr, lru));
+		free_oldest(d);
 		mr = reg(d, r, addr, len, access);
 	}
 	return mr;
@@ -138,7 +160,7 @@ struct verbs_mr *verbs_mr_get(struct verbs_dev *d, const struct wf_region *r, vo
 	struct verbs_mr *m = r ? wf_map_find(&d->mrs, r->id) : NULL;
 
 	if (m) {
-		wf_list_remove(&m->lru);
+		leave_idle(d, m);
 		m->users++;
 		return m;
 	}
@@ -156,10 +178,13 @@ void verbs_mr_put(struct verbs_dev *d, struct verbs_mr *m)
 {
 	if (--m->users)
 		return;
-	if (m->region && !m->gone)
-		wf_list_push_back(&d->idle, &m->lru);
-	else
+	if (!m->region || m->gone) {
 		free_mr(d, m);
+		return;
+	}
+	wf_list_push_back(&d->idle, &m->lru);
+	d->idle_bytes += m->mr->length;
+	keep_few(d);
 }
 
 bool verbs_mrs_get(struct verbs_lane *l, const weft_buf *bufs, size_t n, const struct wf_region *r, uint32_t access, unsigned rails,
@@ -211,10 +236,8 @@ void verbs_region_gone(struct wf_port *base, uint64_t id)
 /* The device is being closed: all that used them is gone. */
 void verbs_mrs_drop(struct verbs_dev *d)
 {
-	struct wf_list *it;
-
-	while ((it = wf_list_first(&d->idle)))
-		free_mr(d, wf_list_entry(it, struct verbs_mr, lru));
+	while (!wf_list_is_empty(&d->idle))
+		free_oldest(d);
 }
 
 void verbs_mr_explain(struct wf_lane *l, int err, size_t len)
