@@ -520,6 +520,51 @@ static void an_adapter_that_is_put_back_is_used_again(void **state)
 	wt_pair_close(&p);
 }
 
+/* Sleeps when it can, until messages go over @transport or the time is over; how often it woke. */
+static unsigned sleeps_until(struct wt_pair *p, const char *transport, unsigned ms)
+{
+	struct pollfd fd[2] = { { .fd = weft_worker_fd(p->w[0]->w), .events = POLLIN }, { .fd = weft_worker_fd(p->w[1]->w), .events = POLLIN } };
+	uint64_t until = wt_in_ms(ms);
+	unsigned n = 0;
+
+	while (!is_over(p, transport) && wt_now_ns() < until) {
+		bool asleep = weft_arm(p->w[0]->w) == WEFT_OK;
+
+		if (weft_arm(p->w[1]->w) != WEFT_OK || !asleep || poll(fd, 2, 300))
+			n++;
+		wt_pump();
+	}
+	return n;
+}
+
+/* ... also where nobody connects any more: while one is lost each worker looks for it now and then, and no more when it is back. */
+static void an_adapter_that_is_put_back_is_found(void **state)
+{
+	static const char *const words[] = { "gone", "fatal" };
+
+	(void)state;
+	for (unsigned i = 0; i < WF_ARRAY_LEN(words); i++) {
+		struct verbs_port *port;
+		struct wt_pair p;
+
+		open_both(&p);
+		port = verbs_lane_port(lane_of(p.ep[0]));
+		fault(words[i]);
+		wt_exchange(&p, 0, 100, 1);
+		comes_to(&p, "tcp");
+		sleeps_until(&p, "verbs", i ? 50 : 1200);   /* what it does not give back is waited for */
+		assert_true(p.ep[0]->renew->waits);
+		assert_true(i || sleeps_until(&p, "verbs", 2500) <= 8);
+		fault(NULL);
+		sleeps_until(&p, "verbs", 5000);
+		assert_true(is_over(&p, "verbs"));
+		wt_exchange(&p, 0, 300000, 2);
+		sleeps_until(&p, "tcp", 2200);
+		assert_int_equal(port->look_at, 0);
+		wt_pair_close(&p);
+	}
+}
+
 /* Queue pairs are made ready without a packet: an attempt over a path that leads nowhere is found out, and costs messages nothing. */
 static void a_path_that_leads_nowhere_is_not_taken(void **state)
 {
@@ -634,6 +679,7 @@ static int run(void)
 		CASE(an_endpoint_that_ends_is_not_one_that_broke),
 		CASE(a_port_that_comes_back_is_used_again),
 		CASE(an_adapter_that_is_put_back_is_used_again),
+		CASE(an_adapter_that_is_put_back_is_found),
 		CASE(a_path_that_leads_nowhere_is_not_taken),
 		CASE(rdma_cm_tells_of_a_break_that_is_known),
 	};

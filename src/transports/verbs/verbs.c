@@ -334,8 +334,10 @@ static int verbs_poll(struct wf_port *base)
 	for (unsigned i = 0; i < p->n_dev; i++)
 		if (p->dev[i]->started)
 			n += verbs_rx(p->dev[i]);
-	if (wf_unlikely(!(++p->turns & 1023)))   /* who never sleeps */
+	if (wf_unlikely(!(++p->turns & 1023))) {   /* who never sleeps */
 		verbs_watch(p, wf_now_ns());
+		verbs_devs_look_again(p);
+	}
 	if (wf_unlikely(p->asked) && (!n || !--p->asked))   /* others may keep the queues full for ever */
 		verbs_watch_answer(p);
 	if (wf_unlikely(p->chores))
@@ -375,16 +377,24 @@ static bool something_waits(struct verbs_port *p)
 	return false;
 }
 
+/* 0: never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a && b ? WF_MIN(a, b) : WF_MAX(a, b);
+}
+
 static int verbs_arm(struct wf_port *base)
 {
 	struct verbs_port *p = verbs_port_of(base);
 	uint64_t look = 0;
 
+	if (verbs_devs_look_again(p))
+		return WEFT_AGAIN;       /* core may have been told that one is back */
 	if (!wf_list_is_empty(&base->lanes)) {
 		verbs_watch(p, wf_now_ns());
 		look = p->watch_at;
 	}
-	wf_port_wake_at(base, p->wake_at && look ? WF_MIN(p->wake_at, look) : WF_MAX(p->wake_at, look));
+	wf_port_wake_at(base, earlier(earlier(p->wake_at, look), p->look_at));
 	if (p->asked || (p->chores && something_waits(p)))
 		return WEFT_AGAIN;
 	for (unsigned i = 0; i < p->n_dev; i++)

@@ -368,6 +368,7 @@ struct verbs_port {
 	char why[200];                   /* why there is no device */
 	bool looked;                     /* for devices */
 	uint64_t looked_at;
+	uint64_t look_at;                /* for one that was lost, also when nobody makes an offer; 0: none is */
 	unsigned n_dev;
 	struct verbs_dev *dev[2 * VERBS_DEVS];   /* with those that were lost, and that lanes may still have queue pairs of */
 	struct wf_list notices;          /* lanes that went up or down and whose owner does not know yet */
@@ -444,6 +445,7 @@ void verbs_wake_at(struct verbs_port *p, uint64_t at_ns);
 
 /* Looks for devices, once, and again while there is none or one is lost. 0, or none: p->why. */
 int verbs_devs_look(struct verbs_port *p);
+bool verbs_devs_look_again(struct verbs_port *p);   /* when one is lost and it is time; now and then, and before sleep */
 void verbs_devs_close(struct verbs_port *p);
 /* Makes it ready for queue pairs. 0 or -errno and the words in @why. */
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap);

@@ -5,7 +5,8 @@
  *
  * A device is opened by each worker for itself, so that nothing of it is shared between threads. It is opened when the worker
  * makes its first offer, and takes memory only when its first queue pair is made. One that was lost is looked for again with later
- * offers: when it is back it is opened as another, while lanes may still hold on to what it was.
+ * offers, and every now and then for lanes that wait to be made again: when it is back it is opened as another, while lanes may still
+ * hold on to what it was.
  */
 #include "transports/verbs/verbs.h"
 
@@ -379,6 +380,17 @@ int verbs_devs_look(struct verbs_port *p)
 	return p->n_dev ? 0 : WEFT_ENOTSUP;
 }
 
+bool verbs_devs_look_again(struct verbs_port *p)
+{
+	uint64_t now = p->look_at ? wf_now_ns() : 0;
+
+	if (now < p->look_at || !p->look_at)
+		return false;
+	verbs_devs_look(p);
+	p->look_at = is_one_missing(p) ? now + LOOK_AGAIN_NS : 0;
+	return true;
+}
+
 /* ---- what it says of itself ---- */
 
 #define LOST "the adapter was taken out or failed"
@@ -419,6 +431,7 @@ void verbs_dev_lose(struct verbs_dev *d)
 	wf_poll_del(d->port->base.poll, &d->async);
 	wf_poll_del(d->port->base.poll, &d->comp);
 	fail_lanes(d, LOST);
+	d->port->look_at = wf_now_ns() + LOOK_AGAIN_NS;
 }
 
 /* What the port is now. Lanes that broke may be made again when it can be used and could not, or has another address. */
@@ -698,6 +711,7 @@ void verbs_devs_close(struct verbs_port *p)
 		close_dev(p->dev[i]);
 	}
 	p->n_dev = 0;
+	p->look_at = 0;
 	p->looked = false;
 	p->why[0] = 0;
 }
