@@ -171,7 +171,7 @@ $(TESTAR): $(call obj,$(TESTLIB))
 $(UNIT): $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(TESTAR) $(STATIC)
 	$(call link_static,-lcmocka)
 
-$(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_bounds test_verbs_break test_verbs_dev test_verbs_ib test_verbs_lost test_verbs_memory test_verbs_rails test_verbs_reg test_verbs_renew): | $(FAKE_IBV)
+$(addprefix $(O)/tests/unit/,test_fake_ibv test_fake_ibv_procs test_verbs test_verbs_bounds test_verbs_break test_verbs_dev test_verbs_ib test_verbs_lost test_verbs_memory test_verbs_nosrq test_verbs_rails test_verbs_reg test_verbs_renew): | $(FAKE_IBV)
 
 # A peer of another version is one whose words are changed on their way.
 $(O)/tests/unit/test_verbs_ib: LDLIBS_ += -Wl,--wrap=verbs_offer -Wl,--wrap=verbs_hear

@@ -145,11 +145,12 @@ def find_unit(o):
 FABRICS = []
 
 
-def fake_rdma(o, devices):
+def fake_rdma(o, variant="verbs"):
     if o.emulator or not (o.build / "fake/libibverbs.so.1").exists():
         return {}
     FABRICS.append(tempfile.TemporaryDirectory(prefix="weft-fabric-"))
-    return {"LD_LIBRARY_PATH": str(o.build / "fake"), "WEFT_TEST_IBV": FABRICS[-1].name, "WEFT_TEST_IBV_DEVICES": str(devices)}
+    more = {"verbs-rails": {"WEFT_TEST_IBV_DEVICES": "2"}, "verbs-nosrq": {"WEFT_TEST_IBV_SRQS": "no"}}.get(variant, {})
+    return {"LD_LIBRARY_PATH": str(o.build / "fake"), "WEFT_TEST_IBV": FABRICS[-1].name, **more}
 
 
 def find_conform(o):
@@ -163,7 +164,7 @@ def find_conform(o):
             lines = []
         for args in lines or [[]]:
             yield Job("conform", " ".join([f"conform/{p.name}", *args]), o.run + [p] + args, alone=o.jobs < 2,
-                      env=fake_rdma(o, 1 + args[-1].endswith("rails")) if args and "verbs" in args[-1] else {})
+                      env=fake_rdma(o, args[-1]) if args and "verbs" in args[-1] else {})
 
 
 def find_examples(o):
@@ -203,7 +204,7 @@ def find_py(o):
     if o.san == "thread":
         return  # the interpreter is not built for it
     yield pytest_job(o, "py", ["tests/py"], 120)
-    fake = fake_rdma(o, 1)
+    fake = fake_rdma(o)
     if fake:
         over = [f"tests/py/test_{name}.py" for name in ("messages", "am_obj", "stream", "remote", "cancel")]
         env = {"WEFT_TRANSPORTS": "loop,shm,verbs,tcp", "WEFT_TEST_TRANSPORTS": "verbs"}
@@ -265,7 +266,7 @@ def find_torture(o):
     """All of it in the build with fault points; as a part of everything, half a minute of it."""
     short = not o.only
     for p in programs(o.build / ("faults/tests/torture" if short else "tests/torture")):
-        yield Job("torture", f"torture/{p.name}", [p] + (["--short"] if short else []), env=fake_rdma(o, 1))
+        yield Job("torture", f"torture/{p.name}", [p] + (["--short"] if short else []), env=fake_rdma(o))
 
 
 def python_env(o):

@@ -25,6 +25,7 @@ const struct wt_variant wt_variants[] = {
 	{ .name = "faulty:tcp", .transport = "tcp", .key = "fault", .value = "seed=7,delay_us=50", .processes = true, .slow = true },
 	{ .name = "verbs", .transport = "verbs", .processes = true },
 	{ .name = "verbs-rails", .transport = "verbs", .processes = true },   /* two devices */
+	{ .name = "verbs-nosrq", .transport = "verbs", .processes = true },   /* a device without shared receive queues */
 	{ .name = "ofi-tcp", .transport = "ofi", .by = "FI_PROVIDER", .provider = "tcp;ofi_rxm", .processes = true },
 	{ .name = "ofi-shm", .transport = "ofi", .by = "FI_PROVIDER", .provider = "shm", .processes = true, .naps = true },
 	{ .name = "ucx-tcp", .transport = "ucx", .by = "UCX_TLS", .provider = "tcp", .processes = true },

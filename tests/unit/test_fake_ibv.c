@@ -425,6 +425,56 @@ static void test_srq_bounds(void **state)
 	pair_fini(n);
 }
 
+/* A device without shared receive queues: what is posted to a queue pair is its own, and comes back when that ends. */
+static void test_own_receive_queue(void **state)
+{
+	struct ibv_qp_init_attr init = { .qp_type = IBV_QPT_RC, .cap = { .max_send_wr = 1, .max_recv_wr = 2, .max_recv_sge = 1 } };
+	struct ibv_send_wr send = { .wr_id = 9, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED };
+	struct ibv_qp_attr err = { .qp_state = IBV_QPS_ERR };
+	struct ibv_device_attr attr;
+	struct ibv_recv_wr wr = { .wr_id = 1 }, *bad;
+	struct ibv_sge sge;
+	struct about a[2];
+	struct node n[2];
+	struct ibv_wc wc;
+
+	(void)state;
+	node_init(&n[0], &usual);
+	node_init(&n[1], &usual);
+	setenv("WEFT_TEST_IBV_SRQS", "refused", 1);
+	assert_null(v->create_srq(n[1].pd, &(struct ibv_srq_init_attr){ .attr = { .max_wr = 1, .max_sge = 1 } }));
+	assert_int_equal(errno, EOPNOTSUPP);
+	assert_true(!v->query_device(n[1].ctx, &attr) && attr.max_srq);
+	setenv("WEFT_TEST_IBV_SRQS", "no", 1);
+	assert_true(!v->query_device(n[1].ctx, &attr) && !attr.max_srq && !attr.max_srq_wr);
+	unsetenv("WEFT_TEST_IBV_SRQS");
+	assert_int_equal(v->destroy_qp(n[1].qp), 0);
+	init.send_cq = init.recv_cq = n[1].cq;
+	n[1].qp = v->create_qp(n[1].pd, &init);
+	assert_non_null(n[1].qp);
+	for (int i = 0; i < 2; i++)
+		a[i] = node_about(&n[i]);
+	for (int i = 0; i < 2; i++)
+		join(&n[i], &a[!i], &usual);
+	post(&n[0], send, 0, 8);
+	assert_int_equal(poll_one(&n[0], &wc), 0); /* it waits for a receive */
+	sge = (struct ibv_sge){ (uintptr_t)n[1].buf, 64, n[1].mr->lkey };
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	for (; wr.wr_id <= 3; wr.wr_id++)
+		assert_int_equal(ibv_post_recv(n[1].qp, &wr, &bad), 0); /* the first is taken at once */
+	assert_int_equal(ibv_post_recv(n[1].qp, &wr, &bad), ENOMEM);
+	assert_int_equal(reap(&n[0]).wr_id, 9);
+	wc = reap(&n[1]);
+	assert_true(wc.wr_id == 1 && !wc.status && wc.byte_len == 8);
+	assert_int_equal(v->modify_qp(n[1].qp, &err, IBV_QP_STATE), 0);
+	for (uint64_t id = 2; id <= 3; id++) {
+		wc = reap(&n[1]);
+		assert_true(wc.wr_id == id && wc.status == IBV_WC_WR_FLUSH_ERR);
+	}
+	pair_fini(n);
+}
+
 static void test_resize_and_destroy(void **state)
 {
 	struct node n[2];
@@ -463,6 +513,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_peer_is_not_ready),
 	cmocka_unit_test(test_queue_is_full),
 	cmocka_unit_test(test_srq_bounds),
+	cmocka_unit_test(test_own_receive_queue),
 	cmocka_unit_test(test_resize_and_destroy),
 };
 

@@ -13,6 +13,9 @@
  * adapter's own "receiver not ready" holds them back. Frames that core does not take now are copied out, so that a lane that is
  * paused never keeps a buffer from the others.
  *
+ * Where an adapter has no shared receive queues, the first rail of each lane has a queue of its own, with a buffer for each message that
+ * may be on its way (verbs_recv.c).
+ *
  * An iWARP adapter has no "receiver not ready": a message for which there is no buffer ends the connection. So there every lane's
  * promise stands behind it in buffers (verbs_promise()), and a buffer is posted again before its credit is given back.
  *
@@ -48,9 +51,10 @@
 #define VERBS_SQ 128u                    /* work requests of a queue pair; a power of two */
 #define VERBS_SQ_SPARE 8u                /* of them for credits and the like: frames leave them free */
 #define VERBS_CREDITS 64u
-#define VERBS_CREDITS_FEW 16u            /* of an iWARP lane that comes when others have taken what there is at first */
+#define VERBS_CREDITS_FEW 16u            /* of a lane that has buffers of its own and comes when others have taken so many as a shared queue has */
 #define VERBS_STOPS 4u                   /* COPY_STOPs of a lane that are not answered yet */
 #define VERBS_NOTES (2 * VERBS_STOPS + 3)   /* messages without credit that may be on their way: stops, answers, credits; over iWARP, which has one rail */
+#define VERBS_OWN_RECVS (VERBS_CREDITS + VERBS_NOTES)   /* receive buffers of a queue pair, at most, where they are not shared */
 #define VERBS_SIGNAL 32u
 #define VERBS_INLINE 256u                /* bytes that go with the work request itself; asked for */
 #define VERBS_CQ_LANES 119u              /* queue pairs that share a completion queue */
@@ -169,7 +173,10 @@ struct verbs_mr {                        /* a registration */
 
 /* For receiving: posted, or in our hands. For sending: free, lent to the adapter, or on a list of what it did not send. */
 struct verbs_buf {
-	struct verbs_buf *next;
+	union {
+		struct verbs_buf *next;
+		struct verbs_qp *owner;  /* of one in a receive queue that is not shared */
+	};
 	uint8_t *bytes;                  /* VERBS_BUF of them; in a small one VERBS_INLINE */
 	uint32_t lkey;
 	bool is_small;
@@ -178,7 +185,7 @@ struct verbs_buf {
 };
 
 struct verbs_block {                     /* of buffers, in one mapping and one registration */
-	struct verbs_block *next;
+	struct verbs_block *next, *spare;   /* spare: in dev->spare */
 	void *map;
 	size_t len;
 	struct ibv_mr *mr;
@@ -223,7 +230,7 @@ struct verbs_dev {
 	bool on_demand;                  /* some was, because of the limit on locked memory */
 	bool iwarp;                      /* no "receiver not ready"; reads need a sink that may be written; the active side sends first */
 	bool cm;                         /* connections are made by rdma_cm */
-	unsigned srq_max;                /* receive buffers that its shared queue may have */
+	unsigned srq_max;                /* receive buffers that its shared queue may have; 0: it has no such thing */
 	struct wf_watch async;           /* from when it was opened: a port that is down may come up */
 	unsigned n_gid;
 	struct {
@@ -235,17 +242,18 @@ struct verbs_dev {
 	bool started;
 	struct ibv_pd *pd;
 	struct ibv_comp_channel *channel;
-	struct ibv_srq *srq;
+	struct ibv_srq *srq;             /* NULL: queue pairs have receive queues of their own */
 	struct wf_watch comp;
 	struct wf_list cqs;
 	struct wf_list dying;            /* struct verbs_qp: broken or closed, until the adapter has let go of it */
 	struct wf_map qps;               /* number -> struct verbs_qp */
 	struct verbs_qp *last_qp;        /* the one that was looked up last */
 	struct verbs_block *blocks;
+	struct verbs_block *spare;       /* of receive buffers that belong to no queue pair now; without a shared queue */
 	struct verbs_listener listener[VERBS_GIDS];
 	unsigned n_recvs;                /* receive buffers that there are, */
-	unsigned promised;               /* and that peers may fill at the same time; counted for iWARP only */
-	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together */
+	unsigned promised;               /* and that peers may fill at the same time; counted where that may not be more */
+	struct verbs_buf *unposted;      /* receive buffers that go back into the queue together, or into their queues */
 	struct verbs_buf *sends, *smalls;   /* free */
 	unsigned n_sends, n_smalls;
 	uint64_t refused_until[2];       /* more buffers to send from could not be had: not tried before; of small ones the second */
@@ -289,6 +297,8 @@ struct verbs_qp {
 	unsigned promised;               /* of dev->promised */
 	bool emptied;                    /* broken: the adapter holds no receive buffer for it any more */
 	uint8_t puts;                    /* that are under way, of those over several rails */
+	uint8_t n_recvs;                 /* receive buffers that the adapter has, of those of its own */
+	struct verbs_block *recvs;       /* its own; NULL: none, or the queue is shared */
 	struct verbs_end self, peer;
 	struct ibv_sge sge;              /* a SEND, made once but for its address, length and flags */
 	struct ibv_send_wr wr;
@@ -455,11 +465,18 @@ void verbs_dev_lose(struct verbs_dev *d);     /* taken out, or broken for good: 
 struct verbs_cq *verbs_cq_get(struct verbs_dev *d, char *why, size_t cap);
 void verbs_cq_put(struct verbs_cq *c);
 void verbs_repost(struct verbs_dev *d);  /* there is one at least */
+
+/* ---- verbs_recv.c ---- */
+
 /*
- * How many frames a new peer may have on their way to this queue pair: without "receiver not ready" so many that all together
- * find buffers, more of which are made. 0: no more peers, and why.
+ * How many frames a new peer may have on their way to this queue pair. Where it cannot be held back, or the queue is not shared, so
+ * many that all together find buffers, more of which are made. 0: no more peers, and why.
  */
 unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap);
+void verbs_promise_ends(struct verbs_qp *q);   /* the queue pair is gone, or was never made */
+int verbs_own_recvs_post(struct verbs_qp *q);  /* all of them, before the peer can send. 0 or an errno */
+bool verbs_own_recv_back(struct verbs_qp *q);  /* the adapter gave one back; false: it takes no more */
+void verbs_own_repost(struct verbs_dev *d);
 
 /* ---- verbs_buf.c ---- */
 
@@ -469,14 +486,18 @@ struct verbs_buf *verbs_send_buf(struct verbs_dev *d, bool is_small);
 void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b);
 /* Is one free, or is it time to look for more? */
 bool verbs_may_send_buf(const struct verbs_dev *d, bool is_small);
-/* The buffer may be received into again, from the next verbs_repost() on. */
-static inline void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_buf *b)
+/* The buffer, which @q has received into, may be received into again, from the next verbs_repost() on. */
+static inline void verbs_recv_buf_put(struct verbs_dev *d, struct verbs_qp *q, struct verbs_buf *b)
 {
+	if (wf_unlikely(!d->srq) && !verbs_own_recv_back(q))
+		return;
 	b->wr.next = d->unposted ? &d->unposted->wr : NULL;
 	d->unposted = b;
 }
-/* @n more of those; 0, or -ENOMEM and why. */
+/* @n more of those for the shared queue; 0, or -ENOMEM and why. */
 int verbs_more_recvs(struct verbs_dev *d, unsigned n, char *why, size_t cap);
+/* @n of those for a queue that is not shared, in a block of their own; NULL: why. */
+struct verbs_block *verbs_recvs_get(struct verbs_dev *d, unsigned n, char *why, size_t cap);
 void verbs_blocks_free(struct verbs_dev *d);  /* all of them; no queue pair is left */
 
 /* ---- verbs_route.c ---- */

@@ -12,7 +12,7 @@
 #include "os/mem.h"
 
 /* For verbs_reg_on_demand(): of buffers to receive into, and of those to send and write from, and to read into. */
-#define RECV_USES IBV_ODP_SUPPORT_SRQ_RECV
+#define RECV_USES(d) ((d)->srq ? IBV_ODP_SUPPORT_SRQ_RECV : IBV_ODP_SUPPORT_RECV)
 #define SEND_USES (IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_ATOMIC)
 
 static struct verbs_block *new_block(struct verbs_dev *d, unsigned n, size_t each, uint32_t uses, char *why, size_t cap)
@@ -109,15 +109,30 @@ void verbs_send_buf_put(struct verbs_dev *d, struct verbs_buf *b)
 
 int verbs_more_recvs(struct verbs_dev *d, unsigned n, char *why, size_t cap)
 {
-	struct verbs_block *b = new_block(d, n, VERBS_BUF, RECV_USES, why, cap);
+	struct verbs_block *b = new_block(d, n, VERBS_BUF, RECV_USES(d), why, cap);
 
 	if (!b)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++)
-		verbs_recv_buf_put(d, &b->buf[i]);
+		verbs_recv_buf_put(d, NULL, &b->buf[i]);
 	d->n_recvs += n;
 	verbs_repost(d);
 	return 0;
+}
+
+struct verbs_block *verbs_recvs_get(struct verbs_dev *d, unsigned n, char *why, size_t cap)
+{
+	struct verbs_block *b;
+
+	for (struct verbs_block **at = &d->spare; (b = *at); at = &b->spare)
+		if (b->len == n * VERBS_BUF) {
+			*at = b->spare;
+			return b;
+		}
+	b = new_block(d, n, VERBS_BUF, RECV_USES(d), why, cap);
+	if (b)
+		d->n_recvs += n;
+	return b;
 }
 
 void verbs_blocks_free(struct verbs_dev *d)
@@ -130,6 +145,7 @@ void verbs_blocks_free(struct verbs_dev *d)
 		wf_unmap(&b->map, b->len);
 		wf_free(b);
 	}
+	d->spare = NULL;
 	d->sends = d->smalls = d->unposted = NULL;
 	d->n_sends = d->n_smalls = d->n_recvs = 0;
 }

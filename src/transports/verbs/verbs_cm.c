@@ -186,7 +186,7 @@ static struct rdma_conn_param params(const struct verbs_qp *q)
 {
 	return (struct rdma_conn_param){
 		.responder_resources = q->dev->reads, .initiator_depth = q->reads_max, .retry_count = VERBS_RETRY,
-		.rnr_retry_count = VERBS_RNR_RETRY, .srq = 1, .qp_num = q->qp_num,
+		.rnr_retry_count = VERBS_RNR_RETRY, .srq = q->dev->srq != NULL, .qp_num = q->qp_num,
 	};
 }
 
@@ -279,11 +279,9 @@ static void in_ask(struct verbs_lane *l, const struct verbs_say *s)
 	}
 	q = verbs_rail_new(l, d, gid_at, why, sizeof(why));
 	at = q ? listener(d, gid_at, why, sizeof(why)) : NULL;
-	if (at) {
+	if (at)
 		meet(q, &s->cm.self);
-		l->granted = verbs_promise(q, why, sizeof(why));
-	}
-	if (!at || !l->granted || wf_random(l->secret, sizeof(l->secret))) {
+	if (!at || wf_random(l->secret, sizeof(l->secret))) {
 		verbs_say_no(l, why);
 		return;
 	}
@@ -383,9 +381,7 @@ void verbs_cm_ask(struct verbs_lane *l, const struct verbs_pair *pair)
 	struct verbs_qp *q;
 
 	q = verbs_cm_open(p, why, sizeof(why)) ? NULL : verbs_rail_new(l, pair->dev, pair->gid_at, why, sizeof(why));
-	if (q)
-		l->granted = verbs_promise(q, why, sizeof(why));
-	if (!q || !l->granted) {
+	if (!q) {
 		verbs_fail(l, WEFT_ENOTSUP, 0, "%s", why);
 		return;
 	}

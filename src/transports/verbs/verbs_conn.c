@@ -113,7 +113,7 @@ static void qp_free(struct verbs_qp *q)
 	verbs_cq_sweep(q);
 	d->port->lib->destroy_qp(q->qp);
 	verbs_cq_sweep(q);
-	d->promised -= q->promised;
+	verbs_promise_ends(q);
 	verbs_cq_put(q->cq);
 	wf_list_remove(&q->link);
 	for (; q->done != q->posted; q->done++) {
@@ -138,6 +138,7 @@ void verbs_qp_break(struct verbs_qp *q)
 	if (q->broken)
 		return;
 	q->broken = true;
+	q->emptied = q->emptied || (!q->dev->srq && !q->n_recvs);   /* else it is told: by LAST_WQE_REACHED, or by what comes back flushed */
 	q->until = wf_now_ns() + VERBS_GIVE_UP_NS;
 	verbs_wake_at(q->dev->port, q->until);
 	q->dev->port->lib->modify_qp(q->qp, &a, IBV_QP_STATE);
@@ -270,6 +271,10 @@ static int create_qp(struct verbs_qp *q)
 		.cap = { .max_send_wr = VERBS_SQ, .max_send_sge = 1, .max_inline_data = VERBS_INLINE },
 	};
 
+	if (!a.srq) {                    /* further rails are sent no messages, and not every driver makes a queue for none */
+		a.cap.max_recv_wr = WF_MAX(q->promised, 1);
+		a.cap.max_recv_sge = 1;
+	}
 	errno = 0;
 	q->qp = q->dev->port->lib->create_qp(q->dev->pd, &a);
 	for (unsigned less = 64; !q->qp && a.cap.max_inline_data; less = 0) {
@@ -278,6 +283,23 @@ static int create_qp(struct verbs_qp *q)
 	}
 	q->inline_max = (uint16_t)WF_MIN(a.cap.max_inline_data, VERBS_INLINE);
 	return q->qp ? 0 : errno ? errno : ENOMEM;
+}
+
+/* What the peer may send over the first rail is known before it is made: its receive queue may be its own. False: why. */
+static bool make_qp(struct verbs_qp *q, char *why, size_t cap)
+{
+	struct verbs_lane *l = q->lane;
+	int ret;
+
+	if (!l->n_rails) {
+		l->granted = verbs_promise(q, why, cap);
+		if (!l->granted)
+			return false;
+	}
+	ret = create_qp(q);
+	if (ret)
+		snprintf(why, cap, "%s: a queue pair: %s", q->dev->name, strerror(ret));
+	return !ret;
 }
 
 struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsigned gid_at, char *why, size_t cap)
@@ -306,9 +328,8 @@ struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsig
 	q->dev = d;
 	q->lane = l;
 	q->gid_index = d->gid[gid_at].index;
-	ret = create_qp(q);
-	if (ret) {
-		snprintf(why, cap, "%s: a queue pair: %s", d->name, strerror(ret));
+	if (!make_qp(q, why, cap)) {
+		verbs_promise_ends(q);
 		verbs_cq_put(q->cq);
 		wf_free(q);
 		return NULL;
@@ -317,6 +338,8 @@ struct verbs_qp *verbs_rail_new(struct verbs_lane *l, struct verbs_dev *d, unsig
 	ret = wf_map_insert(&d->qps, q->qp_num, q) ? ENOMEM : -wf_random(&random, sizeof(random));
 	if (!ret)
 		ret = to_init(q);
+	if (!ret && q->recvs)
+		ret = verbs_own_recvs_post(q);
 	if (ret) {
 		snprintf(why, cap, "%s: preparing a queue pair: %s", d->name, strerror(ret));
 		qp_free(q);
@@ -364,13 +387,12 @@ static bool connect_rail(struct verbs_qp *q, char *why, size_t cap)
 
 static int say_ends(struct verbs_lane *l, uint8_t what)
 {
-	struct verbs_say s = { .version = VERBS_VERSION, .what = what, .n = l->n_rails, .credits = VERBS_CREDITS };
+	struct verbs_say s = { .version = VERBS_VERSION, .what = what, .n = l->n_rails, .credits = (uint16_t)l->granted };
 
 	for (unsigned i = 0; i < l->n_rails; i++) {
 		s.end[i] = l->rail[i]->self;
 		memcpy(s.end[i].to, l->rail[i]->peer.gid, sizeof(s.end[i].to));
 	}
-	l->granted = VERBS_CREDITS;
 	return wf_lane_say(&l->base, &s, sizeof(s));
 }
 

@@ -211,7 +211,7 @@ static struct verbs_dev *open_port(struct verbs_port *p, struct ibv_device *dev,
 		d->max_cqe = a.max_cqe;
 		d->atomics = a.atomic_cap;
 		d->odp = d->iwarp ? 0 : odp_of(d->ctx);
-		d->srq_max = WF_MIN(d->iwarp ? VERBS_SRQ_IWARP : VERBS_SRQ, (unsigned)a.max_srq_wr);
+		d->srq_max = a.max_srq > 0 ? WF_MIN(d->iwarp ? VERBS_SRQ_IWARP : VERBS_SRQ, (unsigned)a.max_srq_wr) : 0;
 		read_port(d);
 		if (!is_usable(d))
 			note(p, d->why);
@@ -517,30 +517,16 @@ static void on_completion(void *arg, uint32_t events)
 		verbs_dev_lose(d);
 }
 
-/* ---- buffers that are received into (verbs_buf.c) ---- */
-
-unsigned verbs_promise(struct verbs_qp *q, char *why, size_t cap)
-{
-	struct verbs_dev *d = q->dev;
-	unsigned credits = d->promised + VERBS_CREDITS + VERBS_NOTES <= VERBS_SRQ ? VERBS_CREDITS : VERBS_CREDITS_FEW;
-
-	if (!d->iwarp)
-		return VERBS_CREDITS;
-	if (d->promised + credits + VERBS_NOTES > d->srq_max) {
-		snprintf(why, cap, "%s: its shared receive queue has no place for the messages of one more peer", d->name);
-		return 0;
-	}
-	if (d->promised + credits + VERBS_NOTES > d->n_recvs && verbs_more_recvs(d, WF_MIN(VERBS_SENDS, d->srq_max - d->n_recvs), why, cap))
-		return 0;
-	q->promised = credits + VERBS_NOTES;
-	d->promised += q->promised;
-	return credits;
-}
+/* ---- buffers that are received into (verbs_buf.c, verbs_recv.c) ---- */
 
 void verbs_repost(struct verbs_dev *d)
 {
 	struct ibv_recv_wr *bad;
 
+	if (wf_unlikely(!d->srq)) {
+		verbs_own_repost(d);
+		return;
+	}
 	if (ibv_post_srq_recv(d->srq, &d->unposted->wr, &bad)) {
 		verbs_dev_events(d);     /* it may say more of itself */
 		fail_lanes(d, "buffers cannot be given to its shared receive queue");
@@ -550,10 +536,10 @@ void verbs_repost(struct verbs_dev *d)
 
 /* ---- completion queues ---- */
 
-/* Each queue pair may fill its whole send queue when it breaks, and any one the shared receive queue: never more. */
+/* Each queue pair may fill its whole send queue when it breaks, and its own receive queue, and any one the shared one: never more. */
 static unsigned entries_for(const struct verbs_dev *d, unsigned lanes)
 {
-	return d->srq_max + lanes * VERBS_SQ;
+	return d->srq_max + lanes * (VERBS_SQ + (d->srq ? 0 : VERBS_OWN_RECVS));
 }
 
 static struct verbs_cq *new_cq(struct verbs_dev *d, char *why, size_t cap)
@@ -650,11 +636,26 @@ static int watch(struct verbs_dev *d, const char **what)
 	return ret ? ret : wf_poll_add(poll, &d->comp, d->channel->fd, EPOLLIN);
 }
 
+/* A device that has none may say so only now (EOPNOTSUPP; ENOSYS from old kernels). 0 or -errno. */
+static int make_srq(struct verbs_dev *d)
+{
+	struct ibv_srq_init_attr srq = { .attr = { .max_wr = d->srq_max, .max_sge = 1 } };
+
+	errno = 0;
+	d->srq = d->srq_max ? d->port->lib->create_srq(d->pd, &srq) : NULL;
+	if (d->srq || !d->srq_max)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return errno ? -errno : -ENOMEM;
+	d->srq_max = 0;
+	return 0;
+}
+
 /* The library's calls, each with its name for the words of a failure. 0 or -errno. */
 static int make(struct verbs_dev *d, const char **what)
 {
 	const struct verbs_lib *v = d->port->lib;
-	struct ibv_srq_init_attr srq = { .attr = { .max_wr = d->srq_max, .max_sge = 1 } };
+	int ret;
 
 	errno = 0;
 	*what = "a protection domain";
@@ -666,10 +667,8 @@ static int make(struct verbs_dev *d, const char **what)
 	if (!d->channel)
 		return errno ? -errno : -ENOMEM;
 	*what = "a shared receive queue";
-	d->srq = v->create_srq(d->pd, &srq);
-	if (!d->srq)
-		return errno ? -errno : -ENOMEM;
-	return watch(d, what);
+	ret = make_srq(d);
+	return ret ? ret : watch(d, what);
 }
 
 int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
@@ -695,7 +694,7 @@ int verbs_dev_start(struct verbs_dev *d, char *why, size_t cap)
 		stop_dev(d);
 		return ret;
 	}
-	ret = verbs_more_recvs(d, WF_MIN(VERBS_SRQ, d->srq_max), why, cap);
+	ret = d->srq ? verbs_more_recvs(d, WF_MIN(VERBS_SRQ, d->srq_max), why, cap) : 0;
 	if (ret)
 		stop_dev(d);
 	else

@@ -314,7 +314,7 @@ static inline void on_completion(struct verbs_dev *d, const struct ibv_wc *wc)
 		;
 	else if (q->lane && (q->lane->state == VERBS_UP || q->lane->state == VERBS_BREAKING))
 		on_message(q->lane, b->bytes, wc->byte_len);
-	verbs_recv_buf_put(d, b);
+	verbs_recv_buf_put(d, q, b);
 }
 
 static __attribute__((noinline)) int from_stash(struct verbs_dev *d, struct verbs_cq *c)
@@ -383,7 +383,7 @@ bool verbs_rx_fetch(struct verbs_dev *d)
 	return any;
 }
 
-/* The queue pair is gone: what it left in the queue names it no more. Buffers that it had received into are free again. */
+/* The queue pair is gone: what it left in the queue names it no more. Buffers that it had received into are free again, and its own with it. */
 void verbs_cq_sweep(struct verbs_qp *q)
 {
 	struct verbs_cq *c = q->cq;
@@ -398,8 +398,8 @@ void verbs_cq_sweep(struct verbs_qp *q)
 
 		if (wc->qp_num != q->qp_num)
 			c->stash[keep++] = *wc;
-		else if (!is_of_ring(q, wc->wr_id))
-			verbs_recv_buf_put(d, (struct verbs_buf *)(uintptr_t)wc->wr_id);
+		else if (d->srq && !is_of_ring(q, wc->wr_id))
+			verbs_recv_buf_put(d, q, (struct verbs_buf *)(uintptr_t)wc->wr_id);
 	}
 	c->stash_at = 0;
 	c->stash_n = keep;

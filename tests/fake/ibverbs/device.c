@@ -187,12 +187,17 @@ int ibv_query_device(struct ibv_context *ctx, struct ibv_device_attr *attr)
 	attr->max_res_rd_atom = FK_MAX_RD * FK_QPS;
 	attr->atomic_cap = getenv("WEFT_TEST_IBV_GLOB") ? IBV_ATOMIC_GLOB : IBV_ATOMIC_HCA;
 	attr->max_ah = 1 << 15;
-	attr->max_srq = FK_SRQS;
-	attr->max_srq_wr = FK_MAX_SRQ_WR;
+	attr->max_srq = strncmp(item_for("WEFT_TEST_IBV_SRQS", fk_ctx(ctx)->dev->index, "yes"), "no", 2) ? FK_SRQS : 0;
+	attr->max_srq_wr = attr->max_srq ? FK_MAX_SRQ_WR : 0;
 	attr->max_pkeys = 64;
 	attr->local_ca_ack_delay = 15;
 	attr->phys_port_cnt = 1;
 	return 0;
+}
+
+bool fk_has_srqs(uint32_t dev)
+{
+	return !strncmp(item_for("WEFT_TEST_IBV_SRQS", dev, "yes"), "yes", 3);
 }
 
 int fk_max_cqe(void)

@@ -27,6 +27,7 @@
  *   WEFT_TEST_IBV_SUBNETS  of each device on InfiniBand, "0,1": which subnet (0); LIDs begin anew in each
  *   WEFT_TEST_IBV_GRH      set: ports on InfiniBand want a global route in each path
  *   WEFT_TEST_IBV_MTUS     of each device's port, in bytes ("4096,1024"; 4096)
+ *   WEFT_TEST_IBV_SRQS     of each device: yes; no: it has no shared receive queues, and says so; refused: it says that it has (yes)
  *   WEFT_TEST_IBV_CQE      entries that a completion queue may have (32767)
  *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
  *   WEFT_TEST_IBV_DMABUF   set: the driver takes dma-bufs, and takes any descriptor that can be mapped for one
@@ -263,6 +264,7 @@ uint16_t fk_lid_of(uint32_t dev);        /* 0: none, on Ethernet */
 enum ibv_mtu fk_mtu_of(uint32_t dev);
 bool fk_needs_grh(uint32_t dev);
 int fk_max_cqe(void);
+bool fk_has_srqs(uint32_t dev);
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out);
 uint64_t fk_rate_of(uint32_t dev);       /* MB/s; 0: without a limit */
 void fk_fork_check(void);                /* memory is registered */

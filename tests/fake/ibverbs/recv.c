@@ -45,6 +45,10 @@ struct ibv_srq *ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *init
 
 	if (fk_gone(pd->context))
 		return NULL;
+	if (!fk_has_srqs(fk_ctx(pd->context)->dev->index)) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
 	if (!attr->max_wr || attr->max_wr > FK_MAX_SRQ_WR || attr->max_sge > FK_MAX_SGE)
 		return fk_complain_null(EINVAL, "ibv_create_srq: %u entries of %u pieces", attr->max_wr, attr->max_sge);
 	srq = calloc(1, sizeof(*srq));
@@ -160,6 +164,8 @@ int fk_post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr *
 	int ret = EINVAL;
 
 	*bad = wr;
+	if (fk_gone(qp->context))
+		return EIO;
 	if (!fk_enter("ibv_post_recv"))
 		return EINVAL;
 	q = fk_qp_of(qp, "ibv_post_recv");
