@@ -15,22 +15,15 @@
 #define SPIN_MISSES_MAX 8                   /* spins in a row that found nothing before spinning is left out */
 #define SPIN_RETRY 64                       /* waits after which it is tried again */
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	if (!a || !b)
-		return a ? a : b;
-	return WF_MIN(a, b);
-}
-
 static uint64_t next_deadline(struct weft_worker *w)
 {
 	struct wf_heap_node *top = wf_heap_top(&w->deadlines);
 	uint64_t at = top ? top->key : 0;
 
 	for (unsigned i = 0; i < w->ctx->n_tr; i++)
-		at = earlier(at, w->port_wake[i]);
+		at = wf_earlier(at, w->port_wake[i]);
 	if (!wf_list_is_empty(&w->stalled))
-		at = earlier(at, wf_now_ns() + STALL_RETRY_NS);
+		at = wf_earlier(at, wf_now_ns() + STALL_RETRY_NS);
 	return at;
 }
 

@@ -20,4 +20,12 @@ static inline uint64_t wf_now_ns(void)
 	return (uint64_t)ts.tv_sec * WF_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* Of two moments; 0 is never. */
+static inline uint64_t wf_earlier(uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a ? a : b;
+	return a < b ? a : b;
+}
+
 #endif

@@ -58,20 +58,15 @@ bool fab_has_news(const struct fab_port *p)
 	return !wf_list_is_empty(&p->notices) || !wf_list_is_empty(&p->ended);
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a && a < b ? a : b;
-}
-
 uint64_t fab_wake_at(const struct fab_port *p)
 {
 	struct wf_list *it, *tmp;
 	uint64_t at = 0;
 
 	wf_list_foreach(it, tmp, &p->timed)
-		at = earlier(at, wf_list_entry(it, struct fab_lane, timed)->deadline);
+		at = wf_earlier(at, wf_list_entry(it, struct fab_lane, timed)->deadline);
 	if (p->stuck || !wf_list_is_empty(&p->again) || !wf_list_is_empty(&p->due) || !wf_list_is_empty(&p->timed))
-		at = earlier(at, wf_now_ns() + STUCK_NS);
+		at = wf_earlier(at, wf_now_ns() + STUCK_NS);
 	return at;
 }
 

@@ -377,12 +377,6 @@ static bool something_waits(struct verbs_port *p)
 	return false;
 }
 
-/* 0: never. */
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a && b ? WF_MIN(a, b) : WF_MAX(a, b);
-}
-
 static int verbs_arm(struct wf_port *base)
 {
 	struct verbs_port *p = verbs_port_of(base);
@@ -394,7 +388,7 @@ static int verbs_arm(struct wf_port *base)
 		verbs_watch(p, wf_now_ns());
 		look = p->watch_at;
 	}
-	wf_port_wake_at(base, earlier(earlier(p->wake_at, look), p->look_at));
+	wf_port_wake_at(base, wf_earlier(wf_earlier(p->wake_at, look), p->look_at));
 	if (p->asked || (p->chores && something_waits(p)))
 		return WEFT_AGAIN;
 	for (unsigned i = 0; i < p->n_dev; i++)
