@@ -606,6 +606,44 @@ static void lanes_that_are_made_again_write_what_they_must_and_when(void **state
 	wt_pair_close(&p);
 }
 
+/* The lane that is being made again, when it has asked its peer and has no answer yet. */
+static struct verbs_lane *asking_lane(struct wt_pair *p)
+{
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); wt_now_ns() < limit; wt_pump())
+		for (int k = 0; k < 2; k++) {
+			struct wf_lane *l = p->ep[k]->renew ? p->ep[k]->renew->lane : NULL;
+
+			if (l && verbs_lane_of(l)->state == VERBS_ASKED)
+				return verbs_lane_of(l);
+		}
+	fail_msg("no lane asks");
+	return NULL;
+}
+
+/* A rail can break while its peer is asked (its adapter failed): it is not connected any more, the lane is made once more. */
+static void a_rail_that_breaks_before_it_is_connected_is_let_go(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	for (unsigned k = 0; k < 2; k++) {
+		bool told = false;
+
+		verbs_break(lane_of(p.ep[0]), "the test pulled it");
+		verbs_qp_break(asking_lane(&p)->rail[k]);
+		for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); !told && wt_now_ns() < limit; wt_pump())
+			told = strstr(explained(p.ctx, p.ep[0]), "broke before it was connected") ||
+			       strstr(explained(p.ctx, p.ep[1]), "broke before it was connected");
+		assert_true(told);
+		wt_exchange(&p, 0, 100000, k);
+		for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); strcmp(p.ep[0]->msg->tr->name, "verbs") && wt_now_ns() < limit;)
+			wt_pump();
+		lane_of(p.ep[0]);
+	}
+	wt_pair_close(&p);
+}
+
 /* Nonsense about rails is a fault of the peer's. */
 static void only_other_rails_can_be_stopped(void **state)
 {
@@ -639,6 +677,7 @@ static int run(void)
 		CASE(an_adapter_that_is_lost_gives_back_what_it_had),
 		CASE(nor_does_the_read_back_hold_the_put_up),
 		CASE(lanes_that_are_made_again_write_what_they_must_and_when),
+		CASE(a_rail_that_breaks_before_it_is_connected_is_let_go),
 		CASE(only_other_rails_can_be_stopped),
 	};
 

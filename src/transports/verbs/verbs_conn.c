@@ -371,6 +371,10 @@ static bool connect_rail(struct verbs_qp *q, char *why, size_t cap)
 		snprintf(why, cap, "the peer at %s describes its queue pair in a way that cannot be", there);
 		return false;
 	}
+	if (q->broken) {                 /* while the peer was asked; what is in error is not connected, but made anew */
+		snprintf(why, cap, "%s: the queue pair to %s broke before it was connected", q->dev->name, there);
+		return false;
+	}
 	q->reads_max = (uint8_t)WF_MIN(q->dev->reads, q->peer.reads);
 	ret = to_rtr(q);
 	if (ret) {
