@@ -338,6 +338,48 @@ static void a_silent_adapter_is_noticed(void **state)
 	unsetenv("WEFT_FAILURE_DETECT");
 }
 
+static void pump_until_all_is_done(struct wt_pair *p)
+{
+	const struct verbs_qp *q[] = { lane_of(p->ep[0])->rail[0], lane_of(p->ep[1])->rail[0] };
+	uint64_t limit = wt_in_ms(WT_LIMIT_MS);
+
+	while ((q[0]->posted != q[0]->done || q[1]->posted != q[1]->done) && wt_now_ns() < limit)
+		wt_pump();
+	assert_true(q[0]->posted == q[0]->done && q[1]->posted == q[1]->done);
+}
+
+/* What may take long is given the time for it, and no more. */
+static void a_silent_adapter_is_noticed_over_long_puts(void **state)
+{
+	enum { LEN = 4 << 20 };
+	unsigned char *out = malloc(LEN);
+	weft_call c = wt_call(0);
+	uint64_t from, took;
+	struct wt_pair p;
+	struct wt_mem m;
+	weft_buf b;
+
+	(void)state;
+	setenv("WEFT_FAILURE_DETECT", "100ms", 1);
+	wt_pair_open_with(&p, 0, "transports", "verbs,tcp");
+	wt_mem_open(&p, &m, LEN, WEFT_WRITE, false);
+	pump_until_all_is_done(&p);      /* else the other side has something that is silent, too, and notices first */
+	wt_fill(out, LEN, 7);
+	b = wt_buf(out, LEN);
+	setenv("WEFT_TEST_IBV_FAULT", "mute", 1);
+	from = wt_now_ns();
+	wt_ok(p.w[0], wt_took(p.w[0], weft_put(p.ep[0], &b, 1, m.remote, 0, &c), &c));
+	took = (wt_now_ns() - from) / 1000000;
+	unsetenv("WEFT_TEST_IBV_FAULT");
+	assert_in_range(took, 1000, 10000);      /* 13 looks of 50 ms each, and 1 s for 4 MiB over the slowest link */
+	wt_assert_data(m.addr, LEN, 7);
+	assert_non_null(strstr(explained(p.ctx, p.ep[0]), "the adapter says nothing of what it was given"));
+	wt_mem_close(&p, &m);
+	wt_pair_close(&p);
+	unsetenv("WEFT_FAILURE_DETECT");
+	free(out);
+}
+
 /* The question whether all is done costs the peer no receive buffer: iWARP has no "not ready", and it may sleep. */
 static void asking_takes_nothing_of_the_peer(void **state)
 {
@@ -554,6 +596,7 @@ static int run(void)
 		CASE(each_status_is_told_in_words),
 		CASE(without_another_lane_the_reason_is_told),
 		CASE(a_silent_adapter_is_noticed),
+		CASE(a_silent_adapter_is_noticed_over_long_puts),
 		CASE(asking_takes_nothing_of_the_peer),
 		CASE(a_peer_answers_when_its_queue_is_empty),
 		CASE(a_worker_sleeps_after_a_lane_was_closed_early),

@@ -289,7 +289,8 @@ struct verbs_qp {
 	uint8_t reads_max;
 	bool broken;
 	bool orphan;                     /* its address is no longer the port's */
-	uint8_t silent, down;            /* verbs_watch.c: looks at which nothing more had ended, and the port was down, */
+	uint16_t silent;                 /* verbs_watch.c: looks at which nothing more had ended, */
+	uint8_t down;                    /* and the port was down besides, */
 	uint32_t seen_done;              /* since `done` was this */
 	struct wf_list link;             /* dev->dying */
 	uint64_t until;                  /* dying: not longer */

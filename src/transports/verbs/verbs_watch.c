@@ -25,10 +25,24 @@ static int say(struct verbs_lane *l, uint8_t what)
 	return wf_lane_say(&l->base, &s, sizeof(s));
 }
 
-/* A put of gigabytes ends piece by piece, and a piece may take long. */
-static bool may_take_long(const struct verbs_qp *q)
+/*
+ * A put of gigabytes ends piece by piece, and a piece may take long, as may frames before it that ask for no completion of their own.
+ * So the first rail gets the looks that its bytes take over the slowest link besides: an eighth of what soft-RoCE does when emulated.
+ */
+#define SLOWEST_NS_PER_BYTE 250u
+
+static uint32_t looks_until_over(const struct verbs_qp *q)
 {
-	return q->ring[q->done % VERBS_SQ].kind == VERBS_WR_RMA;
+	uint64_t bytes = 0;
+
+	for (uint32_t i = q->done; i != q->posted; i++) {
+		const struct verbs_wr *wr = &q->ring[i % VERBS_SQ];
+		const struct verbs_piece *pc = wr->ptr;
+
+		if (wr->kind == VERBS_WR_RMA)
+			bytes += pc->op->paced ? pc->len : WF_MIN(pc->op->x->len, q->dev->max_msg);
+	}
+	return (uint32_t)WF_MIN(WATCH_OVER + bytes * SLOWEST_NS_PER_BYTE / (q->dev->port->base.conf->failure_detect_ns / 2), UINT16_MAX);
 }
 
 /* The first rail: frames, of which most do not ask for a completion. */
@@ -42,7 +56,7 @@ static void look_at_first(struct verbs_lane *l, struct verbs_qp *q)
 		l->answered = false;
 		if (say(l, VERBS_LIVE_ASK) < 0)
 			q->silent--;             /* it cannot be said now: at the next look */
-	} else if (q->silent == WATCH_OVER && l->answered && !may_take_long(q)) {
+	} else if (q->silent >= WATCH_OVER && l->answered && q->silent >= looks_until_over(q)) {
 		verbs_break(l, "%s: the adapter says nothing of what it was given, and the peer lives", q->dev->name);
 	}
 }
@@ -68,7 +82,7 @@ static void look_at(struct verbs_lane *l)
 		struct verbs_qp *q = l->rail[i];
 		bool stands = q->posted != q->done && q->done == q->seen_done && !q->broken;
 
-		q->silent = stands ? (uint8_t)WF_MIN(q->silent + 1u, WATCH_OVER) : 0;
+		q->silent = stands ? (uint16_t)WF_MIN(q->silent + 1u, UINT16_MAX) : 0;
 		q->down = stands && !q->dev->up ? (uint8_t)WF_MIN(q->down + 1u, WATCH_DOWN) : 0;
 		q->seen_done = q->done;
 		if (stands && !i)
@@ -93,7 +107,7 @@ bool verbs_watch_hear(struct verbs_lane *l, const struct verbs_say *s)
 		return false;
 	else if (l->n_rails) {
 		l->answered = true;              /* and it gets the time from here to WATCH_OVER to give its buffers back */
-		l->rail[0]->silent = (uint8_t)WF_MIN(l->rail[0]->silent, WATCH_ASK);
+		l->rail[0]->silent = (uint16_t)WF_MIN(l->rail[0]->silent, WATCH_ASK);
 	}
 	return true;
 }
