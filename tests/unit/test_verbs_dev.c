@@ -595,6 +595,49 @@ static void the_setting_bounds_the_packet(void **state)
 	unsetenv("WEFT_TEST_IBV_MTUS");
 }
 
+/* ---- what a turn costs while something is timed ---- */
+
+static int (*their_get_async_event)(struct ibv_context *ctx, struct ibv_async_event *e);
+static uint64_t n_asked;
+
+static int count_get_async_event(struct ibv_context *ctx, struct ibv_async_event *e)
+{
+	n_asked++;
+	return their_get_async_event(ctx, e);
+}
+
+/* A connection that is being made takes seconds at worst: the others' turns have no system call more for each. */
+static void what_is_timed_does_not_slow_each_turn(void **state)
+{
+	struct verbs_lib counted;
+	const struct verbs_lib *lib;
+	struct verbs_port *port;
+	struct verbs_lane *l;
+	struct wt_pair p;
+	uint64_t from;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	l = lane_of(p.ep[0]);
+	port = verbs_lane_port(l);
+	lib = port->lib;
+	counted = *lib;
+	their_get_async_event = lib->get_async_event;
+	counted.get_async_event = count_get_async_event;
+	port->lib = &counted;
+	n_asked = 0;
+	from = wt_now_ns();
+	l->give_up_at = wf_now_ns() + 60 * WF_NS_PER_S;
+	wf_list_push_back(&port->timed, &l->timed);
+	verbs_wake_at(port, l->give_up_at);
+	for (unsigned i = 0; i < 20000; i++)
+		weft_progress(p.w[0]->w);
+	assert_in_range(n_asked, 1, (wt_now_ns() - from) / 25000 + 10);   /* 50 us apart, by the port and by core's look at descriptors */
+	wf_list_remove(&l->timed);
+	port->lib = lib;
+	wt_pair_close(&p);
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -615,6 +658,7 @@ static int run(void)
 		CASE(only_ports_of_one_partition_meet),
 		CASE(classes_of_traffic_are_the_adapters),
 		CASE(the_setting_bounds_the_packet),
+		CASE(what_is_timed_does_not_slow_each_turn),
 	};
 
 	if (!wt_choose("verbs"))

@@ -15,6 +15,7 @@
 #define BREAK_NS (50 * WF_NS_PER_MS)     /* for an adapter to say that a broken queue pair holds no receive buffer; it takes microseconds */
 #define GIVEN_UP "given up on this side, or on the peer's"
 #define BREAK_LOOK_NS WF_NS_PER_MS
+#define EVENTS_LOOK_NS (50 * WF_NS_PER_US)   /* as often as core looks at descriptors */
 
 /* ---- lanes come and go ---- */
 
@@ -219,15 +220,24 @@ static void wake_for_buffers(struct verbs_port *p, const struct verbs_dev *d, ui
 			verbs_wake_at(p, d->refused_until[i]);
 }
 
+/* What broken queue pairs wait for. A system call for each adapter, and anything may be timed for seconds: not in each turn. */
+static void look_for_events(struct verbs_port *p, uint64_t now)
+{
+	if (now < p->events_at)
+		return;
+	p->events_at = now + EVENTS_LOOK_NS;
+	for (unsigned i = 0; i < p->n_dev; i++)
+		if (p->dev[i]->started)
+			verbs_dev_events(p->dev[i]);
+}
+
 static void keep_time(struct verbs_port *p)
 {
 	uint64_t now = wf_now_ns();
 	struct wf_list *it, *tmp;
 
 	p->wake_at = 0;
-	for (unsigned i = 0; i < p->n_dev; i++)
-		if (p->dev[i]->started)
-			verbs_dev_events(p->dev[i]);   /* what broken queue pairs wait for */
+	look_for_events(p, now);
 	wf_list_foreach(it, tmp, &p->timed) {
 		struct verbs_lane *l = wf_list_entry(it, struct verbs_lane, timed);
 

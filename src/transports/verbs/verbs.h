@@ -399,6 +399,7 @@ struct verbs_port {
 	uint8_t asked;                   /* a lane of this port was: polls until it is answered at the latest */
 	uint16_t turns;                  /* polls, counted round and round */
 	uint64_t wake_at;
+	uint64_t events_at;              /* when adapters may be asked next what they have to say of themselves */
 	uint64_t watch_at;               /* for verbs_watch() */
 };
 
