@@ -151,7 +151,7 @@ void look_tcp_buffers(struct finding *f)
 
 void look_pair(struct finding *f)
 {
-	char transport[24], lane[200], better[160], *object = NULL;
+	char transport[24], lane[600], better[160], *object = NULL;
 	struct pair p;
 
 	if (pair_open(&p, NULL))

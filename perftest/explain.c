@@ -168,7 +168,7 @@ static void choose_sizes(struct request *r, size_t inline_max, size_t eager_max)
 
 static void head(const struct request *r, const char *object)
 {
-	char transport[24], lane[200];
+	char transport[24], lane[600];
 	cpu_set_t set;
 	int cpus = sched_getaffinity(0, sizeof(set), &set) ? 0 : CPU_COUNT(&set);
 

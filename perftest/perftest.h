@@ -344,7 +344,7 @@ struct cell {                           /* one line of the result */
 	uint64_t preempted[2];
 	bool interrupted;
 	int cpu[2];                     /* -1: not pinned */
-	char path[24], lane[200];
+	char path[24], lane[600];
 	uint64_t copied_here, copied_peer;   /* bytes of large messages that each side moved */
 	bool both_copied;               /* two processes did */
 	bool weft_memory;

@@ -11,6 +11,8 @@
 #include "core/renew.h"
 #include "os/addr.h"
 
+#define LANE_TEXT 600                    /* what a transport says of a lane: four rails, and what is unusual about each */
+
 struct text {                            /* grows in the caller's buffer, counts on past its end */
 	char *out;
 	size_t cap, len;
@@ -261,7 +263,7 @@ static void rejected_text(const struct weft_ep *ep, struct text *t)
 static void ep_text(const struct weft_ep *ep, struct text *t)
 {
 	const struct wf_lane *l = ep->msg;
-	char line[200] = "";
+	char line[LANE_TEXT] = "";
 
 	put(t, "endpoint %u to %s: %s\n", ep->id, ep->peer[0] ? ep->peer : "(not connected)", ep_state(ep));
 	if (ep->why)
@@ -303,7 +305,7 @@ static void rejected_json(const struct weft_ep *ep, struct wf_json *j)
 static void ep_json(const struct weft_ep *ep, struct wf_json *j)
 {
 	const struct wf_lane *l = ep->msg;
-	char line[200] = "";
+	char line[LANE_TEXT] = "";
 
 	wf_json_obj_open(j);
 	wf_json_kv_u64(j, "endpoint", ep->id);

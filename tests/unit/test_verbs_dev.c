@@ -638,6 +638,61 @@ static void what_is_timed_does_not_slow_each_turn(void **state)
 	wt_pair_close(&p);
 }
 
+/* ---- more addresses than are looked at ---- */
+
+/* All have a place, or @more of them than have. Where the setting names one, none is missed. */
+static void addresses_that_are_left_out_are_said(void **state)
+{
+	static const struct { unsigned more; const char *says; } t[] = {
+		{ VERBS_GIDS - 2, NULL }, { VERBS_GIDS - 1, ", 1 address of its port is left out" },
+		{ VERBS_GIDS + 3, ", 5 addresses of its port are left out" },
+	};
+	struct sides s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		char n[12];
+
+		snprintf(n, sizeof(n), "%u", t[i].more);
+		setenv("WEFT_TEST_IBV_GIDS", n, 1);
+		sides_open(&s, "", "");
+		side_says(&s, 0, t[i].says ? t[i].says : "fake0:1 from ");
+		assert_int_equal(strstr(explained(s.p.ctx, s.p.ep[0]), "left out") != NULL, t[i].says != NULL);
+		sides_close(&s);
+	}
+	sides_open(&s, "fake0:1:1", "fake0:1:1");
+	side_says(&s, 0, "fake0:1 from 127.0.0.1 (GID 1, ");
+	assert_null(strstr(explained(s.p.ctx, s.p.ep[0]), "left out"));
+	sides_close(&s);
+	unsetenv("WEFT_TEST_IBV_GIDS");
+}
+
+/* ... and where a peer is reached from none of those that we look at. */
+static void a_route_from_an_address_that_is_left_out(void **state)
+{
+	char why[200];
+	struct verbs_pair out[VERBS_DEVS];
+	struct verbs_told to = { .n = 1 };
+	struct verbs_dev *d;
+	struct wt_pair p;
+
+	(void)state;
+	setenv("WEFT_TEST_IBV_GIDS", "16", 1);
+	wt_pair_open(&p, 0);
+	d = dev_of(p.ep[0]);
+	assert_int_equal(d->gid[0].index, 1);
+	memcpy(to.at[0].gid, d->gid[0].gid.raw, sizeof(to.at[0].gid));
+	to.at[0].link = d->link;
+	to.at[0].pkey = d->pkey;
+	assert_int_equal(verbs_route(d->port, NULL, &to, out, why, sizeof(why)), 1);
+	d->gid[0].gid.raw[15] = 77;      /* not where the route begins */
+	assert_int_equal(verbs_route(d->port, NULL, &to, out, why, sizeof(why)), 0);
+	assert_string_equal(why, "the route to the peer's RDMA address 127.0.0.1 begins at 127.0.0.1, which is no address of an RDMA device "
+				 "here (of fake0:1's 2 are left out)");
+	wt_pair_close(&p);
+	unsetenv("WEFT_TEST_IBV_GIDS");
+}
+
 static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -659,6 +714,8 @@ static int run(void)
 		CASE(classes_of_traffic_are_the_adapters),
 		CASE(the_setting_bounds_the_packet),
 		CASE(what_is_timed_does_not_slow_each_turn),
+		CASE(addresses_that_are_left_out_are_said),
+		CASE(a_route_from_an_address_that_is_left_out),
 	};
 
 	if (!wt_choose("verbs"))

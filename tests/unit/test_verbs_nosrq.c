@@ -36,6 +36,19 @@ static int teardown(void **state)
 	return renew_teardown(state);
 }
 
+#define OWN "), no shared receive queues: receive buffers of its own"
+
+/* What every adapter does is not said. */
+static void who_has_one_does_not_say_so(void **state)
+{
+	struct wt_pair p;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	assert_null(strstr(explained(p.ctx, p.ep[0]), "receive queue"));
+	wt_pair_close(&p);
+}
+
 /* The device says so, or only the call that makes one. Verbs alone is allowed. */
 static void messages_go_both_ways(void **state)
 {
@@ -49,6 +62,7 @@ static void messages_go_both_ways(void **state)
 		wt_pair_open(&p, 0);
 		says(&p, 0, "verbs");
 		all_are_there(dev_of(p.ep[0]));
+		assert_non_null(strstr(explained(p.ctx, p.ep[0]), OWN));
 		assert_int_equal(lane_of(p.ep[0])->rail[0]->n_recvs, VERBS_OWN_RECVS);
 		for (unsigned i = 0; i < 10 * VERBS_OWN_RECVS; i++)
 			for (int side = 0; side < 2; side++)
@@ -422,6 +436,7 @@ static int run(void)
 {
 	static const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, wt_setup, teardown)
+		CASE(who_has_one_does_not_say_so),
 		CASE(messages_go_both_ways),
 		CASE(a_burst_finds_buffers),
 		CASE(a_lane_that_breaks_loses_nothing),

@@ -508,6 +508,22 @@ static size_t say_class(const struct verbs_dev *d, char *out, size_t cap)
 	return (size_t)snprintf(out, cap, "%s%s%s)", pkey, sl, tc);
 }
 
+/* What of the adapter is not as people expect it. */
+static size_t say_adapter(const struct verbs_dev *d, char *out, size_t cap)
+{
+	size_t at = 0;
+
+	out[0] = 0;
+	if (d->on_demand)
+		at += (size_t)snprintf(out, cap, ", memory on demand as the limit on locked memory is reached: ulimit -l unlimited");
+	if (at < cap && !d->srq)
+		at += (size_t)snprintf(out + at, cap - at, ", no shared receive queues: receive buffers of its own");
+	if (at < cap && d->gids_left)
+		at += (size_t)snprintf(out + at, cap - at, ", %u address%s of its port %s left out", d->gids_left, d->gids_left > 1 ? "es" : "",
+				       d->gids_left > 1 ? "are" : "is");
+	return at;
+}
+
 static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 {
 	const struct verbs_lane *l = (const struct verbs_lane *)base;
@@ -527,8 +543,8 @@ static void verbs_describe(const struct wf_lane *base, char *out, size_t cap)
 					       q->gid_index, 128u << WF_MIN(q->dev->mtu, q->peer.mtu));
 		if (at < cap)
 			at += say_class(q->dev, out + at, cap - at);
-		if (at < cap && q->dev->on_demand)
-			at += (size_t)snprintf(out + at, cap - at, ", memory on demand as the limit on locked memory is reached: ulimit -l unlimited");
+		if (at < cap)
+			at += say_adapter(q->dev, out + at, cap - at);
 	}
 	if (at < cap && l->base.why[0])
 		snprintf(out + at, cap - at, "; %s", l->base.why);

@@ -238,6 +238,7 @@ struct verbs_dev {
 		uint8_t index, nth;      /* nth: among those of its network interface */
 		uint32_t netdev;
 	} gid[VERBS_GIDS];
+	unsigned gids_left;              /* further ones that would do as well, and have no place there */
 	/* from here on only once it carries something */
 	bool started;
 	struct ibv_pd *pd;

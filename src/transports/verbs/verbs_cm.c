@@ -130,9 +130,14 @@ void verbs_cm_addresses(struct verbs_dev *d)
 	int n = wf_iface_list(at, IFACES);
 
 	d->n_gid = 0;
-	for (int i = 0; i < n && d->n_gid < VERBS_GIDS; i++) {
+	d->gids_left = 0;
+	for (int i = 0; i < n; i++) {
 		if (wf_addr_is_loopback(&at[i].addr) || wf_addr_is_link_local(&at[i].addr) || !owns(d, &at[i].addr))
 			continue;
+		if (d->n_gid == VERBS_GIDS) {
+			d->gids_left++;
+			continue;
+		}
 		to_gid(&at[i].addr, d->gid[d->n_gid].gid.raw);
 		d->gid[d->n_gid++].index = 0;
 	}

@@ -426,7 +426,7 @@ void verbs_dev_lose(struct verbs_dev *d)
 		return;
 	d->gone = true;
 	d->up = false;
-	d->n_gid = 0;                    /* they are another's, when it is put back */
+	d->n_gid = d->gids_left = 0;     /* they are another's, when it is put back */
 	snprintf(d->why, sizeof(d->why), "%s: " LOST, d->name);
 	wf_poll_del(d->port->base.poll, &d->async);
 	wf_poll_del(d->port->base.poll, &d->comp);

@@ -51,6 +51,7 @@ static void add_gid(struct verbs_dev *d, const struct ibv_gid_entry *e, uint8_t 
 		nth += d->gid[i].netdev == e->ndev_ifindex;
 	for (at = d->n_gid; at && d->gid[at - 1].nth > nth; at--)
 		;
+	d->gids_left += d->n_gid == VERBS_GIDS;
 	if (at == VERBS_GIDS)
 		return;
 	d->n_gid = WF_MIN(d->n_gid + 1, VERBS_GIDS);
@@ -74,6 +75,7 @@ void verbs_gids_read(struct verbs_dev *d, int n)
 		return;
 	}
 	d->n_gid = 0;
+	d->gids_left = 0;
 	for (int i = from; i < to && i < n; i++) {
 		struct ibv_gid_entry e = { .gid_type = IBV_GID_TYPE_ROCE_V2 };   /* an older library cannot say */
 
@@ -152,6 +154,17 @@ static struct verbs_dev *owner_of(const struct verbs_port *p, const struct wf_ad
 	return NULL;
 }
 
+/* It may be one that we do not look at. */
+static void say_not_ours(const struct verbs_port *p, const struct verbs_where *to, const char *there, const char *here, char *why, size_t cap)
+{
+	size_t at = (size_t)snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an %s device here",
+				     there, here, to->link == VERBS_LINK_IWARP ? "iWARP" : "RDMA");
+
+	for (unsigned i = 0; i < p->n_dev && at < cap; i++)
+		if (p->dev[i]->gids_left)
+			at += (size_t)snprintf(why + at, cap - at, " (of %s's %u are left out)", p->dev[i]->name, p->dev[i]->gids_left);
+}
+
 static struct verbs_dev *by_ip(const struct verbs_port *p, const struct verbs_where *to, uint8_t *gid_at, char *why, size_t cap)
 {
 	char there[WF_ADDR_TEXT], here[WF_ADDR_TEXT];
@@ -169,8 +182,7 @@ static struct verbs_dev *by_ip(const struct verbs_port *p, const struct verbs_wh
 	d = owner_of(p, &from, to->link, gid_at);
 	if (d)
 		return meets(d, to, why, cap) ? d : NULL;
-	snprintf(why, cap, "the route to the peer's RDMA address %s begins at %s, which is no address of an %s device here", there,
-		 wf_addr_format_host(&from, here, sizeof(here)), to->link == VERBS_LINK_IWARP ? "iWARP" : "RDMA");
+	say_not_ours(p, to, there, wf_addr_format_host(&from, here, sizeof(here)), why, cap);
 	return NULL;
 }
 

@@ -307,15 +307,23 @@ static bool ib_gid_of(uint32_t dev, union ibv_gid *out)
 	return true;
 }
 
+/* From place 3 on, as many as the test wants: more addresses than ports usually have. */
+static bool is_extra(uint32_t dev, uint32_t index)
+{
+	return index > 2 && index < 3 + strtoul(item_for("WEFT_TEST_IBV_GIDS", dev, "0"), NULL, 10);
+}
+
 bool fk_gid_of(uint32_t dev, uint32_t index, union ibv_gid *out)
 {
 	memset(out, 0, sizeof(*out));
-	if (index > 2 || (index == 2 && dev + 1 != n_devices()) || fk_device_has_fault("no_gids", dev))
+	if ((index > 2 && !is_extra(dev, index)) || (index == 2 && dev + 1 != n_devices()) || fk_device_has_fault("no_gids", dev))
 		return false;
 	if (fk_is_ib(dev))
 		return !index && ib_gid_of(dev, out);
-	if (index == 1) {
-		memcpy(out->raw + 10, "\xff\xff\x7f\0\0", 5);
+	if (index == 1 || index > 2) {           /* 127.0.0.1; 127.1.3.1 and on */
+		memcpy(out->raw + 10, "\xff\xff\x7f", 3);
+		out->raw[13] = index > 2;
+		out->raw[14] = index > 2 ? (uint8_t)index : 0;
 		out->raw[15] = (uint8_t)(dev + 1);
 		return true;
 	}
@@ -331,9 +339,9 @@ uint32_t fk_device_of(const union ibv_gid *gid)
 {
 	union ibv_gid g;
 
-	for (uint32_t i = 0; i < FK_DEVICES * 3; i++)
-		if (fk_gid_of(i / 3, i % 3, &g) && !memcmp(&g, gid, sizeof(g)))
-			return i / 3;
+	for (uint32_t i = 0; i < FK_DEVICES * FK_GIDS; i++)
+		if (fk_gid_of(i / FK_GIDS, i % FK_GIDS, &g) && !memcmp(&g, gid, sizeof(g)))
+			return i / FK_GIDS;
 	return FK_NONE;
 }
 

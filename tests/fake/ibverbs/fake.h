@@ -27,6 +27,7 @@
  *   WEFT_TEST_IBV_SUBNETS  of each device on InfiniBand, "0,1": which subnet (0); LIDs begin anew in each
  *   WEFT_TEST_IBV_GRH      set: ports on InfiniBand want a global route in each path
  *   WEFT_TEST_IBV_MTUS     of each device's port, in bytes ("4096,1024"; 4096)
+ *   WEFT_TEST_IBV_GIDS     of each device on Ethernet, how many addresses more it has, 127.1.3.1 and on, in its places from 3 on (0; 29)
  *   WEFT_TEST_IBV_SRQS     of each device: yes; no: it has no shared receive queues, and says so; refused: it says that it has (yes)
  *   WEFT_TEST_IBV_CQE      entries that a completion queue may have (32767)
  *   WEFT_TEST_IBV_MEMLOCK  bytes that a process may register, other than on demand
@@ -63,7 +64,7 @@
 enum {
 	FK_PROCS = 256, FK_QPS = 4096, FK_CQS = 2048, FK_SRQS = 1024, FK_MRS = 16384, FK_BELLS = 2048,
 	FK_EVENTS = 8192,                /* of a bell */
-	FK_DEVICES = 8, FK_GIDS = 8, FK_PKEYS = 8,
+	FK_DEVICES = 8, FK_GIDS = 32, FK_PKEYS = 8,
 	FK_MAX_WR = 16384, FK_MAX_SGE = 32, FK_MAX_CQE = 32767, FK_MAX_SRQ_WR = 8192, FK_MAX_INLINE = 512, FK_MAX_RD = 128,
 	FK_MAX_MSG = 8 << 20,
 	FK_CLASSES = 32,                 /* of sizes of rings: powers of two */
