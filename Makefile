@@ -373,6 +373,7 @@ bench-run: all $(BENCH)
 $(O)/gen_settings: $(O)/obj/tools/gen_settings.o $(STATIC)
 	$(call link_static)
 $(O)/obj/tools/gen_settings.o: CPPFLAGS_ += -Isrc
+$(O)/obj/perftest/rdma_ask.o: CPPFLAGS_ += -Isrc   # ibv.h: libibverbs as it is
 
 docs: $(O)/gen_settings $(PERF) ## docs/SETTINGS.md from the table of settings, the tables of SCALE.md; man pages in $(O)/man
 	@mkdir -p docs && $(O)/gen_settings >docs/SETTINGS.md && echo '  docs/SETTINGS.md'

@@ -56,7 +56,7 @@ void doctor_usage(FILE *to)
 static void append(char *out, size_t cap, const char *fmt, va_list args)
 {
 	size_t at = strlen(out);
-	char text[400];
+	char text[1536];                 /* a port with its addresses */
 
 	vsnprintf(text, sizeof(text), fmt, args);
 	if (!strstr(out, text))          /* two findings may have one remedy */

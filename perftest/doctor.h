@@ -10,7 +10,7 @@ enum doctor_state { DOCTOR_OK, DOCTOR_NOTE, DOCTOR_PROBLEM };
 
 struct finding {
 	enum doctor_state state;
-	char found[400];
+	char found[16 << 10];            /* a machine may have many adapters */
 	char cost[300];                  /* what it costs who uses weft; empty: nothing */
 	char remedy[300];                /* the command that mends it, for people to type; empty: none */
 	char trade[300];                 /* what is given up with that; empty: nothing */

@@ -175,43 +175,66 @@ static void look_rdma_cm(struct finding *f, bool wanted)
 		mend(f, "sudo apt-get install librdmacm1   (dnf: librdmacm)");
 }
 
-static bool is_iwarp(const char *dev)
+static void look_port(struct finding *f, const struct rdma_dev *d, const struct rdma_port *p)
 {
-	char type[40];
+	char port[RDMA_PORT_TEXT], gids[RDMA_GIDS * (RDMA_GID_TEXT + 2) + 24] = "";
+	size_t at = 0;
 
-	return fact_line(type, sizeof(type), "/sys/class/infiniband/%s/node_type", dev) && strstr(type, "RNIC");
+	rdma_say_port(p, port, sizeof(port));
+	for (unsigned i = 0; !d->iwarp && i < p->n_gid; i++) {   /* iWARP's are no addresses */
+		char gid[RDMA_GID_TEXT];
+
+		rdma_say_gid(p, &p->gid[i], gid, sizeof(gid));
+		at += (size_t)snprintf(gids + at, sizeof(gids) - at, "%s%s", i ? ", " : ", GIDs ", gid);
+	}
+	if (at && p->gids_left)
+		snprintf(gids + at, sizeof(gids) - at, " and %u more", p->gids_left);
+	found(f, "%s%s%s: %s%s", d->name, d->firmware[0] ? ", firmware " : "", d->firmware, port, gids);
+}
+
+struct ports {                           /* is there one of that kind? */
+	bool roce, down, iwarp;
+};
+
+static struct ports look_devices(struct finding *f, const struct rdma_dev *dev, unsigned n)
+{
+	struct ports any = { 0 };
+
+	for (const struct rdma_dev *d = dev; d < dev + n; d++) {
+		any.iwarp = any.iwarp || d->iwarp;
+		for (const struct rdma_port *p = d->port; p < d->port + d->n_port; p++) {
+			look_port(f, d, p);
+			any.roce = any.roce || (!d->iwarp && !strcmp(p->layer, "Ethernet"));
+			any.down = any.down || strcmp(p->state, "ACTIVE");
+		}
+		if (rdma_say_srqs(d)[0])
+			found(f, "%s: %s", d->name, rdma_say_srqs(d));
+	}
+	return any;
 }
 
 void look_rdma(struct finding *f)
 {
 	struct rdma_dev dev[DEVICES];
-	unsigned n = rdma_devs(dev, DEVICES);
-	bool roce = false, down = false, cm = cm_is_set();
-	char port[200];
+	unsigned all = rdma_devs(dev, DEVICES), n = all < DEVICES ? all : DEVICES;
+	struct ports any;
 
-	for (unsigned i = 0; i < n; i++) {
-		bool iwarp = is_iwarp(dev[i].name);
-
-		cm = cm || iwarp;
-		for (unsigned k = 0; k < dev[i].n_port; k++) {
-			rdma_say_port(&dev[i].port[k], port, sizeof(port));
-			found(f, "%s%s%s: %s", dev[i].name, dev[i].firmware[0] ? ", firmware " : "", dev[i].firmware, port);
-			roce = roce || (!iwarp && !strcmp(dev[i].port[k].layer, "Ethernet"));
-			down = down || strcmp(dev[i].port[k].state, "ACTIVE");
-		}
-	}
+	rdma_ask(dev, n);
+	any = look_devices(f, dev, n);
+	if (all > n)
+		found(f, "%u more devices", all - n);
 	if (!n) {
 		found(f, "no RDMA device (/sys/class/infiniband)");
 		look_rdma_cards(f);
 		return;
 	}
 	look_rdma_access(f);
-	look_rdma_cm(f, cm);
-	if (down) {
+	look_rdma_cm(f, any.iwarp || cm_is_set());
+	if (any.down) {
 		costs(f, DOCTOR_NOTE, "nothing goes over a port that is not ACTIVE");
 		mend(f, "rdma link; ip link set INTERFACE up; InfiniBand: is there a subnet manager (opensm)?");
 	}
-	if (roce)
+	if (any.roce)
 		found(f, "RoCE is fast only where switches pause or mark before they drop (PFC, ECN), which cannot be seen from here: "
 			 "ethtool -S INTERFACE | grep -i pause");
 }

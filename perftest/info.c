@@ -9,7 +9,7 @@
 #include "tool.h"
 
 #define NET_MAX  64
-#define RDMA_MAX 32
+#define RDMA_MAX 128
 #define GPU_MAX  32
 
 /* Left out where the library lists one of that name: then it has it. */
@@ -33,6 +33,7 @@ void info_usage(FILE *to)
 {
 	fputs("options of weft info:\n"
 	      "  --json       one object, instead of text\n"
+	      "  --root DIR   reads the files of /proc, /sys and /dev below DIR, a copy of another machine's, for the list of devices\n"
 	      "\n"
 	      "Says which transports there are and why one is not used, which this version does not have, the network\n"
 	      "interfaces, RDMA devices and GPUs of this machine, thresholds, and every setting with where it came from.\n", to);
@@ -42,6 +43,8 @@ static void look(struct machine *m)
 {
 	m->n_net = net_devs(m->net, NET_MAX);
 	m->n_rdma = rdma_devs(m->rdma, RDMA_MAX);
+	m->n_rdma = m->n_rdma < RDMA_MAX ? m->n_rdma : RDMA_MAX;
+	rdma_ask(m->rdma, m->n_rdma);
 	m->n_gpu = gpu_devs(m->gpu, GPU_MAX, &m->on_bus);
 }
 
@@ -81,17 +84,22 @@ static void print_net(const struct net_dev *d)
 
 static void print_rdma(const struct rdma_dev *d)
 {
-	char port[200];
+	char port[RDMA_PORT_TEXT], gid[RDMA_GID_TEXT];
+	const char *srqs = rdma_say_srqs(d);
 
-	printf("  rdma     %-10s%s%s\n", d->name, d->firmware[0] ? " firmware " : "", d->firmware);
+	printf("  rdma     %-10s%s%s%s%s\n", d->name, d->firmware[0] ? " firmware " : "", d->firmware,
+	       srqs[0] ? d->firmware[0] ? ", " : " " : "", srqs);
 	for (unsigned i = 0; i < d->n_port; i++) {
 		const struct rdma_port *p = &d->port[i];
 
 		rdma_say_port(p, port, sizeof(port));
 		printf("  %8s %10s %s\n", "", "", port);
-		for (unsigned k = 0; k < p->n_gid; k++)
-			printf("  %8s %10s GID %u: %s%s%s\n", "", "", p->gid[k].index, p->gid[k].text, p->gid[k].type[0] ? ", " : "",
-			       p->gid[k].type);
+		for (unsigned k = 0; k < p->n_gid; k++) {
+			rdma_say_gid(p, &p->gid[k], gid, sizeof(gid));
+			printf("  %8s %10s GID %s\n", "", "", gid);
+		}
+		if (p->gids_left)
+			printf("  %8s %10s and %u more\n", "", "", p->gids_left);
 	}
 }
 
@@ -148,6 +156,8 @@ static void port_json(const struct rdma_port *p)
 	json_str("state", p->state);
 	json_str("link_layer", p->layer);
 	json_str("rate", p->rate);
+	json_u64("lid", p->lid);
+	json_u64("mtu", p->mtu);
 	json_str("network", p->net);
 	json_u64("network_mtu", p->net_mtu);
 	json_str("pkeys", p->pkeys);
@@ -157,9 +167,11 @@ static void port_json(const struct rdma_port *p)
 		json_u64("index", p->gid[i].index);
 		json_str("gid", p->gid[i].text);
 		json_str("type", p->gid[i].type);
+		json_str("network", p->gid[i].net);
 		json_close();
 	}
 	json_close();
+	json_u64("gids_left_out", p->gids_left);
 	json_close();
 }
 
@@ -168,6 +180,10 @@ static void rdma_json(const struct rdma_dev *d)
 	json_open(NULL, '{');
 	json_str("name", d->name);
 	json_str("firmware", d->firmware);
+	if (d->srqs == RDMA_SRQS_UNKNOWN)
+		json_raw("shared_receive_queues", "null", 4);
+	else
+		json_bool("shared_receive_queues", d->srqs == RDMA_SRQS_YES);
 	json_open("ports", '[');
 	for (unsigned i = 0; i < d->n_port; i++)
 		port_json(&d->port[i]);
@@ -232,11 +248,14 @@ int info_main(int argc, char **argv)
 	weft_ctx *ctx;
 
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json")) {
-			say_bad("info", "unexpected argument", argv[i]);
+		if (!strcmp(argv[i], "--json")) {
+			json = true;
+		} else if (!strcmp(argv[i], "--root") && i + 1 < argc) {
+			fact_set_root(argv[++i]);
+		} else {
+			say_bad("info", strcmp(argv[i], "--root") ? "unexpected argument" : "a folder is missing behind", argv[i]);
 			return 2;
 		}
-		json = true;
 	}
 	if (weft_open(NULL, &ctx))
 		return say_refusal();

@@ -4,6 +4,7 @@
  * of Linux has it. Reads only, and needs none of rdma-core's libraries.
  */
 #include <arpa/inet.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 
 #define CLASS    "/sys/class/infiniband/%s"
 #define PKEY_LAST 128
-#define GID_LAST 32                      /* a table may have a thousand places; those in use come first */
+#define GID_LAST 1024                    /* tables have up to so many places, most of them empty: all zero */
 
 /* "0000:...:ffff:c0a8:6401" as people write it: "::ffff:192.168.100.1". False: the place is empty. */
 static bool tidy_gid(char *out, size_t cap, const char *raw)
@@ -27,16 +28,28 @@ static void read_gids(struct rdma_port *p, const char *dev)
 {
 	char raw[64];
 
-	for (unsigned i = 0; i < GID_LAST && p->n_gid < RDMA_GIDS; i++) {
-		struct rdma_gid *g = &p->gid[p->n_gid];
+	for (unsigned i = 0; i < GID_LAST && fact_line(raw, sizeof(raw), CLASS "/ports/%u/gids/%u", dev, p->number, i); i++) {
+		struct rdma_gid g = { .index = i };
 
-		fact_line(raw, sizeof(raw), CLASS "/ports/%u/gids/%u", dev, p->number, i);
-		if (!tidy_gid(g->text, sizeof(g->text), raw))
+		if (!tidy_gid(g.text, sizeof(g.text), raw))
 			continue;
-		g->index = i;
-		fact_line(g->type, sizeof(g->type), CLASS "/ports/%u/gid_attrs/types/%u", dev, p->number, i);
-		p->n_gid++;
+		if (p->n_gid == RDMA_GIDS) {
+			p->gids_left++;
+			continue;
+		}
+		fact_line(g.type, sizeof(g.type), CLASS "/ports/%u/gid_attrs/types/%u", dev, p->number, i);
+		fact_line(g.net, sizeof(g.net), CLASS "/ports/%u/gid_attrs/ndevs/%u", dev, p->number, i);
+		p->gid[p->n_gid++] = g;
 	}
+}
+
+/* Its LID, on InfiniBand. */
+static void read_lid(struct rdma_port *p, const char *dev)
+{
+	char line[16];
+
+	if (strcmp(p->layer, "Ethernet") && fact_line(line, sizeof(line), CLASS "/ports/%u/lid", dev, p->number))
+		p->lid = (unsigned)strtoul(line, NULL, 0);
 }
 
 /* "4: ACTIVE": the word behind the number. */
@@ -69,38 +82,80 @@ static void read_port(struct rdma_port *p, const char *dev, const char *number)
 	read_state(p, dev);
 	fact_line(p->layer, sizeof(p->layer), CLASS "/ports/%u/link_layer", dev, p->number);
 	fact_line(p->rate, sizeof(p->rate), CLASS "/ports/%u/rate", dev, p->number);
-	fact_line(p->net, sizeof(p->net), CLASS "/ports/%u/gid_attrs/ndevs/0", dev, p->number);
+	read_lid(p, dev);
+	read_gids(p, dev);
+	for (unsigned i = 0; i < p->n_gid && !p->net[0]; i++)   /* the first place may be empty */
+		memcpy(p->net, p->gid[i].net, sizeof(p->net));
 	if (p->net[0])
 		fact_u64(&p->net_mtu, "/sys/class/net/%s/mtu", p->net);
-	read_gids(p, dev);
 	read_pkeys(p, dev);
 }
 
 unsigned rdma_devs(struct rdma_dev *out, unsigned cap)
 {
 	struct names devs, ports;
-	unsigned n;
+	char type[40];
 
 	fact_names(&devs, "", "/sys/class/infiniband");
-	for (n = 0; n < devs.n && n < cap; n++) {
+	for (unsigned n = 0; n < devs.n && n < cap; n++) {
 		struct rdma_dev *d = &out[n];
 
 		*d = (struct rdma_dev){ .n_port = 0 };
 		snprintf(d->name, sizeof(d->name), "%s", devs.name[n]);
 		fact_line(d->firmware, sizeof(d->firmware), CLASS "/fw_ver", d->name);
+		d->iwarp = fact_line(type, sizeof(type), CLASS "/node_type", d->name) && strstr(type, "RNIC");
 		fact_names(&ports, "", CLASS "/ports", d->name);
 		for (; d->n_port < ports.n && d->n_port < RDMA_PORTS; d->n_port++)
 			read_port(&d->port[d->n_port], d->name, ports.name[d->n_port]);
 	}
-	return n;
+	return devs.n;
+}
+
+static void add(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void add(char *out, size_t cap, const char *fmt, ...)
+{
+	size_t at = strlen(out);
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(out + at, cap - at, fmt, args);
+	va_end(args);
 }
 
 void rdma_say_port(const struct rdma_port *p, char *out, size_t cap)
 {
-	int n = snprintf(out, cap, "port %u: %s, %s, %s", p->number, p->state, p->layer, p->rate);
+	out[0] = 0;
+	add(out, cap, "port %u: %s, %s, %s", p->number, p->state, p->layer, p->rate);
+	if (p->lid)
+		add(out, cap, ", LID %u", p->lid);
+	if (p->mtu)
+		add(out, cap, ", RDMA MTU %u", p->mtu);
+	if (p->net[0])
+		add(out, cap, ", over %s with MTU %llu", p->net, (unsigned long long)p->net_mtu);
+	if (p->pkeys[0])
+		add(out, cap, ", P_Keys %s", p->pkeys);
+}
 
-	if (p->net[0] && n > 0 && (size_t)n < cap)
-		n += snprintf(out + n, cap - (size_t)n, ", over %s with MTU %llu", p->net, (unsigned long long)p->net_mtu);
-	if (p->pkeys[0] && n > 0 && (size_t)n < cap)
-		snprintf(out + n, cap - (size_t)n, ", P_Keys %s", p->pkeys);
+/* "IB/RoCE v1": one word of the kernel's for two things. On InfiniBand there is one only. */
+static const char *kind_of(const struct rdma_port *p, const struct rdma_gid *g)
+{
+	if (strncmp(g->type, "IB/", 3))
+		return g->type;
+	return strcmp(p->layer, "Ethernet") ? "" : g->type + 3;
+}
+
+void rdma_say_gid(const struct rdma_port *p, const struct rdma_gid *g, char *out, size_t cap)
+{
+	const char *kind = kind_of(p, g), *net = strcmp(g->net, p->net) ? g->net : "";   /* a VLAN's */
+
+	out[0] = 0;
+	add(out, cap, "%u %s", g->index, g->text);
+	if (kind[0] || net[0])
+		add(out, cap, " (%s%s%s)", kind, kind[0] && net[0] ? ", " : "", net);
+}
+
+const char *rdma_say_srqs(const struct rdma_dev *d)
+{
+	return d->srqs == RDMA_SRQS_NO ? "no shared receive queues, so each peer takes receive buffers of its own" : "";
 }

@@ -80,12 +80,14 @@ unsigned net_devs(struct net_dev *out, unsigned cap);
 struct rdma_gid {
 	unsigned index;
 	char text[48], type[24];         /* "::ffff:192.168.100.1", "RoCE v2" */
+	char net[32];                    /* the network interface that it stands for; "": none */
 };
 
 struct rdma_port {
-	unsigned number, n_gid;
+	unsigned number, n_gid, gids_left;     /* gids_left: further ones that are in use */
+	unsigned lid, mtu;               /* of InfiniBand; bytes of an RDMA packet, by rdma_ask(); 0: has none, or not known */
 	char state[20], layer[20], rate[40];   /* "ACTIVE", "Ethernet", "100 Gb/sec (4X EDR)" */
-	char net[32];                    /* the network interface that it stands on; "": none */
+	char net[32];                    /* the network interface that it stands on, its first address's; "": none */
 	uint64_t net_mtu;
 	char pkeys[80];                  /* "0x8001, 0x8002": its partitions, when it has others than 0xffff alone */
 	struct rdma_gid gid[RDMA_GIDS];  /* the first that are in use */
@@ -93,14 +95,26 @@ struct rdma_port {
 
 struct rdma_dev {
 	char name[NAME_LEN], firmware[NAME_LEN];
+	bool iwarp;
+	enum { RDMA_SRQS_UNKNOWN, RDMA_SRQS_NO, RDMA_SRQS_YES } srqs;   /* shared receive queues, by rdma_ask() */
 	unsigned n_port;
 	struct rdma_port port[RDMA_PORTS];
 };
 
 /* ---- rdma.c ---- */
+/* How many there are; the first @cap are filled in. */
 unsigned rdma_devs(struct rdma_dev *out, unsigned cap);
-/* "port 1: ACTIVE, Ethernet, 100 Gb/sec (4X EDR), over eth0 with MTU 9000" */
+#define RDMA_PORT_TEXT 320
+/* "port 1: ACTIVE, Ethernet, 100 Gb/sec (4X EDR), RDMA MTU 4096, over eth0 with MTU 9000" */
 void rdma_say_port(const struct rdma_port *p, char *out, size_t cap);
+#define RDMA_GID_TEXT 120
+/* "3 ::ffff:192.168.100.1 (RoCE v2)" */
+void rdma_say_gid(const struct rdma_port *p, const struct rdma_gid *g, char *out, size_t cap);
+/* What that means here; "": nothing unusual. */
+const char *rdma_say_srqs(const struct rdma_dev *d);
+
+/* ---- rdma_ask.c: fills in what stands in no file; left as it is where this user may not open them ---- */
+void rdma_ask(struct rdma_dev *dev, unsigned n);
 
 /* ---- machine.c, the rest ---- */
 

@@ -28,7 +28,7 @@ MAY_SEE = {
     "src/transports/*": ["=", "core/transport.h", "gpu/", "os/", "base/", "weft/"],
     "src/py": ["=", "weft/weft.h"],
     "src/mpi": ["=", "weft/weft.h"],
-    "perftest": ["=", "weft/weft.h"],
+    "perftest": ["=", "weft/weft.h", "transports/verbs/ibv.h"],  # libibverbs as it is, nothing of ours
     "docs/examples": ["weft/weft.h"],
     "tests/conform": ["=", "lib/", "weft/weft.h"],
 }

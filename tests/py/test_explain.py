@@ -89,6 +89,33 @@ def test_info_lists_devices():
     assert "127.0.0.1" in loopback[0]["addresses"] or not loopback[0]["up"]
 
 
+def test_info_of_another_machines_rdma_devices(tmp_path):
+    port = tmp_path / "sys/class/infiniband/fake0/ports/1"
+    for folder in ("gids", "gid_attrs/types", "gid_attrs/ndevs"):
+        (port / folder).mkdir(parents=True)
+    for name, text in {"state": "4: ACTIVE", "link_layer": "Ethernet", "rate": "10 Gb/sec"}.items():
+        (port / name).write_text(text + "\n")
+    for i in range(12):
+        (port / f"gids/{i}").write_text(f"0000:0000:0000:0000:0000:ffff:0a00:00{i:02x}\n" if i else ":".join(["0000"] * 8) + "\n")
+        if i:                                   # an empty place has neither
+            (port / f"gid_attrs/types/{i}").write_text("RoCE v2\n")
+            (port / f"gid_attrs/ndevs/{i}").write_text("eth0\n" if i != 2 else "eth0.7\n")
+    env = {"LD_LIBRARY_PATH": str(TOOL.resolve().parent / "fake"), "WEFT_TEST_IBV": str(tmp_path), "WEFT_TEST_IBV_MTUS": "1024",
+           "WEFT_TEST_IBV_SRQS": "no"}
+    (dev,) = one(weft("info", "--root", str(tmp_path), "--json", env=env))["devices"]["rdma"]
+    (shown,) = dev["ports"]
+    assert len(shown["gids"]) == 8 and shown["gids_left_out"] == 3 and shown["network"] == "eth0" and shown["lid"] == 0
+    assert shown["gids"][1] == {"index": 2, "gid": "::ffff:10.0.0.2", "type": "RoCE v2", "network": "eth0.7"}
+    text = weft("info", "--root", str(tmp_path), env=env).stdout
+    assert "GID 1 ::ffff:10.0.0.1 (RoCE v2)\n" in text and "GID 2 ::ffff:10.0.0.2 (RoCE v2, eth0.7)\n" in text and "and 3 more\n" in text
+    assert one(weft("info", "--root", str(tmp_path), "--json", env={"WEFT_AVOID": ""}))["devices"]["rdma"][0]["shared_receive_queues"] is None
+    if not os.path.exists(env["LD_LIBRARY_PATH"]) or "LD_PRELOAD" in os.environ:
+        pytest.skip("no devices in software here: they are not asked")
+    assert shown["mtu"] == 1024 and dev["shared_receive_queues"] is False
+    assert "fake0      no shared receive queues, so each peer takes receive buffers of its own\n" in text
+    assert "port 1: ACTIVE, Ethernet, 10 Gb/sec, RDMA MTU 1024, over eth0 with MTU 0" in text
+
+
 # ---- explain --------------------------------------------------------------------------------------------------------
 
 

@@ -439,7 +439,7 @@ def test_a_peer_of_another_version_of_weft():
 
 
 @pytest.mark.parametrize("args", [
-    [], ["frobnicate"], ["info", "extra"], ["explain"], ["perf", "--nope"], ["perf", "a", "b"], ["perf", "--transport", "rdma"],
+    [], ["frobnicate"], ["info", "extra"], ["info", "--root"], ["explain"], ["perf", "--nope"], ["perf", "a", "b"], ["perf", "--transport", "rdma"],
     ["perf", "--test", "x"], ["perf", "--size", "8x"], ["perf", "--size", "-1"], ["perf", "--size", "8,,9"],
     ["perf", "--size", "99999999999999999999"], ["perf", "--time", "0"], ["perf", "--time", "nan"],
     ["perf", "--iterations", "0"], ["perf", "--window", "1.5"], ["perf", "--size", "8:"], ["perf", "--size", ":8"],

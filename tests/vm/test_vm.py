@@ -35,7 +35,11 @@ def test_tools_know_the_devices():
     assert port["network"] == "eth0" and port["network_mtu"] == 9000
     gids = {g["gid"]: g for g in port["gids"]}
     assert gids["::ffff:192.168.100.1"]["type"] == gids["fd00:100::1"]["type"] == "RoCE v2" and len({g["index"] for g in port["gids"]}) == len(gids)
+    assert port["mtu"] == 4096 and port["lid"] == 0 and dev["shared_receive_queues"] is True and port["gids_left_out"] == 0
+    assert {g["network"] for g in port["gids"]} == {"eth0"}
     found = {c["check"]: c for c in doctor["checks"]}
+    assert ", RDMA MTU 4096, over eth0 with MTU 9000, GIDs " in found["rdma"]["found"]
+    assert re.search(r" \d+ ::ffff:192\.168\.100\.1 \(RoCE v2\)[,;] ", found["rdma"]["found"]), found["rdma"]["found"]
     assert "rxe0" in found["rdma"]["found"] and found["rdma"]["state"] == "ok"
     assert "libibverbs.so.1 can be loaded" in found["rdma"]["found"]
 
