@@ -3,6 +3,7 @@
  * far_agent.c - the other process of conform_far: it carries out what it is asked for, one request after the other, and makes no turn
  * by itself, as a second worker in the same process would not.
  */
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -506,13 +507,14 @@ static bool serve_one(void)
 /* One that crashes shall not do so in silence. */
 static void on_child(int sig)
 {
-	int status;
+	int status, was = errno;
 
 	(void)sig;
 	while (waitpid(-1, &status, WNOHANG) > 0) {
 		if (WIFSIGNALED(status))
 			dprintf(2, "# the far process died of signal %d\n", WTERMSIG(status));
 	}
+	errno = was;
 }
 
 int far_serve(int listener)
@@ -522,6 +524,8 @@ int far_serve(int listener)
 		pid_t server = getpid();
 
 		sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (sock < 0 && errno == EINTR)
+			continue;
 		if (sock < 0)
 			return 1;
 		if (!fork()) {

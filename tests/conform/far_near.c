@@ -452,11 +452,13 @@ static bool is_readable(weft_worker *w, int ms)
 
 static void begin(void)
 {
+	static bool is_gone;
 	struct far_buf *b;
 
-	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); (sock = far_dial(where)) < 0 && wt_now_ns() < limit;)
+	for (uint64_t limit = wt_in_ms(WT_LIMIT_MS); (sock = far_dial(where)) < 0 && !is_gone && wt_now_ns() < limit;)
 		usleep(20000); /* it may be just starting */
-	if (sock < 0)
+	is_gone = sock < 0;              /* the cases after this one do not wait for it any more */
+	if (is_gone)
 		fprintf(stderr, "# nobody serves at %s\n", where);
 	is_split = false;
 	b = far_start(FAR_BEGIN);
