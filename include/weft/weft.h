@@ -337,11 +337,14 @@ WEFT_API int weft_address(weft_worker *w, void *out, size_t *len);
 WEFT_API int weft_connect_address(weft_worker *w, const void *address, size_t len, const weft_conn_opts *o, weft_ep **out);
 
 /* Flushes, tells the peer, ends. Posts an operation: when it is done, @ep is gone. Until then what was posted goes on;
- * new operations are refused with WEFT_ECLOSED. A deadline turns it into an abort. Returns as every posting call. */
+ * new operations, a second close among them, are refused with WEFT_ECLOSED. A deadline turns it into an abort, and so do
+ * weft_cancel() and weft_ep_abort(). Returns as every posting call. */
 WEFT_API int weft_ep_close(weft_ep *ep, weft_call *call);
 
 /* Ends @ep now. Every pending operation on it still completes (WEFT_EABORTED) and @ep stays a valid value in those
- * events; with the last of them reaped it is gone. Returns WEFT_OK; WEFT_ETHREAD. */
+ * events; with the last of them reaped it is gone. May be called while weft_ep_close() is pending, that is until its
+ * completion is reaped. Who cannot know whether it was asks by weft_cancel() of the close first: when that returns WEFT_OK,
+ * it was not. Returns WEFT_OK; WEFT_ETHREAD. */
 WEFT_API int weft_ep_abort(weft_ep *ep);
 
 /* Changes the endpoint's user_data, which comes back in all its events that follow. */

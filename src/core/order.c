@@ -96,7 +96,8 @@ int weft_flush(weft_worker *w, weft_ep *ep, weft_call *call)
 
 static void close_cancel(struct wf_op *op)
 {
-	wf_ep_fail(op->ep, WEFT_EABORTED, 0, "closing took longer than its deadline");
+	wf_ep_fail(op->ep, WEFT_EABORTED, 0,
+		   op->stop == WEFT_ETIMEDOUT ? "closing took longer than its deadline" : "its close was cancelled");
 }
 
 const struct wf_kind wf_kind_close = { "close", close_cancel };

@@ -228,13 +228,15 @@ static PyObject *close_with(Endpoint *ep, const char *what, uint64_t timeout_ns)
 	op = wpy_op_new(w, WPY_CLOSE, what);
 	if (!op)
 		return NULL;
+	ep->closing = true;                  /* first: what an inbox drops may run code that calls us */
 	wpy_inbox_clear(ep, &ep->am);
 	wpy_inbox_clear(ep, &ep->obj);
 	wpy_call_init(&call, 0, op);
 	if (timeout_ns)
 		call.deadline_ns = wpy_now() + timeout_ns;
-	ep->closing = true;
 	ret = weft_ep_close(ep->h, &call);
+	if (ret == WEFT_PENDING)
+		ep->close_op = call.op;
 	if (ret < 0 && wpy_status_scope(ret) == WEFT_SCOPE_EP) {
 		weft_ep_abort(ep->h);        /* it is over already */
 		wpy_ep_gone(ep);
@@ -258,17 +260,37 @@ static PyObject *ep_close(PyObject *self, PyObject *const *args, Py_ssize_t n, P
 	return close_with((Endpoint *)self, "Endpoint.close", timeout_ns);
 }
 
+/*
+ * A close waits for the peer, and shall no longer. Its completion tells whoever awaits it, and that the weft_ep is gone. That
+ * may be reaped and not be taken in yet, when what runs in between (the garbage collector's finalizers) calls this: then the
+ * weft_ep must not be touched. The operation's handle can be asked without it.
+ */
+static int abort_close(Endpoint *ep)
+{
+	int ret = weft_cancel(ep->worker->h, ep->close_op);
+
+	if (!ret)
+		ret = weft_ep_abort(ep->h);  /* the cancel is for the next turn, this is for now */
+	if (ret && ret != WEFT_ESTALE) {
+		wpy_raise_refused(ret);
+		return -1;
+	}
+	return wpy_worker_touch(ep->worker);
+}
+
 static int abort_now(Endpoint *ep)
 {
 	int ret;
 
-	if (ep->closing || !ep->h || !ep->worker->h)
+	if (!ep->h || !ep->worker->h)
 		return 0;
 	if (wpy_worker_check(ep->worker))
 		return -1;
+	if (ep->closing)
+		return abort_close(ep);
+	ep->closing = true;
 	wpy_inbox_clear(ep, &ep->am);
 	wpy_inbox_clear(ep, &ep->obj);
-	ep->closing = true;
 	ret = weft_ep_abort(ep->h);
 	if (ret) {
 		ep->closing = false;
@@ -512,7 +534,7 @@ static PyMethodDef ep_methods[] = {
 	WPY_FAST("explain", ep_explain, "explain(json=False) -> str\n\nWhich paths it uses and why not others."),
 	WPY_FAST("close", ep_close, "close(timeout=None)\n\nFlushes, tells the peer, ends; after timeout seconds it aborts. Never "
 		 "fails: flush() tells of loss."),
-	{ "abort", ep_abort, METH_NOARGS, "abort()\n\nEnds it now; what is pending fails." },
+	{ "abort", ep_abort, METH_NOARGS, "abort()\n\nEnds it now; what is pending fails. A close() that waits is done." },
 	{ "_on_over", ep_on_over, METH_O, "_on_over(f): f(endpoint) is called by the loop once it is over; one f only." },
 	{ "__aenter__", ep_aenter, METH_NOARGS, NULL },
 	{ "__aexit__", WPY_CAST(ep_aexit), METH_FASTCALL, NULL },

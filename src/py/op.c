@@ -248,7 +248,7 @@ static bool is_fine(const Op *op, int32_t status)
 	if (op->kind == WPY_STREAM)
 		return status == WEFT_ECLOSED;
 	if (op->kind == WPY_CLOSE)
-		return wpy_status_scope(status) == WEFT_SCOPE_EP || status == WEFT_ETIMEDOUT;
+		return wpy_status_scope(status) == WEFT_SCOPE_EP || status == WEFT_ETIMEDOUT || status == WEFT_ECANCELED;
 	return false;
 }
 

@@ -304,7 +304,8 @@ struct wpy_ep {
 	uint32_t pins;
 	Endpoint *pin_next, **pin_at;
 	bool connected;
-	bool closing;                    /* close() or abort() was called */
+	bool closing;                    /* close() or abort() was called; with h: a close is pending            */
+	weft_op close_op;                /* that close                                                           */
 };
 
 extern PyTypeObject wpy_ep_type;

@@ -141,6 +141,87 @@ static void a_close_that_misses_its_deadline_is_an_abort(void **state)
 	wt_pair_close(&p);
 }
 
+/* On side 0: a close that waits for a send that nobody receives. */
+static struct wt_posted a_close_that_waits(struct wt_pair *p, struct wt_posted *send, uint64_t deadline_ns)
+{
+	static unsigned char out[1000000];
+	weft_call c = wt_call(0);
+	struct wt_posted closed;
+
+	c.deadline_ns = deadline_ns;
+	*send = wt_send(p, 0, out, sizeof(out), 1, WEFT_SYNC);
+	closed = wt_took(p->w[0], weft_ep_close(p->ep[0], &c), &c);
+	assert_int_equal(closed.ret, WEFT_PENDING);
+	return closed;
+}
+
+static void an_abort_ends_a_close_that_waits(void **state)
+{
+	struct wt_posted s, closed;
+	struct wt_pair p;
+
+	(void)state;
+	for (int progressed = 0; progressed < 3; progressed++) {
+		wt_pair_open(&p, 0);
+		closed = a_close_that_waits(&p, &s, progressed ? wt_in_ms(3600000) : 0);
+		for (int i = 0; i < progressed * 20; i++)
+			weft_progress(p.w[i & 1]->w);
+		assert_int_equal(weft_ep_abort(p.ep[0]), WEFT_OK);
+		assert_int_equal(weft_ep_abort(p.ep[0]), WEFT_OK); /* still a value: two completions name it */
+		wt_fails(p.w[0], s, WEFT_EABORTED);
+		wt_fails(p.w[0], closed, WEFT_EABORTED);
+		p.ep[0] = NULL;
+		wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+		wt_pump_ms(2);
+		assert_int_equal(wt_count(p.w[0], WEFT_EV_OP) + wt_count(p.w[0], WEFT_EV_DOWN), 0);
+		wt_pair_close(&p);
+	}
+}
+
+/* Whoever aborts cannot know that the close is done, until he reaps it. */
+static void an_abort_may_come_when_the_close_is_done(void **state)
+{
+	weft_call c = wt_call(0);
+	struct wt_posted closed;
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	closed = wt_took(p.w[0], weft_ep_close(p.ep[0], &c), &c);
+	for (int i = 0; i < 2000; i++)
+		weft_progress(p.w[i & 1]->w); /* which reaps nothing */
+	assert_int_equal(weft_ep_abort(p.ep[0]), WEFT_OK);
+	e = wt_done(p.w[0], closed);
+	assert_true(e.status == WEFT_OK || e.status == WEFT_EABORTED);
+	p.ep[0] = NULL;
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	wt_pair_close(&p);
+}
+
+static void a_close_that_is_cancelled_is_an_abort(void **state)
+{
+	uint64_t end = wt_in_ms(WT_LIMIT_MS);
+	struct wt_posted s, closed;
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	closed = a_close_that_waits(&p, &s, 0);
+	assert_int_equal(weft_cancel(p.w[0]->w, closed.op), WEFT_OK);
+	do /* one at a time: with the last of them the endpoint is gone, and with it the cause */
+		assert_true(wt_now_ns() < end);
+	while (!weft_reap(p.w[0]->w, &e, 1) || e.user_data != s.id);
+	assert_int_equal(e.status, WEFT_EABORTED);
+	assert_string_equal(weft_event_error(&e)->cause, "its close was cancelled"); /* there was no deadline */
+	wt_fails(p.w[0], closed, WEFT_ECANCELED);
+	assert_int_equal(weft_cancel(p.w[0]->w, closed.op), WEFT_ESTALE);
+	p.ep[0] = NULL;
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	wt_pair_close(&p);
+}
+
 enum { KINDS = 9 };
 
 /* One pending operation of each kind on side 0; the number posted. */
@@ -322,6 +403,9 @@ static const struct CMUnitTest cases[] = {
 	WT_CASE(the_peer_of_a_closed_endpoint_is_told),
 	WT_CASE(both_sides_may_close_at_once),
 	WT_CASE(a_close_that_misses_its_deadline_is_an_abort),
+	WT_CASE(an_abort_ends_a_close_that_waits),
+	WT_CASE(an_abort_may_come_when_the_close_is_done),
+	WT_CASE(a_close_that_is_cancelled_is_an_abort),
 	WT_CASE(an_abort_completes_everything_once),
 	WT_CASE(a_freed_worker_lets_its_peers_know),
 	WT_CASE(a_context_with_workers_stays_open),

@@ -209,6 +209,48 @@ def test_both_close_while_each_has_sent_what_nobody_reads(run):
     run(body())
 
 
+@pytest.mark.parametrize("thread", [False, True])
+def test_an_abort_ends_a_close_that_waits(run, thread):
+    async def body():
+        async with comm_pair() as (a, b):
+            await a.write(to_serialize(numpy.zeros(400_000)))    # b does not read it
+            closing = asyncio.ensure_future(a.close())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not closing.done()
+            if thread:
+                await asyncio.to_thread(a.abort)
+            else:
+                a.abort()
+            await asyncio.wait_for(closing, 5)
+            with pytest.raises(CommClosedError):
+                while True:                  # as much as had come
+                    await asyncio.wait_for(b.read(), 5)
+
+    run(body())
+
+
+def test_a_read_that_ends_does_not_cut_a_close_short(run):
+    async def body():
+        x = numpy.arange(400_000)
+        async with comm_pair() as (a, b):
+            read = asyncio.ensure_future(a.read())
+            await asyncio.sleep(0)
+            await a.write(to_serialize(x))
+            closing = asyncio.ensure_future(a.close())
+            await asyncio.sleep(0)
+            read.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await read
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not closing.done()
+            numpy.testing.assert_array_equal(await asyncio.wait_for(b.read(), 5), x)
+            await asyncio.wait_for(closing, 5)
+
+    run(body())
+
+
 def test_what_came_before_a_close_is_read_though_a_send_failed(run):
     async def body():
         async with comm_pair() as (a, b):

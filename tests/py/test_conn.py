@@ -216,6 +216,62 @@ def test_close_flushes(run, transport):
     run(main())
 
 
+def test_an_abort_ends_a_close_that_waits(run, transport):
+    async def once():
+        async with pair(transport) as (a, b):
+            send = a.send(bytes(1 << 20), sync=True)          # nobody receives it
+            close = a.close()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not close.done() and a.closed
+            a.abort()
+            a.abort()
+            assert await asyncio.wait_for(close, 5) is None
+            with pytest.raises(weft.AbortedError):
+                await send
+            while not b.closed:
+                await asyncio.sleep(0)
+            assert isinstance(b.error, weft.ResetError | weft.ClosedError)
+
+    async def main():
+        counts = []
+        for _ in range(4):
+            await once()
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[1] == counts[-1], counts
+    run(main())
+
+
+def test_an_abort_amid_a_batch_that_has_the_end_of_the_close(run1, transport):
+    """Finalizers run while a batch of completions is taken in. One that aborts an endpoint whose close is further on in it must not
+    touch what is gone."""
+    async def main():
+        class Buffer(bytearray):
+            def __del__(self):
+                for ep in going:
+                    ep.abort()
+
+        accepted = asyncio.Queue()
+        async with await weft.listen(accepted.put_nowait, "weft://127.0.0.1:0", transports=transport) as listener:
+            a = await weft.connect(listener.url, transports=transport)
+            b = await accepted.get()
+            for _ in range(10):
+                going = []
+                eps = [await weft.connect(listener.url, transports=transport) for _ in range(8)]
+                theirs = [await accepted.get() for _ in eps]
+                got = [b.recv(Buffer(8), i) for i in range(len(eps))]
+                closes = []
+                for i, ep in enumerate(eps):
+                    closes.append(ep.close())
+                    a.send(bytes(8), i)
+                going += eps
+                assert await asyncio.gather(*closes) == [None] * len(eps)
+                await asyncio.gather(*got, *[ep.close() for ep in theirs])
+            going.clear()
+            await asyncio.gather(a.close(), b.close())
+    run1(main())
+
+
 def test_a_refusal_says_once_what_the_system_said(run1):
     async def main():
         with socket.socket() as s:                            # a port that is ours, and at which nobody listens

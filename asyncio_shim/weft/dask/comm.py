@@ -71,16 +71,16 @@ class WeftComm(Comm):
         try:
             frames = await self._frames()
         except (weft.Error, MalformedError, MemoryError) as exc:
-            self.abort()
+            self._broke()
             _closed(self, exc)
         except BaseException:                # cancelled: a part of a message may have come
-            self.abort()
+            self._broke()
             raise
         try:
             return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
                                      allow_offload=self.allow_offload)
         except EOFError as exc:
-            self.abort()
+            self._broke()
             raise CommClosedError(f"in {self}: a message was cut short") from exc
 
     async def _frames(self) -> list[memoryview]:
@@ -110,10 +110,10 @@ class WeftComm(Comm):
             self._sends.append(self._ep.am_send(header, pieces))
             self._look_after_sends()
         except weft.Error as exc:
-            self.abort()
+            self._broke()
             _closed(self, exc)
         except BaseException:                # half a message may have been sent
-            self.abort()
+            self._broke()
             raise
         return total
 
@@ -141,9 +141,15 @@ class WeftComm(Comm):
             _forget(self._sends)
 
     def abort(self) -> None:
+        """Ends it now, also while close() waits."""
         self._is_closed = True
-        if self._finalizer.detach():
-            _end(self._ep, self._sends)
+        self._finalizer.detach()
+        _end(self._ep, self._sends)
+
+    def _broke(self) -> None:
+        """Ends it after a failure; where close() waits that has begun, and what was written is still to arrive."""
+        if not self._is_closed:
+            self.abort()
 
     def closed(self) -> bool:
         return self._is_closed or self._ep.closed
