@@ -6,5 +6,6 @@ names is run on them: python -m weft.faces ucp ucxx -- prog.py. docs/FACES.md sa
     _array.py     memory of the caller
     _settings.py  UCX's options, as far as they mean something here
     _net.py       addresses of this host, the logger
+    _lacks.py     what is not there, and how that is said
     _low.py       without an event loop of the caller's: ucp._libs, and what ucxx._lib derives from
 """

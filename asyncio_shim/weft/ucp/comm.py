@@ -7,6 +7,7 @@ from typing import Any
 
 import weft
 from weft import _weft
+from weft.faces import _lacks
 from weft.faces._array import memory
 from weft.faces._link import FULL, Link, said
 
@@ -68,3 +69,5 @@ def flush_ep(ep: Any, event_loop: Any = None) -> asyncio.Future[Any]:
     """ep: an endpoint's link, or an endpoint."""
     link = ep if isinstance(ep, Link) else ep._link()
     return _start(_none(_run(link.ep.flush(), "flush")), event_loop)
+
+_lacks.said_by(__name__)

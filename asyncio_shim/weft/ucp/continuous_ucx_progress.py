@@ -2,6 +2,8 @@
 """The tasks by which ucx-py makes progress. weft needs none; making one is refused."""
 from typing import Any
 
+from weft.faces import _lacks
+
 
 class ProgressTask:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -14,3 +16,5 @@ class BlockingMode(ProgressTask):
 
 class NonBlockingMode(ProgressTask):
     pass
+
+_lacks.said_by(__name__)

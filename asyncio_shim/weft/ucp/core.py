@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import weft
-from weft.faces import _core, _settings
+from weft.faces import _core, _lacks, _settings
 from weft.faces._core import drop_context
 from weft.faces._link import Face, UCXAddress, Worker, number
 
@@ -299,3 +299,5 @@ def fence() -> None:
 
 for _f in (create_listener, create_endpoint, create_endpoint_from_worker_address, continuous_ucx_progress):
     _f.__doc__ = getattr(ApplicationContext, _f.__name__).__doc__
+
+_lacks.said_by(__name__)

@@ -4,6 +4,8 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from weft.faces import _lacks
+
 logger = logging.getLogger("ucx")
 
 
@@ -58,3 +60,5 @@ def log_errors(reraise_exception: bool = False) -> Iterator[None]:
         logger.exception(exc)
         if reraise_exception:
             raise
+
+_lacks.said_by(__name__)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The interface of `ucxx` on weft: `import weft.ucxx as ucxx`, or, for a program that says `import ucxx`,
 `python -m weft.faces ucxx -- prog.py`. docs/FACES.md says what is not there."""
+from weft.faces import _lacks
+
 from . import core, exceptions, testing, types
 from ._lib import libucxx
 from ._lib_async import Endpoint, Listener
@@ -16,3 +18,5 @@ __ucx_version__ = "{}.{}.{}".format(*core.get_ucx_version())
 
 __all__ = ["exceptions", "types", "testing", "libucxx", *core.__all__, "__git_commit__", "__version__", "get_address", "Endpoint",
            "Listener"]
+
+_lacks.said_by(__name__)

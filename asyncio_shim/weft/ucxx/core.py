@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from weft.faces import _settings
+from weft.faces import _lacks, _settings
 from weft.faces._core import drop_context
 
 from ._lib import libucxx as _low
@@ -129,3 +129,5 @@ __all__ = ["init", "reset", "stop_notifier_thread", "get_ucx_version", "progress
            "create_endpoint", "create_endpoint_from_worker_address", "get_ucp_context_info", "get_ucp_worker_info",
            "get_active_transports", "continuous_ucx_progress", "get_ucp_worker", "get_ucxx_worker", "get_worker_address",
            "get_ucx_address_from_buffer", "recv"]
+
+_lacks.said_by(__name__)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The exceptions of `ucxx`: one for each status of UCX, all of them UCXError."""
+from weft.faces import _lacks
 
 
 class UCXError(Exception):
@@ -21,3 +22,5 @@ UCXCanceled = globals()["UCXCanceledError"]          # their older names
 UCXMsgTruncated = globals()["UCXMessageTruncatedError"]
 
 __all__ = ["UCXCanceled", "UCXError", "UCXMsgTruncated"] + [f"UCX{_n}Error" for _n in _NAMES]
+
+_lacks.said_by(__name__)

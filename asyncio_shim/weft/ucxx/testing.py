@@ -7,6 +7,8 @@ import time
 import traceback
 from typing import Any
 
+from weft.faces import _lacks
+
 
 def run_in_subprocess(target: Any, error_queue: Any, *args: Any, **kwargs: Any) -> None:
     """Calls target; the traceback of what it raises goes to error_queue, too."""
@@ -51,3 +53,5 @@ def wait_requests(worker: Any, progress_mode: str, requests: Any) -> None:
             worker.progress()
     for r in requests:
         r.check_error()
+
+_lacks.said_by(__name__)

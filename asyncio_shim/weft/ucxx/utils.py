@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from weft.faces import _lacks
 from weft.faces._net import get_address, get_ucxpy_logger
 
 
@@ -63,3 +64,5 @@ def print_multi(values: Sequence[str], key_length: int = 25) -> None:
 
 __all__ = ["format_bytes", "format_time", "get_address", "get_ucxpy_logger", "hmean", "nvtx_annotate", "parse_bytes", "print_key_value",
            "print_multi", "print_separator"]
+
+_lacks.said_by(__name__)

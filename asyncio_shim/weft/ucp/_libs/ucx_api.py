@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from weft.faces import _low, _settings
+from weft.faces import _lacks, _low, _settings
 from weft.faces._link import UCXAddress
 from weft.faces._low import (
     PackedRemoteKey,
@@ -57,3 +57,5 @@ __all__ = ["AllocatorType", "Feature", "PackedRemoteKey", "RemoteMemory", "UCXAd
            "UCXListener", "UCXMemoryHandle", "UCXObject", "UCXRequest", "UCXRkey", "UCXWorker", "am_recv_nb", "am_send_nbx",
            "get_address", "get_current_options", "get_nb", "get_nbi", "get_ucx_version", "is_am_supported", "put_nb", "put_nbi",
            "stream_recv_nb", "stream_send_nb", "tag_recv_nb", "tag_send_nb"]
+
+_lacks.said_by(__name__)

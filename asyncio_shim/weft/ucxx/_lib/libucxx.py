@@ -21,7 +21,7 @@ from typing import Any
 
 import weft
 from weft import _weft
-from weft.faces import _low, _settings
+from weft.faces import _lacks, _low, _settings
 from weft.faces._array import Array, as_host, memory
 from weft.faces._link import ABORT_S, FULL, Face, Probed, UCXAddress, Worker, number
 
@@ -312,6 +312,9 @@ class UCXWorker(_low.UCXWorker):
 
         return self.do(here)
 
+    run_request_notifier, stop_request_notifier_thread, wait_request_notifier = (_lacks.Method() for _ in range(3))
+    clear_python_futures_pool, populate_python_futures_pool = (_lacks.Method() for _ in range(2))
+
     def close(self) -> None:
         """Nobody reaches it any more; everything that hangs on it ends."""
         if self._open:
@@ -527,3 +530,5 @@ class UCXBufferRequest:
 
 
 __all__ = [n for n in globals() if n.startswith("UCX")] + ["Feature", "TagProbeResult", "get_current_options", "get_ucx_version"]
+
+_lacks.said_by(__name__)

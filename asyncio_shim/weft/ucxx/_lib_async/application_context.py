@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from weft.faces import _core
+from weft.faces import _core, _lacks
 
 from .._lib.libucxx import FACE, LoopWorker, UCXAddress
 from .endpoint import Endpoint
@@ -88,3 +88,5 @@ class ApplicationContext(_core.Context):
     async def create_endpoint_from_worker_address(self, address: UCXAddress, endpoint_error_handling: bool = True) -> Endpoint:
         """Connects to a worker; only tags with force_tag=True can be used there."""
         return await super().create_endpoint_from_worker_address(address, endpoint_error_handling)
+
+_lacks.said_by(__name__)

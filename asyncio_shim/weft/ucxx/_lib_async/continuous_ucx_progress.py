@@ -2,6 +2,8 @@
 """The tasks by which ucxx makes progress. weft needs none; making one is refused."""
 from typing import Any
 
+from weft.faces import _lacks
+
 
 class ProgressTask:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -18,3 +20,5 @@ class PollingMode(ProgressTask):
 
 class BlockingMode(ProgressTask):
     pass
+
+_lacks.said_by(__name__)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 import weft
-from weft.faces import _core
+from weft.faces import _core, _lacks
 from weft.faces._array import memory
 from weft.faces._link import Probed, said
 
@@ -88,3 +88,5 @@ class Endpoint(_core.Endpoint):
             raise said(self._face, exc, self._what("Recv Multi", count, at, "?", None)) from exc
         self._count_received()
         return out
+
+_lacks.said_by(__name__)

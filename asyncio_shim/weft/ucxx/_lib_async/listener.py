@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-from weft.faces import _core
+from weft.faces import _core, _lacks
 
 
 class Listener(_core.Listener):
@@ -8,3 +8,5 @@ class Listener(_core.Listener):
     @property
     def closed(self) -> bool:
         return self._ctx is None
+
+_lacks.said_by(__name__)
