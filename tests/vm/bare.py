@@ -21,6 +21,8 @@ MISSING = None if BARE.exists() else "libibverbs' header is not installed, so th
 # perftest/bench/verbs/bare.c; the first is also what `steps -p` counts in.
 MESSAGE, SEND, RECV, FOUND, BOTH, NOTHING = range(2, 8)
 POSTED, REAPED = 3, 4  # perftest/bench/verbs/marked.c
+BY_THE_CLOCK = ("recvfrom", "getsockopt", "epoll_wait")  # as weft looks at a TCP connection whose messages go another way (tcp.c)
+CALLS = {"1": "write", "45": "recvfrom", "55": "getsockopt", "232": "epoll_wait"}  # x86-64's numbers; others are left as numbers
 MIB = 1.048576  # perftest's MB
 
 
@@ -79,10 +81,11 @@ def ratio(mine, its):
 
 def per_message(said, messages, slot=MESSAGE):
     """{"ours", "provider", "syscalls"} for each of so many messages of one slot, from what `steps` printed, and "least", ours of the
-    cheapest window. Ours is the program, its library and what they call of libc; the provider's is libibverbs, the driver, and what
-    they call of it."""
+    cheapest window, and "calls", {name: how many in all} of the system calls. Ours is the program, its library and what they call of
+    libc; the provider's is libibverbs, the driver, and what they call of it."""
     row = next(r for r in rows(said) if r.get("slot") == slot)
-    return {k: row[k] / messages for k in ("ours", "provider", "syscalls")} | {"least": row["ours_least"]}
+    each = {k: row[k] / messages for k in ("ours", "provider", "syscalls")}
+    return each | {"least": row["ours_least"], "calls": {CALLS.get(nr, nr): n for nr, n in row["calls"].items()}}
 
 
 def functions(places, program, messages):

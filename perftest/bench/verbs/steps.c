@@ -14,7 +14,8 @@
  * Whose an instruction is goes by the file that its address is mapped from: libibverbs and the provider's library, or anything
  * else, which is ours. libc's belong to whoever called it: to the one of the two that ran last. After the program's own output
  * comes one line of JSON for each slot: the number of its windows, the instructions (ours_libc and provider_libc are part of
- * ours and provider; ours_least is the cheapest window's), the system calls; what the marks themselves cost is taken off.
+ * ours and provider; ours_least is the cheapest window's), the system calls, and these by number; what the marks themselves
+ * cost is taken off.
  */
 #include <errno.h>
 #include <rdma/ib_user_verbs.h>
@@ -41,6 +42,7 @@ int main(void)
 
 #define SYSCALL_INSN 0x050f             /* as a little-endian word reads it */
 #define RANGES_MAX   512
+#define CALLS_MAX    512                /* numbers of system calls: x86-64 has fewer */
 #define PLACES       (1u << 16)         /* different instructions that are told apart; a power of two */
 
 enum owner { OURS, PROVIDER, LIBC };
@@ -57,6 +59,7 @@ struct place {
 
 struct slot {
 	uint64_t windows, syscalls;
+	uint64_t calls[CALLS_MAX];      /* the same, by number */
 	uint64_t all[2], libc[2];       /* by owner: OURS, PROVIDER */
 	uint64_t opened, least;         /* OURS when the window opened, and of the cheapest window */
 };
@@ -194,6 +197,7 @@ static bool take_step(void)
 	if (r.rax == SYS_getppid && r.rdi == MARK_MAGIC)
 		return false;
 	t.slots[t.slot].syscalls++;
+	t.slots[t.slot].calls[r.rax % CALLS_MAX]++;
 	return !is_doorbell(r.rax, r.rsi, r.rdx) || ++t.rung < t.to;
 }
 
@@ -272,8 +276,12 @@ static void print_slots(void)
 		}
 		printf("{\"slot\":%lu,\"windows\":%lu,\"ours\":%ld,\"ours_libc\":%ld,\"ours_least\":%ld,", i, s->windows,
 		       (long)s->all[OURS], (long)s->libc[OURS], (long)s->least);
-		printf("\"provider\":%lu,\"provider_libc\":%lu,\"syscalls\":%lu}\n", s->all[PROVIDER], s->libc[PROVIDER],
+		printf("\"provider\":%lu,\"provider_libc\":%lu,\"syscalls\":%lu,\"calls\":{", s->all[PROVIDER], s->libc[PROVIDER],
 		       s->syscalls);
+		for (unsigned nr = 0, n = 0; nr < CALLS_MAX; nr++)
+			if (s->calls[nr])
+				printf("%s\"%u\":%lu", n++ ? "," : "", nr, s->calls[nr]);
+		printf("}}\n");
 	}
 }
 
