@@ -163,16 +163,8 @@ int doctor_main(int argc, char **argv)
 	bool json = false;
 	unsigned problems;
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--json")) {
-			json = true;
-		} else if (!strcmp(argv[i], "--root") && i + 1 < argc) {
-			fact_set_root(argv[++i]);
-		} else {
-			say_bad("doctor", strcmp(argv[i], "--root") ? "unexpected argument" : "a folder is missing behind", argv[i]);
-			return 2;
-		}
-	}
+	if (!look_options("doctor", argc, argv, &json))
+		return 2;
 	problems = run_all(json);
 	return problems || fflush(stdout) ? 1 : 0;
 }

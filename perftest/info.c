@@ -247,16 +247,8 @@ int info_main(int argc, char **argv)
 	bool json = false, ok;
 	weft_ctx *ctx;
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--json")) {
-			json = true;
-		} else if (!strcmp(argv[i], "--root") && i + 1 < argc) {
-			fact_set_root(argv[++i]);
-		} else {
-			say_bad("info", strcmp(argv[i], "--root") ? "unexpected argument" : "a folder is missing behind", argv[i]);
-			return 2;
-		}
-	}
+	if (!look_options("info", argc, argv, &json))
+		return 2;
 	if (weft_open(NULL, &ctx))
 		return say_refusal();
 	text = explain_text(ctx, NULL, NULL, 0);

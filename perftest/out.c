@@ -238,3 +238,16 @@ bool say_bad(const char *command, const char *what, const char *argument)
 	fprintf(stderr, "weft %s: %s \"%s\"; weft %s --help lists the options\n", command, what, argument, command);
 	return false;
 }
+
+bool look_options(const char *command, int argc, char **argv, bool *json)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			*json = true;
+		else if (!strcmp(argv[i], "--root") && i + 1 < argc)
+			fact_set_root(argv[++i]);
+		else
+			return say_bad(command, strcmp(argv[i], "--root") ? "unexpected argument" : "a folder is missing behind", argv[i]);
+	}
+	return true;
+}

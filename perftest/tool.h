@@ -182,4 +182,7 @@ int say_refusal(void);
 /* Why an argument was refused, on stderr, after "weft COMMAND: ". Returns false. */
 bool say_bad(const char *command, const char *what, const char *argument);
 
+/* --json and --root DIR, of commands that look at a machine: sets @json and the root. False: something else, and says so. */
+bool look_options(const char *command, int argc, char **argv, bool *json);
+
 #endif

@@ -119,28 +119,6 @@ static void both_sides_may_close_at_once(void **state)
 	}
 }
 
-static void a_close_that_misses_its_deadline_is_an_abort(void **state)
-{
-	static unsigned char out[1000000];
-	weft_call c = wt_call(0);
-	struct wt_posted s, closed;
-	struct wt_pair p;
-	weft_event e;
-
-	(void)state;
-	wt_pair_open(&p, 0);
-	s = wt_send(&p, 0, out, sizeof(out), 1, WEFT_SYNC); /* nobody receives it */
-	c.deadline_ns = wt_in_ms(50);
-	closed = wt_took(p.w[0], weft_ep_close(p.ep[0], &c), &c);
-	e = wt_done(p.w[0], closed);
-	assert_int_equal(e.status, WEFT_ETIMEDOUT);
-	assert_true(wt_now_ns() >= c.deadline_ns);
-	assert_true(wt_done(p.w[0], s).status < 0);
-	p.ep[0] = NULL;
-	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
-	wt_pair_close(&p);
-}
-
 /* On side 0: a close that waits for a send that nobody receives. */
 static struct wt_posted a_close_that_waits(struct wt_pair *p, struct wt_posted *send, uint64_t deadline_ns)
 {
@@ -153,6 +131,26 @@ static struct wt_posted a_close_that_waits(struct wt_pair *p, struct wt_posted *
 	closed = wt_took(p->w[0], weft_ep_close(p->ep[0], &c), &c);
 	assert_int_equal(closed.ret, WEFT_PENDING);
 	return closed;
+}
+
+static void a_close_that_misses_its_deadline_is_an_abort(void **state)
+{
+	struct wt_posted s, closed;
+	uint64_t deadline_ns;
+	struct wt_pair p;
+	weft_event e;
+
+	(void)state;
+	wt_pair_open(&p, 0);
+	deadline_ns = wt_in_ms(50);
+	closed = a_close_that_waits(&p, &s, deadline_ns);
+	e = wt_done(p.w[0], closed);
+	assert_int_equal(e.status, WEFT_ETIMEDOUT);
+	assert_true(wt_now_ns() >= deadline_ns);
+	assert_true(wt_done(p.w[0], s).status < 0);
+	p.ep[0] = NULL;
+	wt_wait(p.w[1], WEFT_EV_DOWN, UINT64_MAX, WT_LIMIT_MS);
+	wt_pair_close(&p);
 }
 
 static void an_abort_ends_a_close_that_waits(void **state)

@@ -29,7 +29,7 @@ WHY = {
 }
 
 
-def _words(name: str, why: str | None) -> str:
+def _words(name: str, why: str) -> str:
     """@name: the original's, in full."""
     face, _, rest = name.partition(".")
     return f"weft's face of {face} has not {rest}: {why}; see docs/FACES.md"
