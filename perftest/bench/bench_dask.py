@@ -38,6 +38,9 @@ ROUNDS, MINUTES = 5, 9
 LIMIT_S = 75  # for one program of one scheme
 LOOK_S = 0.02
 LAT_S, IDLE_S, REPEATS = 0.3, 3, 2
+# What Dask's nanny sets for each worker (distributed.yaml, nanny.pre-spawn-environ); these workers have none. Without it each
+# worker's BLAS has a thread for each CPU, which spins.
+NANNY = {"MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 DASK = ["distributed", "dask[array,dataframe]", "xarray", "uvloop"]
 UCXX = ["distributed-ucxx-cu13"]
 MPI = ["mpich", "mpi4py"]
@@ -101,7 +104,7 @@ def settings(bench_, scheme):
     """Nothing of the user's; what p2p receives stays in memory, for a disk is not what is measured."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DASK_", "UCX", "WEFT_"))}
     env |= {"PYTHONPATH": str(bench_.build.resolve() / "py") if scheme.startswith("weft") else "", "PYTHONDONTWRITEBYTECODE": "1",
-            "DASK_DISTRIBUTED__P2P__STORAGE__DISK": "False"}
+            "DASK_DISTRIBUTED__P2P__STORAGE__DISK": "False", **NANNY}
     if scheme == "ucxx":
         env |= {**contenders.UCX_ENV, **contenders.UCX_TCP, "UCX_TLS": "posix,cma,tcp"}
     return env
