@@ -278,7 +278,7 @@ static int abort_close(Endpoint *ep)
 	return wpy_worker_touch(ep->worker);
 }
 
-static int abort_now(Endpoint *ep)
+int wpy_ep_abort(Endpoint *ep)
 {
 	int ret;
 
@@ -303,7 +303,7 @@ static int abort_now(Endpoint *ep)
 
 static PyObject *ep_abort(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-	if (abort_now((Endpoint *)self))
+	if (wpy_ep_abort((Endpoint *)self))
 		return NULL;
 	Py_RETURN_NONE;
 }
@@ -520,10 +520,11 @@ static PyMethodDef ep_methods[] = {
 		 "not copied."),
 	WPY_FAST("recv_obj", wpy_ep_recv_obj, "recv_obj() -> object\n\nOnly from peers that you trust: pickle runs code."),
 	WPY_FAST("am_send", wpy_ep_am_send, "am_send(header, buf=b'')\n\nSends an active message; header: at most 1024 bytes."),
-	WPY_FAST("am_recv", wpy_ep_am_recv, "am_recv(buf=None) -> (bytes, bytearray)\n\nThe next active message: header and "
+	WPY_FAST("am_recv", wpy_ep_am_recv, "am_recv(buf=None, *, abort_on_cancel=False) -> (bytes, bytearray)\n\nThe next active message: header and "
 		 "payload. With buf the payload is received into it, and its length is returned instead. buf may be a callable: it gets "
 		 "the header and the payload's length when the message is there, makes the list of buffers that the payload is received "
-		 "into, one after the other, and that list is returned. It must not use the endpoint."),
+		 "into, one after the other, and that list is returned. It must not use the endpoint. A cancel while a payload goes into the user's memory waits until "
+		 "the peer has let go of that; with abort_on_cancel it ends the endpoint instead, at once, as abort() does."),
 	WPY_FAST("write", wpy_ep_write, "write(data)\n\nSends bytes of the stream."),
 	WPY_FAST("read", wpy_ep_read, "read(n) -> bytes\n\nAt least one and at most n bytes of the stream; b'' at its end."),
 	WPY_FAST("readexactly", wpy_ep_readexactly, "readexactly(n) -> bytes\n\nn bytes of the stream, or "

@@ -142,17 +142,21 @@ drop:
 
 PyObject *wpy_ep_am_recv(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)
 {
-	static const uint8_t names[] = { N_BUF };
+	static const uint8_t names[] = { N_BUF, N_ABORT_ON_CANCEL };
 	static const char what[] = "Endpoint.am_recv";
 	Endpoint *ep = (Endpoint *)self;
-	PyObject *buf, *out;
+	PyObject *in[2], *buf, *out;
+	int abort_on_cancel;
 	Op *op;
 
-	if (wpy_args(what, args, n, kw, names, 1, 1, 0, &buf))
+	if (wpy_args(what, args, n, kw, names, 2, 1, 0, in))
 		return NULL;
-	op = wpy_op_new(ep->worker, WPY_WANT_AM, what);
+	buf = in[0];
+	abort_on_cancel = in[1] ? PyObject_IsTrue(in[1]) : 0;
+	op = abort_on_cancel < 0 ? NULL : wpy_op_new(ep->worker, WPY_WANT_AM, what);
 	if (!op)
 		return NULL;
+	op->abort_on_cancel = abort_on_cancel;
 	if (buf && buf != Py_None && PyCallable_Check(buf) && !PyObject_CheckBuffer(buf)) {
 		op->aux = Py_NewRef(buf);
 	} else if (buf && buf != Py_None) {

@@ -304,7 +304,12 @@ void wpy_inbox_fetch_failed(Op *f, PyObject *exc)
 	if (op) {
 		op->item = NULL;
 		op->quiet |= f->quiet;
-		wpy_op_fail(op, exc);
+		if (op->cancel_asked && op->abort_on_cancel) {
+			wpy_op_set_cancelled(op);    /* it was the cancel that ended the endpoint */
+			Py_XDECREF(exc);
+		} else {
+			wpy_op_fail(op, exc);
+		}
 		Py_DECREF(op);
 	} else {
 		if (!it->unwanted)

@@ -104,6 +104,14 @@ static PyObject *cancel_in_weft(Op *op)
 	Py_RETURN_TRUE;
 }
 
+/* Its endpoint goes with it: the memory is free without the peer's help, who may have stopped. */
+static PyObject *abort_ep(Op *op)
+{
+	if (wpy_ep_abort((Endpoint *)op->owner))
+		return NULL;
+	Py_RETURN_TRUE;
+}
+
 /* Those that wait here and not in weft end at once. The others only when weft says so. */
 PyObject *wpy_op_cancel(Op *op, PyObject *msg)
 {
@@ -123,7 +131,7 @@ PyObject *wpy_op_cancel(Op *op, PyObject *msg)
 	} else if (!wpy_inbox_withdraw(op)) {
 		fetch = wpy_inbox_fetch_for(op);     /* its payload is on the way into the user's memory */
 		if (fetch)
-			return cancel_in_weft(fetch);
+			return op->abort_on_cancel ? abort_ep(op) : cancel_in_weft(fetch);
 		Py_RETURN_TRUE;
 	}
 	wpy_op_set_cancelled(op);

@@ -85,6 +85,7 @@ struct wpy_op {
 	bool in_weft;                    /* weft will report it: the worker's list owns a reference               */
 	bool queued;                     /* waits in an inbox or for a signal: that list owns a reference         */
 	bool cancel_asked;
+	bool abort_on_cancel;
 	bool quiet;                      /* nobody has to hear of its failure                                    */
 	bool seen;                       /* result or exception was taken                                        */
 	bool waking;                     /* on worker->wakes, which owns a reference */
@@ -320,6 +321,7 @@ void wpy_ep_set_peer(Endpoint *ep);
 bool wpy_ep_event(const weft_event *e);  /* CONNECTED, DOWN, AM; true: it is released later */
 void wpy_ep_orphan(Endpoint *ep);        /* its worker was closed: nothing that waits will end otherwise */
 void wpy_ep_gone(Endpoint *ep);          /* weft has ended it */
+int wpy_ep_abort(Endpoint *ep);          /* as abort() */
 void wpy_ep_give_up(Endpoint *ep);       /* its connect was cancelled */
 PyObject *wpy_ep_why(uint64_t id);       /* an exception: why that endpoint is over; NULL while it is not, or with an error set */
 
@@ -391,7 +393,7 @@ extern PyObject *wpy_incomplete_read, *wpy_cancelled, *wpy_get_running_loop, *wp
 extern PyObject *wpy_dumps, *wpy_loads;
 
 enum wpy_name { N_BUF, N_TAG, N_MASK, N_SYNC, N_N, N_HEADER, N_OBJ, N_TOKEN, N_OFFSET, N_VALUE, N_COMPARE, N_BITS,
-	N_RIGHTS, N_EP, N_LENGTH, N_SIGNAL, N_URL, N_TRANSPORTS, N_TIMEOUT, N_CALLBACK, N_CONTEXT, N_NBYTES, N_MSG,
+	N_RIGHTS, N_EP, N_LENGTH, N_SIGNAL, N_URL, N_TRANSPORTS, N_TIMEOUT, N_ABORT_ON_CANCEL, N_CALLBACK, N_CONTEXT, N_NBYTES, N_MSG,
 	N_LOOP, N_ACCEPTED, N_AT_LEAST, N_JSON, N_NAMES_ };
 extern PyObject *wpy_names[N_NAMES_];    /* interned */
 

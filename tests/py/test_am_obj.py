@@ -332,3 +332,31 @@ def test_a_loop_that_is_closed_in_mid_transfer_ends_the_receive(run1, transport)
     for x in left:
         if isinstance(x, bytearray):
             x.append(0)
+
+
+def test_a_cancel_that_aborts(run1, transport):
+    """At whatever moment: before the message, in the midst of its payload, or too late."""
+    ends = set()
+
+    async def main():
+        for kind in ("buffer", "callable"):
+            for spins in range(25):
+                async with pair(transport) as (a, b):
+                    recv = b.am_recv(bytearray(3_000_000) if kind == "buffer" else lambda header, n: [bytearray(n)], abort_on_cancel=True)
+                    waits = asyncio.ensure_future(recv)
+                    send = a.am_send(b"h", bytes(3_000_000))
+                    send.add_done_callback(lambda op: op.exception())
+                    for _ in range(spins):
+                        await asyncio.sleep(0)
+                    recv.cancel("no more")
+                    try:
+                        await asyncio.wait_for(waits, 10)
+                        ends.add("late")
+                    except asyncio.CancelledError as exc:
+                        assert exc.args == ("no more",) and recv.cancelled()
+                        ends.add("in its midst" if b.closed else "before")
+                        if not b.closed:             # the message is still there
+                            assert len((await b.am_recv())[1]) == 3_000_000
+                    b.abort()
+    run1(main())
+    assert ends >= ({"before", "late"} if transport == "loop" else {"before", "in its midst"}), ends
