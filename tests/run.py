@@ -219,7 +219,12 @@ def find_faces(o):
 def find_dask(o):
     """As a part of everything without the long ones."""
     if o.san != "thread":
-        yield pytest_job(o, "dask", ["tests/dask"] + ([] if o.only else ["-m", "not long"]), 200)
+        short = [] if o.only else ["-m", "not long"]
+        yield pytest_job(o, "dask", ["tests/dask", *short], 200)
+        # comms inside a process, as most of these tests have, would never meet what carries them between processes
+        for over in ("shm,tcp", "tcp"):
+            yield pytest_job(o, "dask", ["tests/dask/test_comm.py", "tests/dask/test_leaks.py", *short], 200, name=f"dask over {over}",
+                             env={"WEFT_TRANSPORTS": over})
 
 
 def find_theirs(o):

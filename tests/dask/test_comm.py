@@ -357,6 +357,21 @@ def test_a_cancelled_read_leaves_the_comm_closed(run, late):
     run(body())
 
 
+def test_one_reader_at_a_time(run):
+    async def body():
+        async with comm_pair() as (a, b):
+            first = asyncio.ensure_future(a.read())
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="another read"):
+                await a.read()
+            await b.write("x")
+            assert await first == "x"
+            await b.write("y")
+            assert await a.read() == "y"
+
+    run(body())
+
+
 def test_a_comm_that_nobody_closes_is_closed(run, caplog):
     async def body():
         async with comm_pair() as (a, b):
@@ -566,6 +581,7 @@ def test_a_stopped_listener_hands_nothing_on(run):
         for end in await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30):
             if not isinstance(end, OSError):
                 await end.close()
+        assert not handled
 
     run(body())
 

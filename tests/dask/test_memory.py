@@ -64,6 +64,16 @@ def test_a_small_one_does_not_take_a_large_one_s_place():
     assert place(small) != at and place(memory.take(9 * KEEP_MIN)) == at
 
 
+def test_little_lies_unused_behind_a_block():
+    memory = Memory()
+    at = [place(view) for view in [memory.take(9 * KEEP_MIN), memory.take(10 * KEEP_MIN), memory.take(20 * KEEP_MIN)]]
+    gc.collect()
+    assert place(memory.take(8 * KEEP_MIN)) == at[0]     # of two that fit the shorter
+    small = memory.take(8 * KEEP_MIN - 8)
+    assert place(small) not in at                        # 9 would be more than an eighth too much
+    assert place(memory.take(9 * KEEP_MIN + 5)) == at[1]
+
+
 def test_it_is_bounded():
     memory = Memory()
     many = [memory.take(KEEP_MIN) for _ in range(2 * KEEP_N)]

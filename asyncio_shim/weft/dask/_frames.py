@@ -30,6 +30,7 @@ SHARED = 0                                   # read where it lies: it is used up
 OWN = 1                                      # a buffer that an object may keep: memory of its own
 AGAIN = 2                                    # the same buffer goes on
 SHARED_MAX = 32 << 10                        # bytes from this length on have memory of their own, too: they are not copied together
+TABLE_MAX = 64 << 20                         # 8 million frames
 
 
 class MalformedError(ValueError):
@@ -44,6 +45,19 @@ def _goes_on(before: memoryview, frame: memoryview) -> bool:
         return address_of_memoryview(frame) == address_of_memoryview(before) + before.nbytes
     except ValueError:                       # bytes, and NumPy is not there
         return False
+
+
+def _bytes_of(view: memoryview) -> memoryview:
+    """Dask's ensure_memoryview() exports @view for it, and CPython's garbage collector may crash where it meets both (G119)."""
+    try:
+        return view.cast("B")
+    except TypeError:                        # neither contiguous nor of a format of C's
+        return ensure_memoryview(view)
+
+
+def _room(n: int) -> memoryview:
+    """@n bytes to be received, of which a page is touched when its bytes come: a peer may announce what it never sends."""
+    return memoryview(bytearray(n)) if n < SHARED_MAX else memory.take(n)
 
 
 def pack(frames: Sequence[bytes | memoryview]) -> tuple[bytes, bytes, list[bytes | memoryview], int]:
@@ -63,7 +77,7 @@ def pack(frames: Sequence[bytes | memoryview]) -> tuple[bytes, bytes, list[bytes
             kind = AGAIN if before is not None and n and _goes_on(before, view) else OWN if n else SHARED
             before = view if n else None
             if n:
-                own.append(ensure_memoryview(view))   # of another object, where its items are no bytes
+                own.append(_bytes_of(view))
         rows.append(n << 2 | kind)
         total += n
     table = struct.pack(f"<{len(rows)}Q", *rows)
@@ -78,16 +92,16 @@ def table_header(table: bytes) -> bytes:
     return HEADER.pack(MAGIC_TABLE, len(table) // 8, len(table))
 
 
-def unpack(header: bytes, length: int, table: bytes | bytearray | None) -> tuple[list[memoryview] | None, list[memoryview]]:
+def unpack(header: bytes, length: int, table: memoryview | None) -> tuple[list[memoryview] | None, list[memoryview]]:
     """For a message with this header, of @length bytes: its frames, and the buffers that these bytes are received into, in order, of
     which the frames are views. Frames None: it is the table of the next one."""
     magic, count, total = HEADER.unpack_from(header) if len(header) >= HEADER.size else (0, 0, 0)
     if total != length or magic not in (MAGIC, MAGIC_TABLE):
         raise MalformedError("this is no message of Dask's")
     if magic == MAGIC_TABLE:
-        if table is not None or length != 8 * count or len(header) != HEADER.size:
-            raise MalformedError("a table of another length than it says")
-        return None, [memoryview(bytearray(length))]
+        if table is not None or length != 8 * count or len(header) != HEADER.size or length > TABLE_MAX:
+            raise MalformedError("a table of another length than it says, or of more frames than there may be")
+        return None, [_room(length)]
     inline = header[HEADER.size:]
     if len(inline) + len(table or b"") != 8 * count or (inline and table):
         raise MalformedError("a message without its table")
@@ -100,8 +114,10 @@ def _sizes(rows: Sequence[int]) -> tuple[int, list[int]]:
     goes_on = False
     for row in rows:
         kind = row & 3
-        if kind == SHARED:
+        if kind == SHARED and row >> 2 < SHARED_MAX:
             n_shared += row >> 2
+        elif kind == SHARED:
+            raise MalformedError("a frame without memory of its own is longer than those are")
         elif kind == OWN:
             sizes.append(row >> 2)
         elif kind == AGAIN and goes_on:
@@ -118,8 +134,8 @@ def _frames_of(rows: Sequence[int], length: int) -> tuple[list[memoryview], list
         raise MalformedError("the lengths of the frames and the message's do not agree")
     if length > sys.maxsize:
         raise MalformedError("no memory is as large as a frame")
-    shared = memoryview(bytearray(n_shared))
     try:
+        shared = _room(n_shared)
         own = [memory.take(n) for n in sizes]
     except ValueError as exc:                # NumPy's, of a length that no array has
         raise MalformedError(str(exc)) from exc

@@ -29,6 +29,7 @@ from ._frames import MalformedError, pack, table_header, unpack
 logger = logging.getLogger(__name__)
 
 PREFIX = "weft://"
+CLOSE_S = 1.0                                # what of it the peer has not acknowledged goes on behind a close()
 
 
 def _closed(obj: object, exc: BaseException) -> NoReturn:
@@ -49,6 +50,7 @@ class WeftComm(Comm):
         self._sends: list[weft.Op[None]] = []    # posted, and not looked at since
         self._incoming: list[memoryview] | None = None   # frames whose bytes are on their way
         self._table: memoryview | None = None    # of a message that follows
+        self._reading = False
         self._finalizer = weakref.finalize(self, _dangling, ep, self._sends, repr(self))
         self._finalizer.atexit = False
 
@@ -68,6 +70,9 @@ class WeftComm(Comm):
     async def read(self, deserializers: Any = None) -> Any:
         if self._is_closed:
             raise CommClosedError(f"in {self}: it was closed on this side")
+        if self._reading:
+            raise RuntimeError(f"in {self}: read() while another read() waits; a comm has one reader at a time")
+        self._reading = True
         try:
             frames = await self._frames()
         except (weft.Error, MalformedError, MemoryError) as exc:
@@ -76,6 +81,8 @@ class WeftComm(Comm):
         except BaseException:                # cancelled: a part of a message may have come
             self._broke()
             raise
+        finally:
+            self._reading = False
         try:
             return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
                                      allow_offload=self.allow_offload)
@@ -86,7 +93,7 @@ class WeftComm(Comm):
     async def _frames(self) -> list[memoryview]:
         self._table = None
         while True:
-            _, buffers = await self._ep.am_recv(self._room)
+            _, buffers = await self._ep.am_recv(self._room, abort_on_cancel=True)
             frames, self._incoming = self._incoming, None
             if frames is not None:
                 return frames
@@ -104,39 +111,50 @@ class WeftComm(Comm):
                                  frame_split_size=self.max_shard_size)
         header, table, pieces, total = pack(frames)
         try:
-            self._look_after_sends()
-            if table:
-                self._sends.append(self._ep.am_send(table_header(table), table))
-            self._sends.append(self._ep.am_send(header, pieces))
-            self._look_after_sends()
+            failed = self._failed_send()
+            if failed is None:
+                if table:
+                    self._sends.append(self._ep.am_send(table_header(table), table))
+                self._sends.append(self._ep.am_send(header, pieces))
+                failed = self._failed_send()
         except weft.Error as exc:
             self._broke()
             _closed(self, exc)
         except BaseException:                # half a message may have been sent
             self._broke()
             raise
+        if failed is not None:
+            self._broke()
+            _closed(self, failed)
         return total
 
-    def _look_after_sends(self) -> None:
-        """Raises what is known to have failed. What fails later is heard of by the next who writes or reads, for then the endpoint is
-        down. No callbacks: each would be a turn of the loop, in the midst of waiting for the answer."""
+    def _failed_send(self) -> BaseException | None:
+        """What is known to have failed. What fails later is heard of by the next who writes or reads, for then the endpoint is
+        down. No callbacks: each would be a turn of the loop, in the midst of waiting for the answer. Not raised here: an operation
+        keeps its error, and that would keep by its traceback what was written."""
+        failed = None
         done = [op for op in self._sends if op.done()]
         if done:
             self._sends[:] = [op for op in self._sends if not op.done()]
             for op in done:
+                failed = failed or op.exception()
                 op.close()                   # what the others say nobody hears
-            for op in done:
-                op.result()
+        return failed
 
     async def close(self) -> None:
-        """Waits until the peer has what was written, as long as Dask lets a tcp connection wait for its peer."""
+        """Waits until the peer has what was written, as long as Dask lets a tcp connection wait for its peer. Where all of it has left
+        this process, CLOSE_S at the most: a peer that is busy takes it when it comes to it, and the end with it."""
         if self._is_closed:
             return
         self._is_closed = True
         self._finalizer.detach()
         limit = parse_timedelta(dask.config.get("distributed.comm.timeouts.tcp"), default="seconds")
+        end = self._ep.close(limit)
         try:
-            await self._ep.close(limit)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(end), CLOSE_S)
+            if any(not op.done() for op in self._sends):
+                await end
         finally:
             _forget(self._sends)
 
