@@ -81,6 +81,24 @@ def test_only_what_is_asked_for(tmp_path):
     assert said([*RUN, "ucxx", "--", code]) == "None\n"
 
 
+@pytest.mark.parametrize("how", ["prog.py", "folder", "-m"])
+@pytest.mark.parametrize("options", [[], *([["-P"]] if sys.version_info >= (3, 11) else [])])
+def test_it_imports_from_where_python_does(tmp_path, how, options):
+    """Of a program from its folder, of a module from the current one, with -P from neither: behind that, what python looks at."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    (there / "folder").mkdir(parents=True)
+    here.mkdir()
+    for place in (here / "mod.py", there / "prog.py", there / "folder" / "__main__.py"):
+        place.write_text("import sys\nprint(*sys.path, sep='\\n')\n")
+    program = ["-m", "mod"] if how == "-m" else [there / how]
+    paths = [os.environ.get("PYTHONPATH", ""), str(tmp_path)]       # the last: where -P finds a module, too
+    (tmp_path / "mod.py").write_text((here / "mod.py").read_text())
+    faces = said([*RUN, "--path", "ucxx"]).strip()
+    want = said([sys.executable, *options, *program], env={**os.environ, "PYTHONPATH": os.pathsep.join([faces, *paths])}, cwd=here)
+    run = [sys.executable, *options, "-m", "weft.faces", "ucxx", "--"]
+    assert said([*run, *program], env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, cwd=here) == want
+
+
 @pytest.mark.parametrize("argv", [[], ["mpi", "--", "x.py"], ["ucxx"], ["ucxx", "--"], ["--", "x.py"]])
 def test_wrong_usage(argv):
     done = subprocess.run([*RUN, *argv], capture_output=True, text=True, timeout=LIMIT)

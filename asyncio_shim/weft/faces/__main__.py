@@ -5,6 +5,7 @@ PYTHONPATH has to begin with for the same."""
 from __future__ import annotations
 
 import os
+import pkgutil
 import runpy
 import sys
 from pathlib import Path
@@ -22,14 +23,16 @@ def _usage(why: str) -> int:
     return 2
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], first: list[str]) -> None:
+    """@first: what python put in front of sys.path for us, the current folder. It is right for a module; a program has its own."""
     if argv[0] == "-m":
         sys.argv[:] = argv[1:]
-        sys.path.insert(0, os.getcwd())
+        sys.path[:0] = first
         runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv[:] = argv
-        sys.path.insert(0, str(Path(argv[0]).resolve().parent))
+        if first and pkgutil.get_importer(argv[0]) is None:      # of a folder or an archive run_path() puts the path there itself
+            sys.path.insert(0, str(Path(argv[0]).resolve().parent))
         runpy.run_path(argv[0], run_name="__main__")
 
 
@@ -51,8 +54,9 @@ def main() -> int:
         return _usage("no program after --")
     old = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(places + ([old] if old else []))
+    first = [] if getattr(sys.flags, "safe_path", False) else [sys.path.pop(0)]      # python -P puts nothing there
     sys.path[:0] = places
-    _run(program)
+    _run(program, first)
     return 0
 
 
