@@ -2,11 +2,13 @@
 """What is sent arrives: tagged messages, objects, active messages, several buffers at once; what cannot be sent is refused."""
 import array
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 import weft.ucxx
 from conftest import error, pair, until
+from weft.ucxx._lib import _multi
 
 np = pytest.importorskip("numpy")
 
@@ -129,6 +131,62 @@ def test_several_receivers_of_many_buffers(run):
             for i in range(3):
                 await a.send_multi([bytes([i]) * 10] * (i + 1))
             assert [[bytes(x) for x in await w] for w in waiting] == [[bytes([i]) * 10] * (i + 1) for i in range(3)]
+    run(main())
+
+
+def test_many_tags_leave_nothing_behind(run):
+    async def main():
+        async with pair(weft.ucxx) as (a, b):
+            for tag in range(10):
+                await a.send_multi([b"x"], tag=tag)
+                await b.recv_multi(tag=tag)
+            assert not b._multi and not b._ep.begun
+    run(main())
+
+
+def parts(buffers):
+    """The messages that send_multi() posts for @buffers."""
+    ep = SimpleNamespace(send=lambda data, at: b"".join(data) if isinstance(data, list) else data)
+    return _multi.post(SimpleNamespace(ep=ep), [memoryview(b) for b in buffers], 0)
+
+
+@pytest.mark.parametrize("n, part, length", [(1, 1, 3), (2, 1, 0), (40, 1, 8), (40, 2, 3)])
+def test_buffers_that_are_shorter_than_their_head_says(run, n, part, length):
+    async def main():
+        async with pair(weft.ucxx) as (a, b):
+            messages = parts([b"x" * 1000] * n)
+            want, messages[part] = len(messages[part]), b"y" * length
+            for m in messages[:part + 1]:
+                await a.send(m)
+            with pytest.raises(error(weft.ucxx, "truncated"), match=rf"length mismatch: {length} \(got\) != {want} \(expected\)"):
+                await b.recv_multi()
+            await a.send_multi([b"the next"])
+            assert [bytes(x) for x in await b.recv_multi()] == [b"the next"]
+    run(main())
+
+
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_recv_multi_is_cancelled_at_any_time(run, n):
+    """After each of its messages; the next one gets all of it, and those that follow are in step."""
+    async def main():
+        async with pair(weft.ucxx) as (a, b):
+            out = [pattern(i * 10) for i in range(n)]
+            for there in range(len(parts(out)) + 1):
+                messages = parts(out)
+                got = asyncio.ensure_future(b.recv_multi())
+                for m in messages[:there]:
+                    await a.send(m)
+                await a._ep.ep.flush()               # the peer has taken them
+                got.cancel()
+                await asyncio.wait([got])
+                for m in messages[there:]:
+                    await a.send(m)
+                await a.send_multi([b"the next"])
+                if got.cancelled():
+                    got = asyncio.ensure_future(b.recv_multi())
+                assert [bytes(x) for x in await got] == out
+                assert [bytes(x) for x in await b.recv_multi()] == [b"the next"]
+            assert not b._multi and not b._ep.begun
     run(main())
 
 

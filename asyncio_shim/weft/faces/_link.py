@@ -93,6 +93,7 @@ class Link:
         self._wild: set[weft.Op[int]] = set()        # receives from anybody, which end with this link all the same
         self._cut: set[weft.Op[int]] = set()         # those that were ended so
         self._hook: list[Callable[[], object]] = []  # the close callback
+        self.begun: dict[int, Any] = {}  # by tag: ucxx's messages of several buffers whose receive was cancelled half way
         ep._on_over(functools.partial(_over, weakref.ref(self)))
         weakref.finalize(self, _dropped, ep, self._hook).atexit = False
 

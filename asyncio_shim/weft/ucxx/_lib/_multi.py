@@ -3,6 +3,7 @@
 and one message with all their bytes. All of it with one tag, posted at once."""
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
@@ -26,17 +27,50 @@ def post(link: Link, views: list[memoryview], at: int) -> list[Any]:
     return [*ops, link.ep.send(views, at)]
 
 
+def _same_length(got: int, expected: int) -> None:
+    if got != expected:
+        raise UCXMsgTruncated(f"recv_multi(): length mismatch: {got} (got) != {expected} (expected): the peer sent by something else than "
+                              "send_multi(), or another receive took a part of it")
+
+
+class _Incoming:
+    """One such message. A receive() that was cancelled may be called again: it goes on with what had not come, and weft loses none of
+    what comes while it is cancelled. It holds no link, for the link holds it."""
+
+    def __init__(self, at: int, anybody: bool) -> None:
+        self._from = at, anybody
+        self._count = 0
+        self._sizes: list[int] = []
+        self.begun = False
+
+    async def _head(self, link: Link) -> None:
+        head = bytearray(_HEAD.size)
+        got = await link.receive(memoryview(head), *self._from)
+        self._count, *sizes = _HEAD.unpack(head)
+        if got != _HEAD.size or self._count > _MOST:
+            raise UCXMsgTruncated("recv_multi() met a message that send_multi() did not send")
+        self._sizes = sizes[:self._count]
+        self.begun = True
+
+    async def receive(self, link: Link) -> list[Any]:
+        if not self.begun:
+            await self._head(link)
+        left = self._count - len(self._sizes)
+        if left:
+            more = bytearray(8 * left)
+            _same_length(await link.receive(memoryview(more), *self._from), len(more))
+            self._sizes += struct.unpack(f"<{left}Q", more)
+        out = [new_host(size) for size in self._sizes]
+        _same_length(await link.receive(out, *self._from), sum(self._sizes))
+        return out
+
+
 async def receive(link: Link, at: int, anybody: bool) -> list[Any]:
-    """The buffers of the next such message, in memory of their own."""
-    head = bytearray(_HEAD.size)
-    got = await link.receive(memoryview(head), at, anybody)
-    n, *sizes = _HEAD.unpack(head)
-    if got != _HEAD.size or n > _MOST:
-        raise UCXMsgTruncated("recv_multi() met a message that send_multi() did not send")
-    if n > _IN_HEAD:
-        more = bytearray(8 * (n - _IN_HEAD))
-        await link.receive(memoryview(more), at, anybody)
-        sizes += struct.unpack(f"<{n - _IN_HEAD}Q", more)
-    out = [new_host(size) for size in sizes[:n]]
-    await link.receive(out, at, anybody)
-    return out
+    """The buffers of the next such message, in memory of their own. What a cancelled call has begun is the next one's with that tag."""
+    incoming = link.begun.pop(at, None) or _Incoming(at, anybody)
+    try:
+        return await incoming.receive(link)
+    except asyncio.CancelledError:
+        if incoming.begun:
+            link.begun[at] = incoming
+        raise

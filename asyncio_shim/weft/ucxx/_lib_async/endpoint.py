@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import weakref
 from typing import Any
 
 import weft
@@ -19,7 +19,7 @@ class Endpoint(_core.Endpoint):
 
     def __init__(self, endpoint: Any, ctx: Any, tags: dict[str, int] | None = None) -> None:
         super().__init__(endpoint, ctx, tags)
-        self._multi: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._multi: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()   # by tag; held by who receives
 
     @property
     def closed(self) -> bool:
@@ -77,12 +77,13 @@ class Endpoint(_core.Endpoint):
             raise link.failed_send(failed, self._what("Send Multi", count, at, tuple(v.nbytes for v in views), buffers)) from failed
 
     async def recv_multi(self, tag: Any = None, force_tag: bool = False) -> list[Any]:
-        """The buffers that send_multi() sent, in memory of their own."""
+        """The buffers that send_multi() sent, in memory of their own. Cancelled it loses none: what it has begun, the next recv_multi()
+        with that tag ends; until then no other receive should use the tag."""
         at = self._tag("msg_recv", tag, force_tag)
         link = self._link_to_recv(at)
         count, self._recv_count = self._recv_count, self._recv_count + 1
         try:
-            async with self._multi[at]:
+            async with self._multi.setdefault(at, asyncio.Lock()):
                 out = await _multi.receive(link, at, force_tag and tag is not None)
         except (weft.Error, self._face.canceled) as exc:
             raise said(self._face, exc, self._what("Recv Multi", count, at, "?", None)) from exc
