@@ -173,23 +173,27 @@ def options(file, timeout=LIMIT):
     return launch.parser().parse_args(["--scheduler-file", str(file), "--timeout", str(timeout), "--dashboard-address", ""])
 
 
-def test_without_a_job_s_name_a_file_is_believed_when_its_scheduler_answers(tmp_path):
+@pytest.mark.parametrize("job", ["", "77.0"])
+@pytest.mark.parametrize("silent", ["nobody", "who says nothing"])
+def test_a_file_is_believed_when_its_scheduler_answers(tmp_path, job, silent):
+    """Also one of a job that was started again under its name. The new file is not kept waiting by the old one."""
     file = tmp_path / "f.json"
 
-    async def main():
-        file.write_text(json.dumps({"address": "weft://127.0.0.1:1", "weft_job": ""}))
-        with pytest.raises(launch.LaunchError, match="weft://127.0.0.1:1, which it names, does not answer"):
-            await launch._scheduler_address(options(file, 0), "")
-        found = asyncio.ensure_future(launch._scheduler_address(options(file), ""))
+    async def main(old):
+        file.write_text(json.dumps({"address": old, "weft_job": job}))
+        with pytest.raises(launch.LaunchError, match=f"{old}, which it names, does not answer"):
+            await launch._scheduler_address(options(file, 0), job)
+        found = asyncio.ensure_future(launch._scheduler_address(options(file), job))
         async with Scheduler(protocol="weft", dashboard=False, host="127.0.0.1") as scheduler:
             assert not found.done()
-            launch._write_file(file, scheduler.identity(), "")
-            assert await found == scheduler.address
+            launch._write_file(file, scheduler.identity(), job)
+            assert await asyncio.wait_for(found, LIMIT / 2) == scheduler.address
             with pytest.raises(launch.LaunchError, match="give this job a file of its own"):
                 await launch.run_scheduler(options(file), "")
             assert launch._read_file(file, "") == scheduler.address
 
-    asyncio.run(main())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(main(f"weft://127.0.0.1:{listener.getsockname()[1] if silent != 'nobody' else 1}"))
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls", "weft", "nonsense"])

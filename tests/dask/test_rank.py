@@ -101,6 +101,20 @@ def test_all_processes_of_a_job_and_no_other_have_its_name(launcher, size, job, 
         assert len(others) == 1 and not others & {"", found[0].job}
 
 
+@pytest.mark.parametrize("more", [{}, {"PMI_RANK": "1", "PMI_SIZE": "3", "PMI_JOBID": "77.0"},
+                                  {"PMIX_RANK": "1", "PMIX_NAMESPACE": "slurm.pmix.77.0"}, {"PALS_RANKID": "1", "PALS_APID": "77.0"}])
+def test_a_job_that_slurm_starts_again_is_another(more):
+    environ = {**srun(77, 0)[1], **more}
+    jobs = [_rank.find(environ).job, *(_rank.find({**environ, "SLURM_RESTART_COUNT": n}).job for n in ("0", "1", "2"))]
+    assert jobs[0] == jobs[1] and len(set(jobs)) == 3 and all(jobs)
+
+
+def test_a_restart_of_slurm_s_job_changes_no_other_name():
+    """mpirun reaches other hosts by ssh, too, where the variable is not."""
+    for job in (open_mpi("prterun-n1-123@1"), mpirun_rsh(4711), hydra(INTERACTIVE)):
+        assert _rank.find({**job[0], **srun(77, 0)[0], "SLURM_RESTART_COUNT": "1"}).job == _rank.find(job[0]).job
+
+
 def test_every_launcher_is_tried():
     assert {p.values[0] for p in JOBS} == {row[0] for row in _rank.LAUNCHERS}
 

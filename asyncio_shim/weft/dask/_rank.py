@@ -26,6 +26,17 @@ LAUNCHERS: list[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] =
 ]
 
 
+def _job(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """A job that Slurm starts again keeps its name, which is the step's: the count of restarts makes it another. Not taken into
+    others' names: who starts processes by ssh leaves the variable behind."""
+    if not all(n in environ for n in names):
+        return ""
+    job = ".".join(environ[n] for n in names)
+    step, restarts = ".".join(environ.get(n, "") for n in ("SLURM_JOB_ID", "SLURM_STEP_ID")), environ.get("SLURM_RESTART_COUNT", "")
+    of_slurm = job == step or job.endswith("." + step)       # PMIx: slurm.pmix.77.0
+    return f"{job}-{restarts}" if restarts.strip("0") and of_slurm else job
+
+
 class Rank(NamedTuple):
     """One process of a job. launcher: "" where nobody started this process as one of several. size: 0 where the launcher does not
     say it. job: "" where it does not say that."""
@@ -50,6 +61,5 @@ def find(environ: Mapping[str, str] = os.environ) -> Rank:
             numbers.append(int(text))
         if size and numbers[0] >= numbers[1]:
             raise ValueError(f"{rank}={numbers[0]} is none of {size}={numbers[1]} processes")
-        job = ".".join(environ[j] for j in jobs) if all(j in environ for j in jobs) else ""
-        return Rank(numbers[0], numbers[1], job, launcher)
+        return Rank(numbers[0], numbers[1], _job(environ, jobs), launcher)
     return Rank()

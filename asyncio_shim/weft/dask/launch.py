@@ -8,7 +8,7 @@ or a program of one's own, of which each process calls initialize(): rank 0 beco
 the others become workers.
 
 Processes find each other by the scheduler file alone, or by --scheduler ADDRESS. A file that an earlier job left behind is not
-believed: it names another job, or, where the launcher does not say which job this is, a scheduler that does not answer.
+believed: it names another job, or a scheduler that does not answer.
 """
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def _security() -> dict[str, Any]:
     return dict(Security().get_connection_args("client"))
 
 
-async def _answers(address: str) -> bool:
+async def _answers(address: str, limit_s: float = ANSWER_S) -> bool:
     from distributed.comm.core import connect
 
     try:                                     # Dask's own limit is that of the connection, not of the handshake
-        comm = await asyncio.wait_for(connect(address, timeout=ANSWER_S, **_security()), ANSWER_S)
+        comm = await asyncio.wait_for(connect(address, timeout=limit_s, **_security()), limit_s)
     except Exception:                        # of many kinds, by what is there instead
         return False
     comm.abort()
@@ -75,18 +75,29 @@ async def _answers(address: str) -> bool:
 
 
 async def _scheduler_address(o: argparse.Namespace, job: str) -> str:
+    """That in the scheduler file, once who is there answers: a scheduler listens before it writes. The answer may take all the time
+    there is, for many may ask at once; the file is looked at meanwhile, and a newer one asked instead."""
     if o.scheduler:
         return str(o.scheduler)
     until = time.monotonic() + o.timeout
+    asked, answer = None, None
     while True:
         address = _read_file(Path(o.scheduler_file), job)
-        if address and (job or await _answers(address)):
-            return address
-        if time.monotonic() > until:
+        if address != asked:
+            if answer:
+                answer.cancel()
+            asked, answer = address, address and asyncio.ensure_future(_answers(address, max(ANSWER_S, until - time.monotonic())))
+        if answer:
+            await asyncio.wait([answer], timeout=LOOK_S)
+            if answer.done() and answer.result():
+                return address
+        if time.monotonic() > until and (not answer or answer.done()):
             silent = f" ({address}, which it names, does not answer)" if address else ""
             raise LaunchError(f"no scheduler of this job has written {o.scheduler_file} within {o.timeout:g} s{silent}: is the folder one that "
                               "all hosts see, and did rank 0 start? (--timeout)")
-        await asyncio.sleep(LOOK_S)
+        if not answer or answer.done():
+            asked = answer = None
+            await asyncio.sleep(LOOK_S)
 
 
 async def _check_file_is_free(path: Path) -> None:
