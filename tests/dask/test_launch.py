@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -167,6 +168,92 @@ def test_mpiexec_starts_a_program_of_ones_own(start, mpiexec):
 def test_what_cannot_be_is_said(start, env, args, words):
     (status,), err = ended([start(env, *args)])
     assert status == 1 and words in err
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+NOBODY = ["--no-scheduler", "--scheduler", "weft://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("args, words", [
+    (["--host", "127.0.0.1", "--port", "TAKEN"], "--port TAKEN does not start: 127.0.0.1:TAKEN: cannot listen there"),
+    (["--host", "127.0.0.1", "--port", "TAKEN", "--protocol", "tcp"], "Address already in use; name another --port"),
+    (["--protocol", "wefts"], "--protocol wefts does not start: wefts:// is not there yet"),
+    (["--protocol", "nonsense"], "--protocol nonsense does not start: unknown address scheme"),
+    (["--host", "192.0.2.1"], "--host 192.0.2.1 does not start"),
+    (["--scheduler-file", "file/f.json"], "file cannot be written to (File exists): name another folder (--scheduler-file)"),
+    (["--scheduler-file", "file/below/f.json"], "(Not a directory): name another folder (--scheduler-file)"),
+    (["--scheduler-file", "."], "is a folder: name a file in it (--scheduler-file)"),
+    ([*NOBODY, "--local-directory", "file/d"], "(Not a directory): name another folder (--local-directory)"),
+    ([*NOBODY, "--death-timeout", "0.5 s"], "(Connection refused) (WEFT_EREFUSED). Does the scheduler run"),
+    ([*NOBODY[:-1], "weft://127.0.0.1:TAKEN", "--death-timeout", "0.5 s"], "timed out after 0.5s. Does the scheduler run"),
+    ([*NOBODY, "--nanny", "--death-timeout", "0.5 s"], "Does the scheduler run"),
+])
+def test_a_mistake_is_one_line(start, tmp_path, taken, args, words):
+    (tmp_path / "file").write_text("")
+    line = said_once(start({}, "--dashboard-address", "", *(a.replace("TAKEN", taken) for a in args)))
+    assert words.replace("TAKEN", taken) in line
+
+
+@pytest.mark.parametrize("args", [[], NOBODY])
+def test_encryption_that_is_required_is_refused_in_one_line(start, args):
+    line = said_once(start({"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}, *args))
+    assert "require-encryption, and weft does not encrypt: --protocol tls" in line
+
+
+def said_once(process):
+    """The line of ours among those that Dask logs; no traceback is."""
+    (status,), err = ended([process])
+    lines = [line for line in err.splitlines() if " - distributed." not in line]
+    assert status == 1 and len(lines) == 1 and lines[0].startswith("python -m weft.dask: "), err
+    return lines[0]
+
+
+def test_a_bug_keeps_its_traceback(start):
+    code = """
+from distributed import Scheduler
+from weft.dask import launch
+
+async def start_unsafe(self):
+    return None.nothing
+
+Scheduler.start_unsafe = start_unsafe
+launch.main(["--dashboard-address", ""])
+"""
+    (status,), err = ended([start({}, code=code)])
+    assert status == 1 and "Traceback" in err and "AttributeError" in err and "start_unsafe" in err
+
+
+@pytest.mark.parametrize("close", ["await asyncio.sleep(1000)", "time.sleep(1000)"])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_close_that_hangs(start, close, second):
+    code = f"""
+import asyncio, sys, time
+from distributed import Scheduler
+from weft.dask import launch
+
+async def close(self, *args, **more):
+    print("closes", flush=True)
+    {close}
+
+Scheduler.close = close
+sys.exit(launch.main(["--dashboard-address", ""]))
+"""
+    p = start({}, code=code)
+    limit = threading.Timer(LIMIT, p.kill)
+    limit.start()
+    while "scheduler at" not in (line := p.stderr.readline()):
+        assert line, "it has ended"
+    p.send_signal(signal.SIGINT)
+    assert p.stdout.readline() == "closes\n"
+    p.send_signal(second)
+    assert p.wait() == 128 + second
+    limit.cancel()
 
 
 def options(file, timeout=LIMIT):

@@ -22,9 +22,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import weft
 
 from . import _rank
 
@@ -107,11 +109,76 @@ async def _check_file_is_free(path: Path) -> None:
         raise LaunchError(f"{path} is that of a scheduler that runs, {address}: give this job a file of its own (--scheduler-file), or end that one")
 
 
+def _check_folder(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as exc:
+        raise LaunchError(f"{folder} cannot be written to ({exc.strerror}): name another folder ({option})") from exc
+
+
+def _check_encryption(o: argparse.Namespace) -> None:
+    """Dask finds it, too, but logs a traceback first."""
+    from distributed.security import Security
+
+    if Security().require_encryption and o.protocol in ("weft", "weft://"):
+        raise LaunchError("Dask's configuration has distributed.comm.require-encryption, and weft does not encrypt: "
+                          "--protocol tls, or take that out")
+
+
+def _root(exc: BaseException, contexts: bool = False) -> BaseException:
+    while nearer := exc.__cause__ or (exc.__context__ if contexts else None):
+        exc = nearer
+    return exc
+
+
+def _why(exc: Exception, what: str, o: argparse.Namespace) -> str:
+    """What kept a server of Dask from starting, in a line; "" where that is no mistake of the user's."""
+    if isinstance(exc, asyncio.TimeoutError):
+        last = str(_root(exc, contexts=True))
+        text = f"{exc}{last and f' Last: {last}.'} Does the scheduler run, and does this host reach it? (--death-timeout)"
+    else:
+        root = _root(exc)
+        if not (isinstance(root, (OSError, ValueError, weft.Error)) or type(root) is RuntimeError and "encrypt" in str(root)):
+            return ""
+        ours = isinstance(root, weft.Error)                  # its text has the remedy
+        text = f"{root}{'; name another --port or --host' if isinstance(root, OSError) and not ours else ''}"
+    asked = " ".join(f"--{name} {value}" for name in ("protocol", "host", "port", "interface") if (value := getattr(o, name)))
+    return " ".join(f"{what} with {asked} does not start: {text}".split())
+
+
+@contextlib.asynccontextmanager
+async def _running(server: Any, what: str, o: argparse.Namespace) -> AsyncIterator[Any]:
+    """As `async with server`; a mistake that keeps it from starting is a LaunchError."""
+    try:
+        await server
+    except (RuntimeError, asyncio.TimeoutError) as exc:      # Dask's "failed to start", "timed out"
+        why = _why(exc, what, o)
+        if not why:
+            raise
+        raise LaunchError(why) from exc
+    async with server:
+        yield server
+
+
+def _end_now(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
 def _on_signals(stop: asyncio.Event) -> None:
+    """The first one ends it in order, the second at once, whatever the end waits for."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _end_now)
+
+    for number in numbers:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):   # not in the main thread: initialize() of a test
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, first)
 
 
 async def _until(server: Any, stop: asyncio.Event) -> None:
@@ -127,11 +194,15 @@ async def run_scheduler(o: argparse.Namespace, job: str) -> None:
 
     stop = asyncio.Event()
     path = Path(o.scheduler_file) if o.scheduler_file else None
+    _check_encryption(o)
     if path:
+        if path.is_dir():
+            raise LaunchError(f"{path} is a folder: name a file in it (--scheduler-file)")
+        _check_folder(path.parent, "--scheduler-file")
         await _check_file_is_free(path)
     scheduler = Scheduler(protocol=o.protocol, host=o.host, port=o.port, interface=o.interface, dashboard_address=o.dashboard_address,
                           dashboard=o.dashboard_address != "")
-    async with scheduler:
+    async with _running(scheduler, "the scheduler", o):
         _on_signals(stop)                    # from here on there is something to end in order
         if path:
             _write_file(path, scheduler.identity(), job)
@@ -147,11 +218,14 @@ async def run_worker(o: argparse.Namespace, rank: _rank.Rank) -> None:
     from distributed import Nanny, Worker
 
     stop = asyncio.Event()
+    _check_encryption(o)
+    if o.local_directory:
+        _check_folder(Path(o.local_directory), "--local-directory")
     address = await _scheduler_address(o, rank.job if o.with_scheduler else "")
     name = f"{o.name}-{rank.rank}" if o.name else None if not rank.launcher or not o.with_scheduler else str(rank.rank)
     options: dict[str, Any] = dict(nthreads=o.nthreads, name=name, memory_limit=o.memory_limit, local_directory=o.local_directory,
                                    interface=o.interface, host=o.host, death_timeout=o.death_timeout, protocol=o.protocol)
-    async with (Nanny if o.nanny else Worker)(address, **options) as worker:
+    async with _running((Nanny if o.nanny else Worker)(address, **options), f"a worker of {address}", o) as worker:
         _on_signals(stop)
         await _until(worker, stop)
 
