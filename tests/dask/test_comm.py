@@ -39,6 +39,7 @@ def test_messages_and_addresses(run):
             assert isinstance(a, WeftComm) and repr(a).startswith("<WeftComm ")
             assert a.local_address == b.peer_address and b.local_address == a.peer_address
             assert a.same_host and a.extra_info["weft"].startswith("messages: ")
+            assert await asyncio.to_thread(lambda: a.extra_info) == {}   # a worker's thread of tasks
             for msg in ({"op": "x", "n": 5, "b": b"bytes"}, "text", None, [1, (2, 3)], {"x": "y" * 100_000}):
                 for x, y in ((a, b), (b, a)):
                     got = await both(x, y, msg)

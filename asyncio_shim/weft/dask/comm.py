@@ -64,8 +64,11 @@ class WeftComm(Comm):
 
     @property
     def extra_info(self) -> dict[str, Any]:
-        """weft: how messages go, as the first line of weft's explanation says it."""
-        return {} if self.closed() else {"weft": self._ep.explain().partition("\n")[2].partition("\n")[0].strip()}
+        """weft: how messages go, as the first line of weft's explanation says it. In another thread than the loop's nothing."""
+        try:
+            return {} if self.closed() else {"weft": self._ep.explain().partition("\n")[2].partition("\n")[0].strip()}
+        except weft.ThreadError:
+            return {}
 
     async def read(self, deserializers: Any = None) -> Any:
         if self._is_closed:
