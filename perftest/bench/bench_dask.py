@@ -37,7 +37,7 @@ from table import say  # noqa: E402
 ROUNDS, MINUTES = 5, 9
 LIMIT_S = 75  # for one program of one scheme
 LOOK_S = 0.02
-LAT_S, IDLE_S, REPEATS = 0.3, 3, 2
+LAT_S, IDLE_S, REPEATS = 0.3, 6, 2
 # What Dask's nanny sets for each worker (distributed.yaml, nanny.pre-spawn-environ); these workers have none. Without it each
 # worker's BLAS has a thread for each CPU, which spins.
 NANNY = {"MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
