@@ -523,8 +523,9 @@ static PyMethodDef ep_methods[] = {
 	WPY_FAST("am_recv", wpy_ep_am_recv, "am_recv(buf=None, *, abort_on_cancel=False) -> (bytes, bytearray)\n\nThe next active message: header and "
 		 "payload. With buf the payload is received into it, and its length is returned instead. buf may be a callable: it gets "
 		 "the header and the payload's length when the message is there, makes the list of buffers that the payload is received "
-		 "into, one after the other, and that list is returned. It must not use the endpoint. A cancel while a payload goes into the user's memory waits until "
-		 "the peer has let go of that; with abort_on_cancel it ends the endpoint instead, at once, as abort() does."),
+		 "into, one after the other, and that list is returned. It must not use the endpoint. A cancel while a payload goes into the "
+		 "user's memory waits until the peer has let go of that. With abort_on_cancel it ends the endpoint, unless that is being "
+		 "closed, and does not wait where a callable made the buffers: they are held until the peer has let go."),
 	WPY_FAST("write", wpy_ep_write, "write(data)\n\nSends bytes of the stream."),
 	WPY_FAST("read", wpy_ep_read, "read(n) -> bytes\n\nAt least one and at most n bytes of the stream; b'' at its end."),
 	WPY_FAST("readexactly", wpy_ep_readexactly, "readexactly(n) -> bytes\n\nn bytes of the stream, or "

@@ -304,8 +304,8 @@ void wpy_inbox_fetch_failed(Op *f, PyObject *exc)
 	if (op) {
 		op->item = NULL;
 		op->quiet |= f->quiet;
-		if (op->cancel_asked && op->abort_on_cancel) {
-			wpy_op_set_cancelled(op);    /* it was the cancel that ended the endpoint */
+		if (op->cancel_asked) {
+			wpy_op_set_cancelled(op);
 			Py_XDECREF(exc);
 		} else {
 			wpy_op_fail(op, exc);
@@ -430,6 +430,23 @@ Op *wpy_inbox_fetch_for(const Op *op)
 	Op *f = op->item ? op->item->fetch : NULL;
 
 	return f && f->in_weft ? f : NULL;
+}
+
+/* @op, for which a message is fetched into memory of its own, gets it no more, nor does anybody. The fetch holds the memory. */
+void wpy_inbox_abandon(Op *op)
+{
+	struct wpy_item *it = op->item;
+	Op *f = it->fetch;
+
+	f->view = op->view;
+	f->views = op->views == &op->view ? &f->view : op->views;
+	f->n_views = op->n_views;
+	op->view.obj = NULL;
+	op->views = &op->view;
+	op->n_views = 0;
+	op->item = NULL;
+	it->unwanted = true;
+	Py_CLEAR(it->client);                /* not the last reference: the caller has one */
 }
 
 /* True: it may end now. */

@@ -104,26 +104,34 @@ static PyObject *cancel_in_weft(Op *op)
 	Py_RETURN_TRUE;
 }
 
-/* Its endpoint goes with it: the memory is free without the peer's help, who may have stopped. */
-static PyObject *abort_ep(Op *op)
+/*
+ * The endpoint goes with it, unless it is being closed anyhow: what was sent shall arrive. Memory that was made for this message is
+ * nobody else's, so that the op need not wait until the peer, who may have stopped, has let go of it; the fetch holds it.
+ */
+static PyObject *cancel_by_abort(Op *op, Op *fetch)
 {
-	if (wpy_ep_abort((Endpoint *)op->owner))
-		return NULL;
-	Py_RETURN_TRUE;
+	Endpoint *ep = (Endpoint *)Py_NewRef(op->owner);
+	bool ok = !wpy_worker_check(op->worker);
+
+	if (ok && op->aux) {
+		wpy_inbox_abandon(op);
+		wpy_op_set_cancelled(op);
+	}
+	if (ok && !ep->closing) {
+		ok = !wpy_ep_abort(ep);
+	} else if (ok && op->state == WPY_PENDING) {
+		Py_DECREF(ep);
+		return cancel_in_weft(fetch);
+	}
+	Py_DECREF(ep);
+	return ok ? Py_NewRef(Py_True) : NULL;
 }
 
 /* Those that wait here and not in weft end at once. The others only when weft says so. */
-PyObject *wpy_op_cancel(Op *op, PyObject *msg)
+static PyObject *cancel_here(Op *op)
 {
 	Op *fetch;
 
-	if (op->state != WPY_PENDING)
-		Py_RETURN_FALSE;
-	Py_XINCREF(msg);
-	Py_XSETREF(op->result, msg);
-	op->cancel_asked = true;
-	if (op->in_weft)
-		return cancel_in_weft(op);
 	if (op->kind == WPY_CONNECT) {
 		wpy_ep_give_up((Endpoint *)op->owner);
 	} else if (op->kind == WPY_SIGNAL) {
@@ -131,11 +139,26 @@ PyObject *wpy_op_cancel(Op *op, PyObject *msg)
 	} else if (!wpy_inbox_withdraw(op)) {
 		fetch = wpy_inbox_fetch_for(op);     /* its payload is on the way into the user's memory */
 		if (fetch)
-			return op->abort_on_cancel ? abort_ep(op) : cancel_in_weft(fetch);
+			return op->abort_on_cancel ? cancel_by_abort(op, fetch) : cancel_in_weft(fetch);
 		Py_RETURN_TRUE;
 	}
 	wpy_op_set_cancelled(op);
 	Py_RETURN_TRUE;
+}
+
+PyObject *wpy_op_cancel(Op *op, PyObject *msg)
+{
+	PyObject *ret;
+
+	if (op->state != WPY_PENDING)
+		Py_RETURN_FALSE;
+	Py_XINCREF(msg);
+	Py_XSETREF(op->result, msg);
+	op->cancel_asked = true;
+	ret = op->in_weft ? cancel_in_weft(op) : cancel_here(op);
+	if (!ret)
+		op->cancel_asked = false;    /* refused: how it ends is not the cancel's doing */
+	return ret;
 }
 
 static PyObject *op_cancel(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kw)

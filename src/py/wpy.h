@@ -347,6 +347,7 @@ bool wpy_inbox_event(Endpoint *ep, struct wpy_inbox *in, const weft_event *e);  
 PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op);    /* takes and gives op */
 void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why);                /* those who wait */
 void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in);                /* messages that nobody fetched */
+void wpy_inbox_abandon(Op *op);
 bool wpy_inbox_withdraw(Op *op);                                         /* a cancelled wanter */
 Op *wpy_inbox_fetch_for(const Op *op);                                   /* what weft has of one that cannot; NULL: nothing. Borrowed */
 void wpy_inbox_fetched(Op *fetch, const weft_event *e);

@@ -8,6 +8,7 @@ from distributed.protocol.utils import frame_split_size, merge_memoryviews
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.dask import _frames
 from weft.dask._frames import AGAIN, HEADER, MAGIC, MAGIC_TABLE, OWN, SHARED, SHARED_MAX, MalformedError, pack, table_header, unpack
 
 KINDS = [bytes, bytearray, lambda b: memoryview(bytearray(b)), lambda b: numpy.frombuffer(bytearray(b), "u1").data]
@@ -63,6 +64,22 @@ def test_a_buffer_that_was_cut_arrives_in_one_piece(kind):
     parts = [whole[i:i + SHARED_MAX] for i in range(0, whole.nbytes, SHARED_MAX)]
     got, buffers = carry([b"h", *parts, b"t"])
     assert len(buffers) == 2 and bytes(buffers[1]) == whole.tobytes() and [f.nbytes for f in got[1:-1]] == [p.nbytes for p in parts]
+
+
+def test_packing_exports_nothing():
+    """CPython's garbage collector may crash over a view of a view (G119): one that is exported cannot be released."""
+    for items in (numpy.ones(1000), numpy.ones((10, 10), "c16"), numpy.ones(7, "?")):
+        view = memoryview(items)
+        pieces = pack([view])[2]
+        view.release()
+        assert bytes(pieces[0]) == items.tobytes()
+
+
+def test_more_frames_than_a_table_may_have(monkeypatch):
+    monkeypatch.setattr(_frames, "TABLE_MAX", 8 * 1000)
+    assert len(pack([b""] * 1000)[1]) == 8 * 1000
+    with pytest.raises(ValueError, match="1001 frames: weft:// takes 1000 at most"):
+        pack([b""] * 1001)
 
 
 def test_the_same_buffer_twice_is_two():

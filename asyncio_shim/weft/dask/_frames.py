@@ -80,6 +80,8 @@ def pack(frames: Sequence[bytes | memoryview]) -> tuple[bytes, bytes, list[bytes
                 own.append(_bytes_of(view))
         rows.append(n << 2 | kind)
         total += n
+    if 8 * len(rows) > TABLE_MAX:
+        raise ValueError(f"a message of {len(rows)} frames: weft:// takes {TABLE_MAX // 8} at most; send it as several")
     table = struct.pack(f"<{len(rows)}Q", *rows)
     header = HEADER.pack(MAGIC, len(rows), total)
     pieces = [b"".join(shared) if len(shared) > 1 else shared[0], *own] if shared else own

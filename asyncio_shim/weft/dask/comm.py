@@ -85,6 +85,7 @@ class WeftComm(Comm):
             self._broke()
             raise
         finally:
+            self._incoming = self._table = None
             self._reading = False
         try:
             return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
@@ -94,7 +95,6 @@ class WeftComm(Comm):
             raise CommClosedError(f"in {self}: a message was cut short") from exc
 
     async def _frames(self) -> list[memoryview]:
-        self._table = None
         while True:
             _, buffers = await self._ep.am_recv(self._room, abort_on_cancel=True)
             frames, self._incoming = self._incoming, None
@@ -146,7 +146,7 @@ class WeftComm(Comm):
 
     async def close(self) -> None:
         """Waits until the peer has what was written, as long as Dask lets a tcp connection wait for its peer. Where all of it has left
-        this process, CLOSE_S at the most: a peer that is busy takes it when it comes to it, and the end with it."""
+        this process, CLOSE_S at the most: a peer that is busy takes it when it comes to it, and the end with it. Cancelled it aborts."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -158,6 +158,9 @@ class WeftComm(Comm):
                 await asyncio.wait_for(asyncio.shield(end), CLOSE_S)
             if any(not op.done() for op in self._sends):
                 await end
+        except BaseException:
+            self._ep.abort()
+            raise
         finally:
             _forget(self._sends)
 

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import atexit
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ import weft
 from . import _rank
 
 DEFAULT_PROTOCOL = "weft"
+TWICE_S = 1.0                                # signals that come within this time are one
 ANSWER_S = 2                                 # a scheduler that its file names answers within
 LOOK_S = 0.05                                # how often a worker looks for the scheduler file
 
@@ -141,8 +143,9 @@ def _why(exc: Exception, what: str, o: argparse.Namespace) -> str:
         root = _root(exc)
         if not (isinstance(root, (OSError, ValueError, weft.Error)) or type(root) is RuntimeError and "encrypt" in str(root)):
             return ""
+        taken = getattr(root, "errno", None) in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
         ours = isinstance(root, weft.Error)                  # its text has the remedy
-        text = f"{root}{'; name another --port or --host' if isinstance(root, OSError) and not ours else ''}"
+        text = f"{root}{'; name another --port or --host' if taken and not ours else ''}"
     asked = " ".join(f"--{name} {value}" for name in ("protocol", "host", "port", "interface") if (value := getattr(o, name)))
     return " ".join(f"{what} with {asked} does not start: {text}".split())
 
@@ -161,12 +164,20 @@ async def _running(server: Any, what: str, o: argparse.Namespace) -> AsyncIterat
         yield server
 
 
-def _end_now(number: int, _: object) -> None:
-    os._exit(128 + number)
+def _end_at_once(numbers: Sequence[int]) -> None:
+    since = time.monotonic()
+
+    def end(number: int, _: object) -> None:
+        if time.monotonic() - since > TWICE_S:
+            os._exit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, end)           # not the loop's, which may be what stands still
 
 
 def _on_signals(stop: asyncio.Event) -> None:
-    """The first one ends it in order, the second at once, whatever the end waits for."""
+    """The first one ends it in order, a second one at once, whatever the end waits for; but not what comes with the first, for a terminal
+    and a launcher may both send it."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
 
@@ -174,7 +185,7 @@ def _on_signals(stop: asyncio.Event) -> None:
         stop.set()
         for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, _end_now)
+        _end_at_once(numbers)
 
     for number in numbers:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):   # not in the main thread: initialize() of a test

@@ -54,7 +54,7 @@ def main() -> int:
         return _usage("no program after --")
     old = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(places + ([old] if old else []))
-    first = [] if getattr(sys.flags, "safe_path", False) else [sys.path.pop(0)]      # python -P puts nothing there
+    first = [] if getattr(sys.flags, "safe_path", False) or sys.flags.isolated else [sys.path.pop(0)]      # python -P puts nothing there
     sys.path[:0] = places
     _run(program, first)
     return 0
