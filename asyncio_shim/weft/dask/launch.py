@@ -78,30 +78,33 @@ async def _answers(address: str, limit_s: float = ANSWER_S) -> bool:
     return True
 
 
+async def _answers_unless_newer(path: Path, job: str, address: str, limit_s: float) -> bool:
+    """No, too, as soon as the file names another: one that was left behind may keep silent for all that time."""
+    answer = asyncio.ensure_future(_answers(address, limit_s))
+    try:
+        while not (await asyncio.wait([answer], timeout=LOOK_S))[0]:
+            if _read_file(path, job) != address:
+                return False
+        return answer.result()
+    finally:
+        answer.cancel()
+
+
 async def _scheduler_address(o: argparse.Namespace, job: str) -> str:
     """That in the scheduler file, once who is there answers: a scheduler listens before it writes. The answer may take all the time
-    there is, for many may ask at once; the file is looked at meanwhile, and a newer one asked instead."""
+    there is, for many may ask at once."""
     if o.scheduler:
         return str(o.scheduler)
-    until = time.monotonic() + o.timeout
-    asked, answer = None, None
+    path, until = Path(o.scheduler_file), time.monotonic() + o.timeout
     while True:
-        address = _read_file(Path(o.scheduler_file), job)
-        if address != asked:
-            if answer:
-                answer.cancel()
-            asked, answer = address, address and asyncio.ensure_future(_answers(address, max(ANSWER_S, until - time.monotonic())))
-        if answer:
-            await asyncio.wait([answer], timeout=LOOK_S)
-            if answer.done() and answer.result():
-                return address
-        if time.monotonic() > until and (not answer or answer.done()):
+        address = _read_file(path, job)
+        if address and await _answers_unless_newer(path, job, address, max(ANSWER_S, until - time.monotonic())):
+            return address
+        if time.monotonic() > until:
             silent = f" ({address}, which it names, does not answer)" if address else ""
             raise LaunchError(f"no scheduler of this job has written {o.scheduler_file} within {o.timeout:g} s{silent}: is the folder one that "
                               "all hosts see, and did rank 0 start? (--timeout)")
-        if not answer or answer.done():
-            asked = answer = None
-            await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(LOOK_S)
 
 
 async def _check_file_is_free(path: Path) -> None:
