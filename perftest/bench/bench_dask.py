@@ -38,8 +38,9 @@ ROUNDS, MINUTES = 5, 9
 LIMIT_S = 75  # for one program of one scheme
 LOOK_S = 0.02
 LAT_S, IDLE_S, REPEATS = 0.3, 6, 2
-# What Dask's nanny sets for each worker (distributed.yaml, nanny.pre-spawn-environ); these workers have none. Without it each
-# worker's BLAS has a thread for each CPU, which spins.
+# What Dask's nanny sets for each worker (distributed.yaml, nanny.pre-spawn-environ); those of comms/cluster.py have none. Without it
+# each worker's BLAS has a thread for each CPU, which spins. The ping-pong is without: the first of these halves what tcp and ucxx do
+# with 1 MiB, whose memory malloc then gives back each time, and schedulers and clients are without.
 NANNY = {"MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 DASK = ["distributed", "dask[array,dataframe]", "xarray", "uvloop"]
 UCXX = ["distributed-ucxx-cu13"]
@@ -104,7 +105,7 @@ def settings(bench_, scheme):
     """Nothing of the user's; what p2p receives stays in memory, for a disk is not what is measured."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DASK_", "UCX", "WEFT_"))}
     env |= {"PYTHONPATH": str(bench_.build.resolve() / "py") if scheme.startswith("weft") else "", "PYTHONDONTWRITEBYTECODE": "1",
-            "DASK_DISTRIBUTED__P2P__STORAGE__DISK": "False", **NANNY}
+            "DASK_DISTRIBUTED__P2P__STORAGE__DISK": "False"}
     if scheme == "ucxx":
         env |= {**contenders.UCX_ENV, **contenders.UCX_TCP, "UCX_TLS": "posix,cma,tcp"}
     return env
@@ -120,7 +121,7 @@ def last_words(log):
     return lines[-1] if lines else "it said nothing"
 
 
-def run_program(bench_, scheme, program, ranks, *args):
+def run_program(bench_, scheme, program, ranks, *args, more=None):
     """Its lines, and why it did not end well, or None. Its processes are ended when they have said all."""
     if scheme in bench_.env.missing:
         return [], bench_.env.missing[scheme]
@@ -131,9 +132,10 @@ def run_program(bench_, scheme, program, ranks, *args):
         argv = [bench_.env.python, HERE / "comms" / program, scheme, folder, *args]
         if scheme == "mpi":
             argv = [bench_.env.bin / "mpiexec", "-n", ranks, *argv]
+        env = settings(bench_, scheme) | (more or {})
         with open(folder / "log", "w") as log:
-            process = subprocess.Popen([str(a) for a in argv], env=settings(bench_, scheme), stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=subprocess.STDOUT, start_new_session=True, cwd=folder)
+            process = subprocess.Popen([str(a) for a in argv], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                       start_new_session=True, cwd=folder)
         try:
             why = watch(process, folder)
         finally:
@@ -176,7 +178,7 @@ def pingpong(bench_, scheme, cells):
 def cluster(bench_, scheme, cells):
     idle_s = IDLE_S if any(c.test == "idle" for c in cells) else 0
     loads = [f"{c.path}={c.size >> 20}" for c in cells if c.test == "wall"]
-    return run_program(bench_, scheme, "cluster.py", 4, idle_s, REPEATS, *loads)
+    return run_program(bench_, scheme, "cluster.py", 4, idle_s, REPEATS, *loads, more=NANNY)
 
 
 # ---- rounds ----------------------------------------------------------------------------------------------------------
