@@ -520,8 +520,8 @@ static PyMethodDef ep_methods[] = {
 		 "not copied."),
 	WPY_FAST("recv_obj", wpy_ep_recv_obj, "recv_obj() -> object\n\nOnly from peers that you trust: pickle runs code."),
 	WPY_FAST("am_send", wpy_ep_am_send, "am_send(header, buf=b'')\n\nSends an active message; header: at most 1024 bytes."),
-	WPY_FAST("am_recv", wpy_ep_am_recv, "am_recv(buf=None, *, abort_on_cancel=False) -> (bytes, bytearray)\n\nThe next active message: header and "
-		 "payload. With buf the payload is received into it, and its length is returned instead. buf may be a callable: it gets "
+	WPY_FAST("am_recv", wpy_ep_am_recv, "am_recv(buf=None, *, abort_on_cancel=False) -> (bytes, bytearray)\n\n"
+		 "The next active message: header and payload. With buf the payload is received into it, and its length is returned instead. buf may be a callable: it gets "
 		 "the header and the payload's length when the message is there, makes the list of buffers that the payload is received "
 		 "into, one after the other, and that list is returned. It must not use the endpoint. A cancel while a payload goes into the "
 		 "user's memory waits until the peer has let go of that. With abort_on_cancel it ends the endpoint, unless that is being "

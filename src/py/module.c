@@ -211,9 +211,8 @@ static int intern_names(void)
 		[N_OBJ] = "obj", [N_TOKEN] = "token", [N_OFFSET] = "offset", [N_VALUE] = "value",
 		[N_COMPARE] = "compare", [N_BITS] = "bits", [N_RIGHTS] = "rights", [N_EP] = "ep", [N_LENGTH] = "length",
 		[N_SIGNAL] = "signal", [N_URL] = "url", [N_TRANSPORTS] = "transports", [N_TIMEOUT] = "timeout",
-		[N_ABORT_ON_CANCEL] = "abort_on_cancel",
 		[N_CALLBACK] = "callback", [N_CONTEXT] = "context", [N_NBYTES] = "nbytes", [N_MSG] = "msg",
-		[N_LOOP] = "loop", [N_ACCEPTED] = "accepted", [N_AT_LEAST] = "at_least", [N_JSON] = "json",
+		[N_ABORT_ON_CANCEL] = "abort_on_cancel", [N_LOOP] = "loop", [N_ACCEPTED] = "accepted", [N_AT_LEAST] = "at_least", [N_JSON] = "json",
 	};
 
 	for (int i = 0; i < N_NAMES_; i++) {

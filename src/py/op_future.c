@@ -110,21 +110,21 @@ static PyObject *cancel_in_weft(Op *op)
  */
 static PyObject *cancel_by_abort(Op *op, Op *fetch)
 {
-	Endpoint *ep = (Endpoint *)Py_NewRef(op->owner);
-	bool ok = !wpy_worker_check(op->worker);
+	Endpoint *ep = (Endpoint *)op->owner;
+	int ret;
 
-	if (ok && op->aux) {
+	if (ep->closing && !op->aux)
+		return cancel_in_weft(fetch);
+	if (wpy_worker_check(op->worker))
+		return NULL;
+	Py_INCREF(ep);
+	if (op->aux) {
 		wpy_inbox_abandon(op);
 		wpy_op_set_cancelled(op);
 	}
-	if (ok && !ep->closing) {
-		ok = !wpy_ep_abort(ep);
-	} else if (ok && op->state == WPY_PENDING) {
-		Py_DECREF(ep);
-		return cancel_in_weft(fetch);
-	}
+	ret = ep->closing ? 0 : wpy_ep_abort(ep);
 	Py_DECREF(ep);
-	return ok ? Py_NewRef(Py_True) : NULL;
+	return ret ? NULL : Py_NewRef(Py_True);
 }
 
 /* Those that wait here and not in weft end at once. The others only when weft says so. */

@@ -347,7 +347,7 @@ bool wpy_inbox_event(Endpoint *ep, struct wpy_inbox *in, const weft_event *e);  
 PyObject *wpy_inbox_recv(Endpoint *ep, struct wpy_inbox *in, Op *op);    /* takes and gives op */
 void wpy_inbox_fail(struct wpy_inbox *in, PyObject *why);                /* those who wait */
 void wpy_inbox_clear(Endpoint *ep, struct wpy_inbox *in);                /* messages that nobody fetched */
-void wpy_inbox_abandon(Op *op);
+void wpy_inbox_abandon(Op *op);                                          /* one with a fetch: it ends now, that goes on */
 bool wpy_inbox_withdraw(Op *op);                                         /* a cancelled wanter */
 Op *wpy_inbox_fetch_for(const Op *op);                                   /* what weft has of one that cannot; NULL: nothing. Borrowed */
 void wpy_inbox_fetched(Op *fetch, const weft_event *e);
@@ -394,8 +394,8 @@ extern PyObject *wpy_incomplete_read, *wpy_cancelled, *wpy_get_running_loop, *wp
 extern PyObject *wpy_dumps, *wpy_loads;
 
 enum wpy_name { N_BUF, N_TAG, N_MASK, N_SYNC, N_N, N_HEADER, N_OBJ, N_TOKEN, N_OFFSET, N_VALUE, N_COMPARE, N_BITS,
-	N_RIGHTS, N_EP, N_LENGTH, N_SIGNAL, N_URL, N_TRANSPORTS, N_TIMEOUT, N_ABORT_ON_CANCEL, N_CALLBACK, N_CONTEXT, N_NBYTES, N_MSG,
-	N_LOOP, N_ACCEPTED, N_AT_LEAST, N_JSON, N_NAMES_ };
+	N_RIGHTS, N_EP, N_LENGTH, N_SIGNAL, N_URL, N_TRANSPORTS, N_TIMEOUT, N_CALLBACK, N_CONTEXT, N_NBYTES, N_MSG,
+	N_ABORT_ON_CANCEL, N_LOOP, N_ACCEPTED, N_AT_LEAST, N_JSON, N_NAMES_ };
 extern PyObject *wpy_names[N_NAMES_];    /* interned */
 
 /* Arguments of a FASTCALL method into @out (borrowed, NULL where absent). @names: N_* in order; the first @n_pos may be

@@ -120,14 +120,19 @@ def row(length, kind):
     return (length << 2 | kind).to_bytes(8, "little")
 
 
+def announce(length, kind):
+    """The header of a message of one frame."""
+    return HEADER.pack(MAGIC, 1, length) + row(length, kind)
+
+
 LIES = [
     lambda ep: [ep.am_send(b"nonsense")],
     lambda ep: [ep.am_send(HEADER.pack(MAGIC, 3, 5), b"short")],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1000) + row(1000, 0))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(99_999))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 100_000) + row(100_000, 1), bytes(100_001))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 1 << 60) + row(1 << 60, 1))],
-    lambda ep: [ep.am_send(HEADER.pack(MAGIC, 1, 5) + row(5, 0), b"\xc1\xc1\xc1\xc1\xc1")],
+    lambda ep: [ep.am_send(announce(1000, 0))],
+    lambda ep: [ep.am_send(announce(100_000, 1), bytes(99_999))],
+    lambda ep: [ep.am_send(announce(100_000, 1), bytes(100_001))],
+    lambda ep: [ep.am_send(announce(1 << 60, 1))],
+    lambda ep: [ep.am_send(announce(5, 0), b"\xc1\xc1\xc1\xc1\xc1")],
     lambda ep: [ep.am_send(table_header(row(5, 0)), row(5, 0)), ep.am_send(table_header(row(5, 0)), row(5, 0))],
 ]
 

@@ -229,6 +229,20 @@ launch.main(["--dashboard-address", ""])
     assert status == 1 and "Traceback" in err and "AttributeError" in err and "start_unsafe" in err
 
 
+@contextlib.contextmanager
+def closing_scheduler(start, code):
+    """One that runs @code, which prints "closes" when a signal has begun its end; killed after LIMIT."""
+    p = start({}, code=code)
+    limit = threading.Timer(LIMIT, p.kill)
+    limit.start()
+    while "scheduler at" not in (line := p.stderr.readline()):
+        assert line, "it has ended"
+    p.send_signal(signal.SIGINT)
+    assert p.stdout.readline() == "closes\n"
+    yield p
+    limit.cancel()
+
+
 @pytest.mark.parametrize("close", ["await asyncio.sleep(1000)", "time.sleep(1000)"])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_a_close_that_hangs(start, close, second):
@@ -244,18 +258,11 @@ async def close(self, *args, **more):
 Scheduler.close = close
 sys.exit(launch.main(["--dashboard-address", ""]))
 """
-    p = start({}, code=code)
-    limit = threading.Timer(LIMIT, p.kill)
-    limit.start()
-    while "scheduler at" not in (line := p.stderr.readline()):
-        assert line, "it has ended"
-    p.send_signal(signal.SIGINT)
-    assert p.stdout.readline() == "closes\n"
-    while p.poll() is None:                  # those that come with the first are no second one
-        p.send_signal(second)
-        time.sleep(0.1)
-    assert p.wait() == 128 + second
-    limit.cancel()
+    with closing_scheduler(start, code) as p:
+        while p.poll() is None:              # those that come with the first are no second one
+            p.send_signal(second)
+            time.sleep(0.1)
+        assert p.wait() == 128 + second
 
 
 def test_a_signal_that_comes_twice_at_once_is_one(start, tmp_path):
@@ -277,17 +284,10 @@ async def close(self, *args, **more):
 Scheduler.close = close
 sys.exit(launch.main(["--dashboard-address", ""]))
 """
-    p = start({}, code=code)
-    limit = threading.Timer(LIMIT, p.kill)
-    limit.start()
-    while "scheduler at" not in (line := p.stderr.readline()):
-        assert line, "it has ended"
-    p.send_signal(signal.SIGINT)
-    assert p.stdout.readline() == "closes\n"
-    p.send_signal(signal.SIGINT)
-    (tmp_path / "go on").touch()
-    assert p.stdout.readline() == "closed\n" and p.wait() == 0
-    limit.cancel()
+    with closing_scheduler(start, code) as p:
+        p.send_signal(signal.SIGINT)
+        (tmp_path / "go on").touch()
+        assert p.stdout.readline() == "closed\n" and p.wait() == 0
 
 
 def options(file, timeout=LIMIT):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from conftest import LIMIT, comm_pair, python, row
+from conftest import LIMIT, announce, comm_pair, python
 from distributed.comm.core import CommClosedError, connect
 from distributed.protocol import to_serialize
 
@@ -224,10 +224,6 @@ asyncio.run(main())
 
 def peak_kib(child):
     return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{child.pid}/status").read_text())[1])
-
-
-def announce(n, kind):
-    return HEADER.pack(MAGIC, 1, n) + row(n, kind)
 
 
 @pytest.mark.parametrize("header", [lambda n: announce(n, 0), lambda n: announce(n, 1), lambda n: HEADER.pack(MAGIC, 0, n),

@@ -116,10 +116,10 @@ def _sizes(rows: Sequence[int]) -> tuple[int, list[int]]:
     goes_on = False
     for row in rows:
         kind = row & 3
-        if kind == SHARED and row >> 2 < SHARED_MAX:
+        if kind == SHARED:
+            if row >> 2 >= SHARED_MAX:
+                raise MalformedError("a frame without memory of its own is longer than those are")
             n_shared += row >> 2
-        elif kind == SHARED:
-            raise MalformedError("a frame without memory of its own is longer than those are")
         elif kind == OWN:
             sizes.append(row >> 2)
         elif kind == AGAIN and goes_on:

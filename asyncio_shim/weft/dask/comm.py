@@ -97,9 +97,8 @@ class WeftComm(Comm):
     async def _frames(self) -> list[memoryview]:
         while True:
             _, buffers = await self._ep.am_recv(self._room, abort_on_cancel=True)
-            frames, self._incoming = self._incoming, None
-            if frames is not None:
-                return frames
+            if self._incoming is not None:
+                return self._incoming
             self._table = buffers[0]
 
     def _room(self, header: bytes, length: int) -> list[memoryview]:
