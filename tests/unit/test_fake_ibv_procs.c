@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 /* ---- sleep ---- */
@@ -282,11 +283,40 @@ static int all_in_order(int fd)
 	return 0;
 }
 
+static void *open_and_close(void *arg)
+{
+	struct ibv_device **list = v->get_device_list(NULL);
+
+	for (int i = 0; i < 5000; i++) {
+		struct ibv_context *ctx = v->open_device(list[0]);
+
+		MUST(ctx && !v->close_device(ctx));
+	}
+	v->free_device_list(list);
+	atomic_store((atomic_bool *)arg, true);
+	return NULL;
+}
+
+/* One thread lists the devices while another closes the last that was open. */
+static int listed_while_another_closes(int fd)
+{
+	atomic_bool done = false;
+	pthread_t thread;
+
+	(void)fd;
+	own_fabric("list");
+	MUST(!pthread_create(&thread, NULL, open_and_close, &done));
+	while (!atomic_load(&done))
+		v->free_device_list(v->get_device_list(NULL));
+	MUST(!pthread_join(thread, NULL));
+	return 0;
+}
+
 static void test_complaints(void **state)
 {
 	static const struct { int (*fn)(int fd); int status; } cases[] = {
 		{ wrong_mask, 99 }, { wrong_lkey, 99 }, { overrun, 99 }, { left_open, 0 }, { closed_too_early, 99 },
-		{ used_after_fork, 99 }, { all_in_order, 0 },
+		{ used_after_fork, 99 }, { all_in_order, 0 }, { listed_while_another_closes, 0 },
 	};
 	int fd;
 

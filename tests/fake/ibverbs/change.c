@@ -87,7 +87,7 @@ static void look(struct fk_context *c)
 void fk_tell_changes(void)
 {
 	pthread_mutex_lock(&lock);
-	if (fk.users && fk.pid == getpid() && fk_enter("ibv_get_device_list")) {
+	if (fk_enter_if_attached()) {
 		for (struct fk_context *c = contexts; c; c = c->next)
 			look(c);
 		fk_leave();

@@ -166,15 +166,24 @@ static void take_lock(void)
 	}
 }
 
+bool fk_enter_if_attached(void)
+{
+	if (!fk.users || fk.pid != getpid())
+		return false;
+	take_lock();
+	if (fk.users)            /* another thread may have closed the last device since */
+		return true;
+	fk_leave();
+	return false;
+}
+
 bool fk_enter(const char *what)
 {
-	if (!fk.users || fk.pid != getpid()) {
-		fk_complain("%s: in a process that did not open the device (a forked child?)", what);
-		errno = EINVAL;
-		return false;
-	}
-	take_lock();
-	return true;
+	if (fk_enter_if_attached())
+		return true;
+	fk_complain("%s: in a process that did not open the device (a forked child?)", what);
+	errno = EINVAL;
+	return false;
 }
 
 void fk_leave(void)

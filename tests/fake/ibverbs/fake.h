@@ -221,6 +221,8 @@ int fk_attach(void);
 void fk_detach(void);
 /* Takes the lock; false, and complained, in a process that did not open the device (@what: the call). */
 bool fk_enter(const char *what);
+/* As fk_enter(), but without a complaint: for calls that are allowed where no device is open. */
+bool fk_enter_if_attached(void);
 void fk_leave(void);
 
 bool fk_is_alive(uint32_t owner);
