@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import re
+import statistics
 import threading
 import tracemalloc
 
@@ -134,19 +135,23 @@ def test_bad_peers_leave_no_memory_behind(run, monkeypatch):
 
 
 def test_clusters_leave_no_more_behind_than_over_tcp(descriptors):
-    """Dask itself keeps some 75 kB of each."""
+    """Dask itself keeps some 75 kB of each, and of a later one more than of an earlier one: they take turns. Tables that grow once count
+    for nothing in the median."""
     async def growth(scheme):
-        for _ in range(2):
-            await cluster(scheme)
         before, files = in_use(), sorted(open_files().values())
-        for _ in range(4):
-            await cluster(scheme)
-            gc.collect()
-            assert sorted(open_files().values()) == files
+        await cluster(scheme)
+        gc.collect()
+        assert sorted(open_files().values()) == files
         return in_use() - before
 
-    over = {scheme: asyncio.run(asyncio.wait_for(growth(scheme), LIMIT)) for scheme in ("tcp", "weft")}
-    assert over["weft"] < over["tcp"] + 4 * 8_000, over
+    async def growths():
+        for scheme in ("tcp", "weft") * 2:
+            await cluster(scheme)
+        gc.collect()
+        return [(await growth("tcp"), await growth("weft")) for _ in range(7)]
+
+    over = asyncio.run(asyncio.wait_for(growths(), LIMIT))
+    assert statistics.median(weft_s - tcp_s for tcp_s, weft_s in over) < 8_000, over
 
 
 def test_a_comm_starts_no_thread(run):
