@@ -19,11 +19,12 @@ from dask.utils import parse_timedelta
 from distributed.comm.addressing import get_address_host, parse_host_port, unparse_host_port
 from distributed.comm.core import BaseListener, Comm, CommClosedError, Connector, FatalCommClosedError
 from distributed.comm.registry import Backend
-from distributed.comm.utils import ensure_concrete_host, from_frames, to_frames
+from distributed.comm.utils import OFFLOAD_THRESHOLD, ensure_concrete_host, from_frames, to_frames
 from distributed.utils import ensure_ip, get_ip, get_ipv6
 
 import weft
 
+from . import _messages
 from ._frames import MalformedError, pack, table_header, unpack
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class WeftComm(Comm):
         self._is_closed = False
         self._sends: list[weft.Op[None]] = []    # posted, and not looked at since
         self._incoming: list[memoryview] | None = None   # frames whose bytes are on their way
+        self._length = 0                     # their bytes
         self._table: memoryview | None = None    # of a message that follows
         self._reading = False
         self._finalizer = weakref.finalize(self, _dangling, ep, self._sends, repr(self))
@@ -88,6 +90,12 @@ class WeftComm(Comm):
             self._incoming = self._table = None
             self._reading = False
         try:
+            if _messages.known and self.deserialize and deserializers is None:
+                heavy = self.allow_offload and bool(OFFLOAD_THRESHOLD) and self._length > OFFLOAD_THRESHOLD
+                try:
+                    return _messages.loads(frames, heavy)
+                except _messages.HeavyError:
+                    pass
             return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
                                      allow_offload=self.allow_offload)
         except EOFError as exc:
@@ -103,14 +111,17 @@ class WeftComm(Comm):
 
     def _room(self, header: bytes, length: int) -> list[memoryview]:
         self._incoming, buffers = unpack(header, length, self._table)
+        self._length = length
         return buffers
 
     async def write(self, msg: Any, serializers: Any = None, on_error: Any = "message") -> int:
         if self._is_closed:
             raise CommClosedError(f"in {self}: it was closed on this side")
-        frames = await to_frames(msg, allow_offload=self.allow_offload, serializers=serializers, on_error=on_error,
-                                 context={"sender": self.local_info, "recipient": self.remote_info, **self.handshake_options},
-                                 frame_split_size=self.max_shard_size)
+        context = {"sender": self.local_info, "recipient": self.remote_info, **self.handshake_options}
+        if _messages.known and type(msg) is dict and serializers is None and not context.get("compression", "auto"):
+            msg = _messages.ready(msg, context, self.max_shard_size)
+        frames = await to_frames(msg, allow_offload=self.allow_offload and not _messages.light(msg), serializers=serializers,
+                                 on_error=on_error, context=context, frame_split_size=self.max_shard_size)
         header, table, pieces, total = pack(frames)
         try:
             failed = self._failed_send()
