@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
@@ -77,7 +78,7 @@ async def listen(handler: Callable[[Endpoint], object], url: str, *,
                  transports: str | Iterable[str] | None = None) -> Listener:
     """Listens at "weft://address:port" (port 0: the system chooses); gives a Listener.
 
-    For each peer handler(ep) is called and, where it gives a coroutine, run as a task. Its return leaves ep open: the
+    For each peer handler(ep) is called, in a copy of the context of listen(), and, where it gives a coroutine, run as a task. Its return leaves ep open: the
     listener keeps it until one side closes it. A handler that fails has its endpoint aborted, and the loop's exception
     handler is told.
     """
@@ -97,6 +98,7 @@ class Listener:
                  transports: str | Iterable[str] | None = None) -> None:
         self._handler = handler
         self._loop = loop
+        self._context = contextvars.copy_context()   # a connection is taken within any task's (G120)
         self._endpoints: set[Endpoint] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._c = _weft._listen(url, loop, self._accepted, self._endpoints.discard, transports=transports)
@@ -134,6 +136,9 @@ class Listener:
         return f"<weft.Listener at {self.url}{', closed' if self.closed else ''}>"
 
     def _accepted(self, ep: Endpoint) -> None:
+        self._context.copy().run(self._handle, ep)
+
+    def _handle(self, ep: Endpoint) -> None:
         if not ep.closed:
             self._endpoints.add(ep)
         try:

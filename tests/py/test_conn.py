@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Listening, connecting, closing; who holds an endpoint."""
 import asyncio
+import contextvars
 import gc
 import json
 import os
@@ -65,6 +66,33 @@ def test_handlers_may_be_plain_functions_and_may_fail(run1):
                 await ep.close()
         assert [type(c["exception"]) for c in told] == [KeyError, KeyError]
     run1(main())
+
+
+def test_handlers_have_the_context_of_listen(run, transport):
+    """Not that of the task in which the connection happened to be taken: a span, a request's number or Dask's metrics would be another's."""
+    async def main():
+        var, seen = contextvars.ContextVar("var"), []
+
+        async def handler(ep):
+            seen.append(var.get())
+            var.set("in a handler")
+
+        async def client(listener, i):
+            var.set(f"in client {i}")
+            async with await weft.connect(listener.url, transports=transport):
+                await until(lambda: len(seen) > i)
+
+        var.set("at listen")
+        listener = await weft.listen(handler, "weft://127.0.0.1:0", transports=transport)
+        plain = await weft.listen(lambda ep: seen.append(var.get()), "weft://127.0.0.1:0", transports=transport)
+        var.set("later")
+        for i in range(4):
+            await asyncio.create_task(client((listener, plain)[i % 2], i))
+        assert seen == ["at listen"] * 4
+        assert var.get() == "later"
+        for here in (listener, plain):
+            here.close()
+    run(main())
 
 
 def test_async_with_by_an_exception(run, transport):
