@@ -195,7 +195,7 @@ def test_what_is_not_light():
     for msg in ([], "x", {"x": bytes(5000)}, {"x": "x" * 5000}, {"x": []}, {"x": {"y": {"z": 1}}}, dict.fromkeys(range(65)),
                 {"x": to_serialize(1)}, {"x": Serialized({}, [])}, {"x": dict.fromkeys(range(65))}):
         assert not light(msg)
-    assert light({"op": "x", "n": 1, "b": bytes(4096), "status": None, "data": {"k": Ready({}, [])}})
+    assert light({"op": "x", "n": 1, "b": bytes(1024), "status": None, "data": {"k": Ready({}, [])}})
 
 
 # ---- by a comm ----
@@ -234,8 +234,21 @@ def test_an_array_never_goes_to_a_thread(run, offloaded):
 
 def test_what_takes_long_goes_to_a_thread_as_ever(run, offloaded):
     text = b"x" * (16 << 20)
+    assert through(run, {"x": text})["x"] == text
+    assert offloaded == ["_to_frames", "_from_frames"]
+    del offloaded[:]
     assert through(run, {"x": to_serialize([text, 1]), "y": to_serialize(GRID)})["x"] == [text, 1]
     assert offloaded == ["_to_frames", "_from_frames"]
+
+
+def test_the_length_that_is_long_may_be_set(run, offloaded, monkeypatch):
+    monkeypatch.setattr(utils, "OFFLOAD_THRESHOLD", 1)
+    assert through(run, {"op": "x", "y": ToPickle(1)})["y"] == 1
+    assert offloaded.count("_to_frames") == offloaded.count("_from_frames") > 1   # handshakes, too
+    monkeypatch.setattr(utils, "OFFLOAD_THRESHOLD", False)
+    del offloaded[:]
+    through(run, {"x": to_serialize([bytes(11 << 20), 1])})
+    assert offloaded == []
 
 
 @pytest.mark.parametrize("kwargs", [{"options": {"compression": "zlib"}}, {"options": {}}, {"serializers": ["pickle"]}, {"serializers": ["dask", "pickle"]},

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgpack
 from dask.sizeof import sizeof
+from distributed.comm import utils
 from distributed.protocol import Serialize, Serialized, ToPickle, dumps
 from distributed.protocol import loads as loads_of_dask
 from distributed.protocol.serialize import dask_deserialize, dask_serialize, merge_and_deserialize, msgpack_decode_default, serialize_and_split
@@ -29,7 +30,7 @@ DESCRIPTION_MAX = 1024                       # bytes of one that is kept; 64 dim
 KINDS = "biufc"                              # of types that name says all about
 
 LIGHT_N = 64                                 # values of a message that is light,
-LIGHT_MAX = 4096                             # and characters or bytes of one
+LIGHT_MAX = 1024                             # and characters or bytes of one
 TEXTS = (str, bytes)
 
 OF_SERIALIZED = msgpack.packb({"__Serialized__": 1})   # a message that is the one object described by the next frame
@@ -93,11 +94,20 @@ def ready(msg: dict[Any, Any], context: dict[str, Any], split: int) -> dict[Any,
     return msg if new is None else new
 
 
-def light(msg: Any, within: bool = True) -> bool:
-    """Is it sure, at little cost, that serialising @msg takes no time? Dask adds up the sizes of all that is in it to find out, which
-    takes longer than serialising the usual short message."""
+def heavy(n: int) -> bool:
+    """Would Dask have a thread serialise @n bytes?"""
+    return bool(utils.OFFLOAD_THRESHOLD) and n > utils.OFFLOAD_THRESHOLD
+
+
+def light(msg: Any) -> bool:
+    """Is it sure, at little cost, that @msg is not heavy()? Dask adds up the sizes of all that is in it to find out, which takes longer
+    than serialising the usual short message."""
+    return not heavy(LIGHT_N * LIGHT_N * LIGHT_MAX) and _light(msg)
+
+
+def _light(msg: Any, within: bool = True) -> bool:
     return type(msg) is dict and len(msg) <= LIGHT_N and all(
-        type(v) in LIGHT or (type(v) in TEXTS and len(v) <= LIGHT_MAX) or (within and light(v, False)) for v in msg.values())
+        type(v) in LIGHT or (type(v) in TEXTS and len(v) <= LIGHT_MAX) or (within and _light(v, False)) for v in msg.values())
 
 
 def _ready(marked: Serialize, context: dict[str, Any], split: int) -> Serialize | Ready:
@@ -127,8 +137,8 @@ def _header(marked: Serialize, context: dict[str, Any], split: int) -> dict[str,
 
 # ---- that were read ----
 
-def loads(frames: Sequence[memoryview], heavy: bool) -> Any:
-    """The message of @frames, as Dask's loads() has it. @heavy: HeavyError where that may take long."""
+def loads(frames: Sequence[memoryview], to_thread: bool) -> Any:
+    """The message of @frames, as Dask's loads() has it. @to_thread: what may take long is for a thread; HeavyError, then."""
     def decode(obj: dict[Any, Any]) -> Any:
         at = obj.get("__Serialized__", 0)
         if at > 0:
@@ -143,10 +153,12 @@ def loads(frames: Sequence[memoryview], heavy: bool) -> Any:
             mark = OF_PICKLED
         else:
             return msgpack_decode_default(obj)
-        if heavy:
+        if to_thread:
             raise HeavyError
         return loads_of_dask([mark, *frames[at:]])
 
+    if to_thread and heavy(frames[0].nbytes):
+        raise HeavyError
     return msgpack.loads(frames[0], object_hook=decode if len(frames) > 1 else msgpack_decode_default, use_list=False, **msgpack_opts)
 
 

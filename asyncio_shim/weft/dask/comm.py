@@ -19,7 +19,7 @@ from dask.utils import parse_timedelta
 from distributed.comm.addressing import get_address_host, parse_host_port, unparse_host_port
 from distributed.comm.core import BaseListener, Comm, CommClosedError, Connector, FatalCommClosedError
 from distributed.comm.registry import Backend
-from distributed.comm.utils import OFFLOAD_THRESHOLD, ensure_concrete_host, from_frames, to_frames
+from distributed.comm.utils import ensure_concrete_host, from_frames, to_frames
 from distributed.utils import ensure_ip, get_ip, get_ipv6
 
 import weft
@@ -91,9 +91,8 @@ class WeftComm(Comm):
             self._reading = False
         try:
             if _messages.known and self.deserialize and deserializers is None:
-                heavy = self.allow_offload and bool(OFFLOAD_THRESHOLD) and self._length > OFFLOAD_THRESHOLD
                 try:
-                    return _messages.loads(frames, heavy)
+                    return _messages.loads(frames, to_thread=self.allow_offload and _messages.heavy(self._length))
                 except _messages.HeavyError:
                     pass
             return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
