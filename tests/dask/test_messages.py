@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Short messages and plain arrays skip what Dask does for each; what is on the wire and what arrives is what Dask makes of it."""
+import gc
+import subprocess
+import sys
+import weakref
+
+import msgpack
 import numpy
 import pytest
 from conftest import comm_pair
 from distributed.comm import utils
 from distributed.core import Status
-from distributed.protocol import Serialize, Serialized, ToPickle, dask_deserialize, dask_serialize, dumps, loads, to_serialize
-from distributed.protocol.numpy import deserialize_numpy_ndarray, serialize_numpy_ndarray
+from distributed.protocol import Serialize, Serialized, ToPickle, dask_deserialize, dask_serialize, dumps, loads, register_serialization_family, to_serialize
 from distributed.protocol.serialize import merge_and_deserialize, serialize_and_split
 from distributed.sizeof import safe_sizeof
 from hypothesis import given, settings
@@ -14,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from weft.dask import _messages
-from weft.dask._messages import DESCRIPTION_MAX, LAYOUTS, HeavyError, Ready, light, ready
+from weft.dask._frames import pack
+from weft.dask._messages import DESCRIPTION_MAX, LAYOUTS, LIGHT_BYTES, LIGHT_MAX, LIGHT_N, HeavyError, Ready, light, ready
 
 SPLIT = 64 << 20
 CONTEXT = {"compression": None, "pickle-protocol": 5}
@@ -30,7 +36,7 @@ NOT_PLAIN = {
     "nothing": numpy.zeros((3, 0)), "every second": GRID[::2], "backwards": GRID[0][::-1], "the same again": numpy.broadcast_to(3.0, (4, 5)),
     "objects": numpy.array(["a", None], dtype=object), "texts": numpy.array(["a", "bc"]), "times": numpy.array(["2026-01-01"], "M8[s]"),
     "records": numpy.zeros(3, [("a", "i4"), ("b", "f8")]), "a matrix": numpy.asmatrix(GRID), "a masked one": numpy.ma.masked_less(GRID, 3),
-    "a list": [GRID, GRID], "a number of Python's": 7,
+    "another order, no name": numpy.ones(3, ">g"), "a list": [GRID, GRID], "a number of Python's": 7,
 }
 
 
@@ -72,6 +78,7 @@ def test_the_same_bytes_and_the_same_object(name):
         frames = on_the_wire(msg)
         same(_messages.loads(carried(frames), False)["x"], loads(carried(frames))["x"])
     assert len(_messages._layouts) == 1 or name not in PLAIN
+    assert not _messages._layouts or numpy.asarray(x).dtype.kind in "biufc"
 
 
 @settings(max_examples=200, deadline=None)
@@ -138,21 +145,90 @@ def test_a_layout_that_another_s_serialiser_describes_is_not_believed():
     x = {"x": to_serialize(numpy.arange(10))}
     frames = on_the_wire(ready(x, CONTEXT, SPLIT))
     _messages.loads(carried(frames), False)
+    dask_s_own = dask_serialize.dispatch(numpy.ndarray), dask_deserialize.dispatch(numpy.ndarray)
     try:
         dask_serialize.register(numpy.ndarray)(lambda x: ({"mine": True}, [b"mine"]))
         dask_deserialize.register(numpy.ndarray)(lambda header, frames: "mine")
         assert ready(x, CONTEXT, SPLIT) == x
         assert _messages.loads(carried(frames), False) == {"x": "mine"} == _messages.loads(carried(on_the_wire(x)), False)
     finally:
-        dask_serialize.register(numpy.ndarray)(serialize_numpy_ndarray)
-        dask_deserialize.register(numpy.ndarray)(deserialize_numpy_ndarray)
+        dask_serialize.register(numpy.ndarray)(dask_s_own[0])
+        dask_deserialize.register(numpy.ndarray)(dask_s_own[1])
     same(_messages.loads(carried(frames), False)["x"], numpy.arange(10))
+
+
+def test_a_serialiser_that_was_there_before_us_stays():
+    """Dask's own registers itself when it is imported, which happens when an array is met that nobody has registered anything for."""
+    program = """
+import numpy
+from distributed.protocol import Serialize, dask_deserialize, dask_serialize, dumps, loads
+dask_serialize.register(numpy.ndarray)(lambda x: ({}, [b"mine"]))
+dask_deserialize.register(numpy.ndarray)(lambda header, frames: "mine")
+import weft.dask
+from weft.dask import _messages
+from weft.dask._frames import pack
+msg = _messages.ready({"x": Serialize(numpy.zeros(3))}, {"compression": None}, 1 << 20)
+frames = [memoryview(bytearray(f)) for f in dumps(msg)]
+print(_messages.known, loads(frames), _messages.loads(frames, False))
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert out.split("\n")[-2] == "True {'x': 'mine'} {'x': 'mine'}"
+
+
+def test_a_family_of_the_user_s():
+    """Its header may look like Dask's."""
+    register_serialization_family("mine", lambda x: ({"type": "numpy.ndarray", "sub-header": {"shape": ()}}, [b"12345678"]),
+                                  lambda header, frames: numpy.frombuffer(frames[0], "u1") + 1)
+    frames = [bytes(f) for f in dumps({"x": to_serialize(GRID)}, serializers=["mine"])]
+    for _ in range(2):
+        assert _messages.loads(carried(frames), False)["x"].tobytes() == b"23456789"
+    assert not _messages._layouts
+
+
+def test_an_array_in_pieces():
+    x = numpy.arange(100)
+    frames = [bytes(f) for f in dumps({"x": to_serialize(x)}, context=CONTEXT, frame_split_size=300)]
+    assert len(frames) == 5
+    for _ in range(2):
+        same(_messages.loads(carried(frames), False)["x"], x)
+    assert not _messages._layouts
+
+
+def test_objects_in_an_array_are_for_a_thread():
+    with pytest.raises(HeavyError):
+        _messages.loads(carried(on_the_wire({"x": to_serialize(numpy.array([1, None], dtype=object))})), True)
+
+
+def test_many_objects_are_read_from_one_list(monkeypatch):
+    """A copy of it for each would take the square of their number."""
+    lists = []
+    monkeypatch.setattr(_messages, "loads_of_dask", lambda frames: lists.append(frames) or loads(frames))
+    values = [numpy.array([i], "M8[s]") if i % 2 else ToPickle(i) for i in range(100)]
+    got = _messages.loads(carried(on_the_wire({"x": [to_serialize(v) if i % 2 else v for i, v in enumerate(values)]})), False)["x"]
+    assert [v.item() if i % 2 else v for i, v in enumerate(got)] == [v.item() if i % 2 else v.data for i, v in enumerate(values)]
+    assert len(lists) == 50 and all(frames is lists[0] for frames in lists)
+
+
+def test_a_type_of_the_user_s_is_not_kept():
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    x = numpy.zeros(3, numpy.dtype("f8", metadata={"held": held}))
+    assert type(ready({"x": to_serialize(x)}, CONTEXT, SPLIT)["x"]) is Ready
+    del x, held
+    gc.collect()
+    assert gone() is None
 
 
 def test_layouts_are_bounded():
     for n in range(1, 2 * LAYOUTS):
         _messages.loads(carried(on_the_wire(ready({"x": to_serialize(numpy.zeros(n, "u1"))}, CONTEXT, SPLIT))), False)
         assert len(_messages._headers) <= LAYOUTS and len(_messages._layouts) <= LAYOUTS
+    frames = on_the_wire({"x": to_serialize(numpy.zeros(2 * LAYOUTS, "u1"))})
+    frames[1] = msgpack.packb({**msgpack.unpackb(frames[1]), "more": bytes(DESCRIPTION_MAX)})
+    same(_messages.loads(carried(frames), False)["x"], numpy.zeros(2 * LAYOUTS, "u1"))
     assert all(len(description) <= DESCRIPTION_MAX for description in _messages._layouts)
 
 
@@ -171,14 +247,27 @@ def test_lies_fail_as_dask_fails(what):
     assert _messages.loads(carried(frames), False)["x"].tolist() == list(range(10))
 
 
-def test_an_array_without_bytes_is_none():
-    """Dask makes one of whatever lies in memory."""
-    frames = on_the_wire({"x": to_serialize(numpy.arange(10))})
-    for known in (False, True):
-        assert len(_messages._layouts) == known
-        with pytest.raises(IndexError):
-            _messages.loads(carried(frames[:2]), False)
-        _messages.loads(carried(frames), False)
+@pytest.mark.parametrize("frames", [
+    [b"\xc1"], [msgpack.packb({"x": {"__Pickled__": 1}})], [msgpack.packb({"x": {"__Serialized__": 1}})], [msgpack.packb({"x": {"__Serialized__": "a"}})],
+    [msgpack.packb({"x": {"__Serialized__": 1}}), msgpack.packb({"serializer": "dask", "num-sub-frames": 1}), b"1"],
+])
+def test_what_cannot_be_read_fails_and_is_logged_as_dask_s(run, frames, caplog):
+    """Over a comm, which goes on."""
+    with pytest.raises(Exception) as dask_s_own:  # noqa: PT011 whatever Dask raises
+        loads(carried(frames))
+
+    async def body():
+        async with comm_pair() as (a, b):
+            header, _, pieces, _ = pack(frames)
+            await a._ep.am_send(header, pieces)
+            caplog.clear()
+            with pytest.raises(dask_s_own.type):
+                await b.read()
+            assert "Failed to deserialize" in caplog.text
+            await a.write({"x": to_serialize(GRID)})
+            same((await b.read())["x"], GRID)
+
+    run(body())
 
 
 SHORT = st.recursive(st.none() | st.booleans() | st.integers(-2**63, 2**64 - 1) | st.floats() | st.text(max_size=20) | st.binary(max_size=20),
@@ -191,11 +280,17 @@ def test_what_is_light_is_short(msg):
         assert safe_sizeof(msg) < 1 << 20
 
 
+def test_the_largest_that_is_light():
+    text = "\U0001f9f5" * LIGHT_MAX
+    msg = {str(i): {str(j): text for j in range(LIGHT_N)} for i in range(LIGHT_N)}
+    assert light(msg) and sum(map(len, dumps(msg))) < 1.1 * LIGHT_BYTES < utils.OFFLOAD_THRESHOLD
+
+
 def test_what_is_not_light():
-    for msg in ([], "x", {"x": bytes(5000)}, {"x": "x" * 5000}, {"x": []}, {"x": {"y": {"z": 1}}}, dict.fromkeys(range(65)),
+    for msg in ([], "x", {1: 1}, {"x" * 600: 1}, {"x": {"x" * 600: 1}}, {"x": bytes(5000)}, {"x": "x" * 5000}, {"x": []}, {"x": {"y": {"z": 1}}}, dict.fromkeys(range(65)),
                 {"x": to_serialize(1)}, {"x": Serialized({}, [])}, {"x": dict.fromkeys(range(65))}):
         assert not light(msg)
-    assert light({"op": "x", "n": 1, "b": bytes(1024), "status": None, "data": {"k": Ready({}, [])}})
+    assert light({"op": "x", "n": 1, "b": bytes(LIGHT_MAX), "status": None, "data": {"k": Ready({}, [])}})
 
 
 # ---- by a comm ----

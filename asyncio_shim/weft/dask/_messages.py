@@ -8,7 +8,7 @@ byte; what is not as plain as that goes Dask's way.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
@@ -17,24 +17,21 @@ from distributed.comm import utils
 from distributed.protocol import Serialize, Serialized, ToPickle, dumps
 from distributed.protocol import loads as loads_of_dask
 from distributed.protocol.serialize import dask_deserialize, dask_serialize, merge_and_deserialize, msgpack_decode_default, serialize_and_split
-from distributed.protocol.utils import address_of_memoryview, msgpack_opts
+from distributed.protocol.utils import msgpack_opts
 
 try:
     import numpy
-    from distributed.protocol.numpy import deserialize_numpy_ndarray, serialize_numpy_ndarray
 except ImportError:                          # Dask does without
     numpy = None  # type: ignore[assignment]
 
 LAYOUTS = 256                                # that are known at a time
-DESCRIPTION_MAX = 1024                       # bytes of one that is kept; 64 dimensions have less
+DESCRIPTION_MAX = 1024                       # bytes of one; 64 dimensions have less
 KINDS = "biufc"                              # of types that name says all about
 
 LIGHT_N = 64                                 # values of a message that is light,
-LIGHT_MAX = 1024                             # and characters or bytes of one
+LIGHT_MAX = 512                              # and characters or bytes of one, or of a key
+LIGHT_BYTES = 4 * LIGHT_N * LIGHT_N * LIGHT_MAX   # less than these it has
 TEXTS = (str, bytes)
-
-OF_SERIALIZED = msgpack.packb({"__Serialized__": 1})   # a message that is the one object described by the next frame
-OF_PICKLED = msgpack.packb({"__Pickled__": 1})
 
 
 class Ready(Serialized):
@@ -51,7 +48,7 @@ LIGHT = (Ready, int, float, bool, type(None))
 
 
 class HeavyError(Exception):
-    """A message has more than plain arrays."""
+    """A message has what a thread is for."""
 
 
 _headers: dict[Any, dict[str, Any] | None] = {}          # of layouts to be written; None: not plain
@@ -66,10 +63,16 @@ def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
 
 def _as_we_know_it() -> bool:
     """Is this Dask's format the one that is described here?"""
-    if numpy is None:
+    try:
+        frames = dumps({"x": Serialize(1), "y": ToPickle(1)}, context={"compression": None})
+        return numpy is not None and len(frames) == 4 and msgpack.unpackb(frames[0]) == {"x": {"__Serialized__": 1}, "y": {"__Pickled__": 3}}
+    except Exception:                        # of a Dask that nobody knows yet
         return False
-    frames = dumps({"x": Serialize(numpy.zeros(3)), "y": ToPickle(1)})
-    return len(frames) == 4 and msgpack.unpackb(frames[0]) == {"x": {"__Serialized__": 1}, "y": {"__Pickled__": 3}}
+
+
+def _is_dask_s(fn: Callable[..., Any], name: str) -> bool:
+    """Is @fn, which is registered for arrays, Dask's own? Not by importing that: it would take the place of the user's."""
+    return fn.__name__ == name and fn.__module__ == "distributed.protocol.numpy"
 
 
 known = _as_we_know_it()
@@ -102,17 +105,24 @@ def heavy(n: int) -> bool:
 def light(msg: Any) -> bool:
     """Is it sure, at little cost, that @msg is not heavy()? Dask adds up the sizes of all that is in it to find out, which takes longer
     than serialising the usual short message."""
-    return not heavy(LIGHT_N * LIGHT_N * LIGHT_MAX) and _light(msg)
+    return not heavy(LIGHT_BYTES) and _light(msg)
 
 
 def _light(msg: Any, within: bool = True) -> bool:
-    return type(msg) is dict and len(msg) <= LIGHT_N and all(
-        type(v) in LIGHT or (type(v) in TEXTS and len(v) <= LIGHT_MAX) or (within and _light(v, False)) for v in msg.values())
+    if type(msg) is not dict or len(msg) > LIGHT_N:
+        return False
+    for key, value in msg.items():
+        if type(key) is not str or len(key) > LIGHT_MAX:
+            return False
+        if type(value) not in LIGHT and not (type(value) in TEXTS and len(value) <= LIGHT_MAX) and not (within and _light(value, False)):
+            return False
+    return True
 
 
 def _ready(marked: Serialize, context: dict[str, Any], split: int) -> Serialize | Ready:
     x = marked.data
-    if type(x) is not numpy.ndarray:
+    if type(x) is not numpy.ndarray or x.dtype.kind not in KINDS \
+            or not _is_dask_s(dask_serialize.dispatch(numpy.ndarray), "serialize_numpy_ndarray"):
         return marked
     flags = x.flags
     key = x.dtype, x.shape, x.strides, flags.writeable, context.get("pickle-protocol"), split
@@ -120,16 +130,22 @@ def _ready(marked: Serialize, context: dict[str, Any], split: int) -> Serialize 
         header = _headers[key]
     except KeyError:
         header = _header(marked, context, split)
-        _keep(_headers, key, header)
-    if header is None or dask_serialize.dispatch(numpy.ndarray) is not serialize_numpy_ndarray:
-        return marked
-    return Ready(header, [memoryview(x if flags.c_contiguous else x.T)])
+        _keep(_headers, (numpy.dtype(x.dtype.str), *key[1:]), header)   # a type of the user's may hold what it likes: it is equal
+    return marked if header is None else Ready(header, [_bytes_of(x)])
+
+
+def _bytes_of(x: Any) -> memoryview:
+    return memoryview(x if x.flags.c_contiguous else x.T)
 
 
 def _header(marked: Serialize, context: dict[str, Any], split: int) -> dict[str, Any] | None:
     """What Dask writes before a plain array, whose bytes it sends as they lie, in one piece; None: it is not plain."""
     x = marked.data
-    if x.dtype.kind not in KINDS or not x.nbytes or not x.flags.forc:
+    if not x.nbytes or not x.flags.forc or numpy.dtype(x.dtype.str) != x.dtype:
+        return None
+    try:
+        _bytes_of(x)
+    except ValueError:                       # a type that has no name in a memoryview, as >g
         return None
     header, frames = serialize_and_split(marked, context=context, size=split)
     return {**header, "num-sub-frames": 1} if len(frames) == 1 and frames[0].nbytes == x.nbytes else None
@@ -139,27 +155,30 @@ def _header(marked: Serialize, context: dict[str, Any], split: int) -> dict[str,
 
 def loads(frames: Sequence[memoryview], to_thread: bool) -> Any:
     """The message of @frames, as Dask's loads() has it. @to_thread: what may take long is for a thread; HeavyError, then."""
+    one = [b"", *frames[1:]]                 # a message that is one object of this one
+
     def decode(obj: dict[Any, Any]) -> Any:
-        at = obj.get("__Serialized__", 0)
-        if at > 0:
+        if (at := obj.get("__Serialized__", 0)) > 0:
             description = bytes(frames[at])
             layout = _layouts.get(description)
-            if layout is not None and dask_deserialize.dispatch(numpy.ndarray) is deserialize_numpy_ndarray:
+            if layout is not None and _is_dask_s(dask_deserialize.dispatch(numpy.ndarray), "deserialize_numpy_ndarray"):
                 return _array(frames[at + 1], *layout)
-            if b"numpy.ndarray" in description and (x := _read(description, frames[at + 1:])) is not None:
+            if len(description) <= DESCRIPTION_MAX and b"numpy.ndarray" in description \
+                    and (x := _read(description, frames[at + 1])) is not None:
                 return x
-            mark = OF_SERIALIZED
+            mark = "__Serialized__"
         elif (at := obj.get("__Pickled__", 0)) > 0:
-            mark = OF_PICKLED
+            mark = "__Pickled__"
         else:
             return msgpack_decode_default(obj)
         if to_thread:
             raise HeavyError
-        return loads_of_dask([mark, *frames[at:]])
+        one[0] = msgpack.packb({mark: at})
+        return loads_of_dask(one)
 
     if to_thread and heavy(frames[0].nbytes):
         raise HeavyError
-    return msgpack.loads(frames[0], object_hook=decode if len(frames) > 1 else msgpack_decode_default, use_list=False, **msgpack_opts)
+    return msgpack.loads(frames[0], object_hook=decode, use_list=False, **msgpack_opts)
 
 
 def _array(frame: memoryview, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...], writeable: bool) -> Any:
@@ -169,16 +188,14 @@ def _array(frame: memoryview, shape: tuple[int, ...], dtype: Any, strides: tuple
     return x
 
 
-def _read(description: bytes, frames: Sequence[memoryview]) -> Any:
-    """The array of the first of @frames, if it is a plain one, of a layout that was not known."""
+def _read(description: bytes, frame: memoryview) -> Any:
+    """The array of @frame, if it is a plain one, of a layout that was not known."""
     header = msgpack.loads(description, object_hook=msgpack_decode_default, use_list=False, **msgpack_opts)
     if header.get("type") != "numpy.ndarray" or header.get("serializer") != "dask" or header["num-sub-frames"] != 1 \
             or any(header.get("compression", ())) or "shape" not in header["sub-header"] \
-            or dask_deserialize.dispatch(numpy.ndarray) is not deserialize_numpy_ndarray:
+            or not _is_dask_s(dask_deserialize.dispatch(numpy.ndarray), "deserialize_numpy_ndarray"):
         return None
-    frame = frames[0]
     x = merge_and_deserialize(header, [frame])
-    if type(x) is numpy.ndarray and x.nbytes == frame.nbytes > 0 and x.dtype.kind in KINDS and len(description) <= DESCRIPTION_MAX \
-            and x.__array_interface__["data"][0] == address_of_memoryview(frame):
+    if x.nbytes == frame.nbytes > 0 and x.dtype.kind in KINDS:
         _keep(_layouts, description, (x.shape, x.dtype, x.strides, x.flags.writeable))
     return x

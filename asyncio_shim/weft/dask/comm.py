@@ -93,7 +93,7 @@ class WeftComm(Comm):
             if _messages.known and self.deserialize and deserializers is None:
                 try:
                     return _messages.loads(frames, to_thread=self.allow_offload and _messages.heavy(self._length))
-                except _messages.HeavyError:
+                except Exception:            # HeavyError, or what Dask says better, and logs
                     pass
             return await from_frames(frames, deserialize=self.deserialize, deserializers=deserializers,
                                      allow_offload=self.allow_offload)
