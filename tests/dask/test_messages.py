@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Short messages and plain arrays skip what Dask does for each; what is on the wire and what arrives is what Dask makes of it."""
+import functools
 import gc
 import subprocess
 import sys
@@ -147,7 +148,7 @@ def test_a_layout_that_another_s_serialiser_describes_is_not_believed():
     _messages.loads(carried(frames), False)
     dask_s_own = dask_serialize.dispatch(numpy.ndarray), dask_deserialize.dispatch(numpy.ndarray)
     try:
-        dask_serialize.register(numpy.ndarray)(lambda x: ({"mine": True}, [b"mine"]))
+        dask_serialize.register(numpy.ndarray)(functools.partial(lambda more, x: ({"mine": True}, [b"mine"]), "more"))
         dask_deserialize.register(numpy.ndarray)(lambda header, frames: "mine")
         assert ready(x, CONTEXT, SPLIT) == x
         assert _messages.loads(carried(frames), False) == {"x": "mine"} == _messages.loads(carried(on_the_wire(x)), False)

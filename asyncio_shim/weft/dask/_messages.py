@@ -72,7 +72,7 @@ def _as_we_know_it() -> bool:
 
 def _is_dask_s(fn: Callable[..., Any], name: str) -> bool:
     """Is @fn, which is registered for arrays, Dask's own? Not by importing that: it would take the place of the user's."""
-    return fn.__name__ == name and fn.__module__ == "distributed.protocol.numpy"
+    return getattr(fn, "__name__", None) == name and fn.__module__ == "distributed.protocol.numpy"
 
 
 known = _as_we_know_it()
