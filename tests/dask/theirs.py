@@ -136,6 +136,10 @@ EXPECTED: dict[str, str] = {
     "test_comm_closed_on_write_error": "puts a fault into the stream of tcp's comm",
     "test_share_buffer_with_header": "wants buffers that share memory with what describes them, as tcp's do below a length; weft's never do",
     "client::test_file_descriptors_dont_leak": "counts before its loop first uses weft, whose worker, with its five descriptors, stays as long as the loop",
+    "local::test_transports_tcp": "names no protocol and wants tcp's",
+    "local::test_protocol_tcp": "names no protocol and wants tcp's",
+    "worker_metrics::test_new_metrics_during_heartbeat": "wants ten turns of the loop while a heartbeat goes through it; weft takes fewer",
+    "utils_comm::test_gather_from_workers_busy": "wants a task that was woken first to run before a message in the same loop has gone and been answered",
 }
 
 
