@@ -78,9 +78,9 @@ async def listen(handler: Callable[[Endpoint], object], url: str, *,
                  transports: str | Iterable[str] | None = None) -> Listener:
     """Listens at "weft://address:port" (port 0: the system chooses); gives a Listener.
 
-    For each peer handler(ep) is called, in a copy of the context of listen(), and, where it gives a coroutine, run as a task. Its return leaves ep open: the
-    listener keeps it until one side closes it. A handler that fails has its endpoint aborted, and the loop's exception
-    handler is told.
+    For each peer handler(ep) is called, in a copy of the context of listen(), and, where it gives a coroutine, run as a
+    task. Its return leaves ep open: the listener keeps it until one side closes it. A handler that fails has its endpoint
+    aborted, and the loop's exception handler is told.
     """
     loop = asyncio.get_running_loop()
     if not callable(handler):
@@ -91,6 +91,12 @@ async def listen(handler: Callable[[Endpoint], object], url: str, *,
     return Listener(handler, numeric, loop, transports)
 
 
+def in_this_context(f: Callable[[Endpoint], object]) -> Callable[[Endpoint], object]:
+    """@f for _weft._listen(), which calls it within any task's context (G120): to run in copies of that which is here now."""
+    context = contextvars.copy_context()
+    return lambda ep: context.copy().run(f, ep)
+
+
 class Listener:
     """Takes connections until it is closed; endpoints that it gave to the handler live on. `async with` closes it."""
 
@@ -98,10 +104,9 @@ class Listener:
                  transports: str | Iterable[str] | None = None) -> None:
         self._handler = handler
         self._loop = loop
-        self._context = contextvars.copy_context()   # a connection is taken within any task's (G120)
         self._endpoints: set[Endpoint] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._c = _weft._listen(url, loop, self._accepted, self._endpoints.discard, transports=transports)
+        self._c = _weft._listen(url, loop, in_this_context(self._accepted), self._endpoints.discard, transports=transports)
 
     @property
     def url(self) -> str:
@@ -136,9 +141,6 @@ class Listener:
         return f"<weft.Listener at {self.url}{', closed' if self.closed else ''}>"
 
     def _accepted(self, ep: Endpoint) -> None:
-        self._context.copy().run(self._handle, ep)
-
-    def _handle(self, ep: Endpoint) -> None:
         if not ep.closed:
             self._endpoints.add(ep)
         try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How connections begin and end: closing on either side, peers that die, listeners, addresses, contexts."""
 import asyncio
+import contextvars
 import gc
 import logging
 import os
@@ -185,6 +186,30 @@ def test_listener(face, run, caplog):
         gc.collect()
         assert ref() is None
         await asyncio.gather(ep.close(), seen.pop().close())
+    run(main())
+
+
+def test_a_listener_s_handler_has_the_context_of_its_making(face, run):
+    """Not that of the task in which the connection happened to be taken."""
+    async def main():
+        var, seen = contextvars.ContextVar("var", default="none"), []
+
+        async def handler(ep):
+            seen.append(var.get())
+            await ep.close()
+
+        async def client(port):
+            var.set("in a client")
+            ep = await face.create_endpoint(HERE, port)
+            await until(lambda: seen)
+            await ep.close()
+
+        var.set("at the listener's making")
+        listener = face.create_listener(handler)
+        var.set("later")
+        await asyncio.create_task(client(listener.port))
+        assert seen == ["at the listener's making"]
+        listener.close()
     run(main())
 
 

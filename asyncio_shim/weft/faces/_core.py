@@ -18,6 +18,7 @@ from typing import Any
 import weft
 
 from .. import _weft
+from .._conn import in_this_context
 from . import _settings
 from ._array import as_host, memory
 from ._link import FULL, Face, Link, Probed, UCXAddress, Worker, connect_failed, hello, number, said
@@ -226,7 +227,7 @@ class Listener:
                  limit_s: float) -> None:
         self._handlers = _Handlers(ctx, f, loop, error_handling, limit_s)
         try:
-            self._raw = _weft._listen(f"weft://0.0.0.0:{port}", loop, self._handlers.accepted, _ignore,
+            self._raw = _weft._listen(f"weft://0.0.0.0:{port}", loop, in_this_context(self._handlers.accepted), _ignore,
                                       transports=ctx.transports)
         except weft.AddressInUseError as exc:
             raise ctx.face.busy(f"Device is busy: {exc}") from exc

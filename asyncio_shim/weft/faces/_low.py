@@ -24,6 +24,7 @@ from typing import Any
 import weft
 
 from .. import _weft
+from .._conn import in_this_context
 from . import _settings
 from ._array import Array, _address_of, memory
 from ._link import FULL, Face, Link, UCXAddress, Worker, number, said
@@ -336,7 +337,7 @@ class UCXListener(UCXObject):
             cb_func(id(raw), *(cb_args or ()), **(cb_kwargs or {}))
 
         try:
-            self._raw = _weft._listen(f"weft://0.0.0.0:{port}", worker.loop, accepted, lambda raw: None,
+            self._raw = _weft._listen(f"weft://0.0.0.0:{port}", worker.loop, in_this_context(accepted), lambda raw: None,
                                       transports=worker.context.transports)
         except weft.Error as exc:
             raise worker._face.busy(str(exc)) from exc
