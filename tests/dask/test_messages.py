@@ -167,7 +167,6 @@ dask_serialize.register(numpy.ndarray)(lambda x: ({}, [b"mine"]))
 dask_deserialize.register(numpy.ndarray)(lambda header, frames: "mine")
 import weft.dask
 from weft.dask import _messages
-from weft.dask._frames import pack
 msg = _messages.ready({"x": Serialize(numpy.zeros(3))}, {"compression": None}, 1 << 20)
 frames = [memoryview(bytearray(f)) for f in dumps(msg)]
 print(_messages.known, loads(frames), _messages.loads(frames, False))

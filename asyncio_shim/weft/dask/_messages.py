@@ -129,22 +129,25 @@ def _ready(marked: Serialize, context: dict[str, Any], split: int) -> Serialize 
     try:
         header = _headers[key]
     except KeyError:
+        dtype = numpy.dtype(x.dtype.str)     # to be kept: one of the user's may hold what it likes
+        if dtype != x.dtype:
+            return marked
         header = _header(marked, context, split)
-        _keep(_headers, (numpy.dtype(x.dtype.str), *key[1:]), header)   # a type of the user's may hold what it likes: it is equal
-    return marked if header is None else Ready(header, [_bytes_of(x)])
+        _keep(_headers, (dtype, *key[1:]), header)
+    return marked if header is None else Ready(header, [_as_it_lies(x)])
 
 
-def _bytes_of(x: Any) -> memoryview:
+def _as_it_lies(x: Any) -> memoryview:
     return memoryview(x if x.flags.c_contiguous else x.T)
 
 
 def _header(marked: Serialize, context: dict[str, Any], split: int) -> dict[str, Any] | None:
     """What Dask writes before a plain array, whose bytes it sends as they lie, in one piece; None: it is not plain."""
     x = marked.data
-    if not x.nbytes or not x.flags.forc or numpy.dtype(x.dtype.str) != x.dtype:
+    if not x.nbytes or not x.flags.forc:
         return None
     try:
-        _bytes_of(x)
+        _as_it_lies(x)
     except ValueError:                       # a type that has no name in a memoryview, as >g
         return None
     header, frames = serialize_and_split(marked, context=context, size=split)
@@ -160,11 +163,8 @@ def loads(frames: Sequence[memoryview], to_thread: bool) -> Any:
     def decode(obj: dict[Any, Any]) -> Any:
         if (at := obj.get("__Serialized__", 0)) > 0:
             description = bytes(frames[at])
-            layout = _layouts.get(description)
-            if layout is not None and _is_dask_s(dask_deserialize.dispatch(numpy.ndarray), "deserialize_numpy_ndarray"):
-                return _array(frames[at + 1], *layout)
             if len(description) <= DESCRIPTION_MAX and b"numpy.ndarray" in description \
-                    and (x := _read(description, frames[at + 1])) is not None:
+                    and (x := _array(description, frames[at + 1])) is not None:
                 return x
             mark = "__Serialized__"
         elif (at := obj.get("__Pickled__", 0)) > 0:
@@ -181,19 +181,24 @@ def loads(frames: Sequence[memoryview], to_thread: bool) -> Any:
     return msgpack.loads(frames[0], object_hook=decode, use_list=False, **msgpack_opts)
 
 
-def _array(frame: memoryview, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...], writeable: bool) -> Any:
+def _array(description: bytes, frame: memoryview) -> Any:
+    """The array of @frame, if it is a plain one."""
+    if not _is_dask_s(dask_deserialize.dispatch(numpy.ndarray), "deserialize_numpy_ndarray"):
+        return None
+    layout = _layouts.get(description)
+    if layout is None:
+        return _array_by_dask(description, frame)
+    shape, dtype, strides, writeable = layout
     x = numpy.ndarray(shape, dtype, frame, 0, strides)
     if not writeable:
         x.flags.writeable = False
     return x
 
 
-def _read(description: bytes, frame: memoryview) -> Any:
-    """The array of @frame, if it is a plain one, of a layout that was not known."""
+def _array_by_dask(description: bytes, frame: memoryview) -> Any:
     header = msgpack.loads(description, object_hook=msgpack_decode_default, use_list=False, **msgpack_opts)
     if header.get("type") != "numpy.ndarray" or header.get("serializer") != "dask" or header["num-sub-frames"] != 1 \
-            or any(header.get("compression", ())) or "shape" not in header["sub-header"] \
-            or not _is_dask_s(dask_deserialize.dispatch(numpy.ndarray), "deserialize_numpy_ndarray"):
+            or any(header.get("compression", ())) or "shape" not in header["sub-header"]:
         return None
     x = merge_and_deserialize(header, [frame])
     if x.nbytes == frame.nbytes > 0 and x.dtype.kind in KINDS:
